@@ -1,0 +1,251 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/*
+ * The cluster: membership, election, ownership and replication as one pure machine.
+ *
+ * It holds no socket, clock or random source. Messages and time come in through
+ * cluster_recv_*() and cluster_tick(); all effects leave through struct cluster_io. So one
+ * process can run a whole cluster under virtual time (tests/sim).
+ *
+ * What it offers to the tunnels is small: a store of *sessions*. A session is a key, a
+ * work unit, and bytes: the initial part (set once), the essential part (set on change)
+ * and a few cumulative counters. The owner of a unit changes its sessions; the cluster
+ * carries the changes to all other members and says when they are *committed*, which
+ * means: held by the unit's successor as well.
+ *
+ * Calls are not reentrant: an io callback must not call a cluster_* function that takes
+ * `now`; it notes what it has to do and does it when the outer call has returned. The
+ * read-only functions may be called from callbacks.
+ */
+#ifndef CLUSTER_CLUSTER_H
+#define CLUSTER_CLUSTER_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "cluster/mono.h"
+
+#define CLUSTER_UNITS 1024
+#define CLUSTER_MEMBERS_MAX 32
+#define CLUSTER_ID_MAX 1023 /* member ids are 1..1023: ten bits of an ESP IV */
+#define CLUSTER_NAME_MAX 64
+#define CLUSTER_KEY_MAX 16
+#define CLUSTER_COUNTERS 2
+#define CLUSTER_MESSAGE_MAX 65536 /* bytes of one stream message */
+#define CLUSTER_DATAGRAM_MAX 1200 /* bytes of one datagram, before sealing */
+#define CLUSTER_ACTIVATION_MAX ((1u << 22) - 1)
+
+typedef uint16_t member_id; /* 0: nobody */
+typedef uint16_t unit_id;   /* 0..1023 */
+
+struct cluster;
+struct session;
+
+/* One bit a work unit. */
+struct unit_set {
+	uint64_t bits[CLUSTER_UNITS / 64];
+};
+
+static inline bool unit_set_has(const struct unit_set *s, unit_id u)
+{
+	return s->bits[u / 64] >> (u % 64) & 1;
+}
+
+static inline void unit_set_add(struct unit_set *s, unit_id u)
+{
+	s->bits[u / 64] |= UINT64_C(1) << (u % 64);
+}
+
+static inline void unit_set_remove(struct unit_set *s, unit_id u)
+{
+	s->bits[u / 64] &= ~(UINT64_C(1) << (u % 64));
+}
+
+/* `type` is the tunnel's own kind of record; `bytes` beyond `len` are zero. */
+struct session_key {
+	uint8_t type;
+	uint8_t len;
+	uint8_t bytes[CLUSTER_KEY_MAX];
+};
+
+struct cluster_peer {
+	member_id id;
+	char name[CLUSTER_NAME_MAX];
+};
+
+struct cluster_config {
+	member_id self;
+	uint64_t detection;   /* interval in ns: 50 ms .. 5 s */
+	uint32_t capacity;    /* relative weight of this machine, 1.. */
+	uint32_t moves;       /* units moved per balancing round, 0: never */
+	uint64_t balance;     /* ns between balancing rounds */
+	uint32_t activation;  /* last activation number that this member used, from disk */
+	unsigned npeers;      /* valid members, this one included */
+	struct cluster_peer peers[CLUSTER_MEMBERS_MAX];
+};
+
+enum cluster_role {
+	CLUSTER_JOINING, /* no master known yet */
+	CLUSTER_OFFERING, /* has offered to become master */
+	CLUSTER_MEMBER,
+	CLUSTER_MASTER,
+	CLUSTER_LEFT, /* cluster_leave() has finished */
+};
+
+/*
+ * Effects. `ctx` is handed back. Messages are borrowed for the call.
+ *
+ * datagram  best effort, at most CLUSTER_DATAGRAM_MAX bytes; sealed by the caller's side.
+ * stream    ordered and reliable while the link lasts; 0, or -ENOTCONN, or -ENOBUFS when
+ *           the peer takes nothing any more. After an error nothing of it is delivered and
+ *           the link is reported down.
+ * random    uniform bytes.
+ * save_activation
+ *           makes the number durable before it returns 0. On error nothing is activated.
+ * units     ownership by this member changed: `gained` were activated with the given
+ *           activation number (the sessions are in the store), `lost` must be let go at
+ *           once and without a word to any peer. Either may be empty, not both.
+ * table     the owner table or the member list changed in any way.
+ * changed   a session of another owner was created or changed here (a shadow).
+ * removed   the session (of whatever owner) goes; `s` is valid until the call returns. Not
+ *           called for cluster_remove() by the owner itself.
+ * committed some positions became committed: look at what waits.
+ * counted   the committed value of one of the own session's counters grew.
+ * role      the role, the term or the master changed.
+ * log       one line, without newline, at debug level.
+ */
+struct cluster_io {
+	void *ctx;
+	void (*datagram)(void *ctx, member_id to, const uint8_t *msg, size_t len);
+	int (*stream)(void *ctx, member_id to, const uint8_t *msg, size_t len);
+	void (*random)(void *ctx, uint8_t *out, size_t len);
+	int (*save_activation)(void *ctx, uint32_t number);
+	void (*units)(void *ctx, const struct unit_set *gained, const struct unit_set *lost,
+		      uint32_t activation);
+	void (*table)(void *ctx);
+	void (*changed)(void *ctx, struct session *s);
+	void (*removed)(void *ctx, struct session *s);
+	void (*committed)(void *ctx);
+	void (*counted)(void *ctx, struct session *s, unsigned slot);
+	void (*role)(void *ctx);
+	void (*log)(void *ctx, const char *line);
+};
+
+/* Both structs are copied. NULL on bad configuration or out of memory. */
+struct cluster *cluster_new(const struct cluster_config *cfg, const struct cluster_io *io,
+			    struct mono now);
+/* Says nothing to anybody. Accepts NULL. */
+void cluster_free(struct cluster *c);
+
+/* Events. */
+void cluster_recv_datagram(struct cluster *c, member_id from, const uint8_t *msg, size_t len,
+			   struct mono now);
+void cluster_recv_stream(struct cluster *c, member_id from, const uint8_t *msg, size_t len,
+			 struct mono now);
+/* A stream to a peer came up (empty, both ways) or broke (what was under way is lost). */
+void cluster_link(struct cluster *c, member_id peer, bool up, struct mono now);
+void cluster_tick(struct cluster *c, struct mono now);
+/* When cluster_tick() wants to be called next; MONO_NEVER if not at all. */
+struct mono cluster_timeout(const struct cluster *c);
+
+/* Commands. */
+/*
+ * Whether this member is able to work (charon runs, all networks have carrier). An unable
+ * member gives its units up and gets none; `why` is shown in status. A new member is
+ * unable until it is told otherwise.
+ */
+void cluster_set_able(struct cluster *c, bool able, const char *why, struct mono now);
+/* Hands all units over and says goodbye; the role becomes CLUSTER_LEFT when that is done. */
+void cluster_leave(struct cluster *c, struct mono now);
+/*
+ * The message by which this run of this member is declared dead, for a process that
+ * outlives it. Returns its length, or 0 if `size` is too small. Constant for a run.
+ */
+size_t cluster_death_note(const struct cluster *c, uint8_t *buf, size_t size);
+
+/* Sessions. */
+/*
+ * Owner only. Creates the session, or replaces one part of it. -EPERM if this member does
+ * not own the unit, -ENOMEM, -EMSGSIZE. `initial` or `essential` NULL leaves that part as
+ * it is. On success *out (if not NULL) is the session and cluster_position() has grown.
+ */
+int cluster_put(struct cluster *c, unit_id unit, const struct session_key *key,
+		const uint8_t *initial, size_t initial_len, const uint8_t *essential,
+		size_t essential_len, struct session **out, struct mono now);
+/* Owner only. `s` is gone afterwards. */
+int cluster_remove(struct cluster *c, struct session *s, struct mono now);
+/* Owner only. Counters only grow; a smaller value is ignored. Cheap: sent in batches. */
+int cluster_count(struct cluster *c, struct session *s, unsigned slot, uint64_t value,
+		  struct mono now);
+/* Sends counters that wait for their batch now: call it when a burst has been worked off. */
+void cluster_flush(struct cluster *c, struct mono now);
+
+/* Everything that this member has put or removed has a position that is not above this. */
+uint64_t cluster_position(const struct cluster *c);
+/* True if all up to `position` is held by the unit's successor, in the current epoch; or
+ * if no other complete member exists ("unprotected"). False if the unit is not ours. */
+bool cluster_committed(const struct cluster *c, unit_id unit, uint64_t position);
+/* The counter's value that the successor holds (or ours, if unprotected). */
+uint64_t cluster_counted(const struct cluster *c, const struct session *s, unsigned slot);
+
+/* Owned, active and not fenced: the member has heard from its cluster lately enough. */
+bool cluster_serves(const struct cluster *c, unit_id unit, struct mono now);
+
+struct session *cluster_find(const struct cluster *c, unit_id unit,
+			     const struct session_key *key);
+/* Calls fn for each session of the unit (or of all units: CLUSTER_UNITS) until it returns
+ * non-zero, and returns that. fn must not create or remove sessions. */
+int cluster_each(const struct cluster *c, unit_id unit,
+		 int (*fn)(void *ctx, struct session *s), void *ctx);
+unit_id session_unit(const struct session *s);
+const struct session_key *session_key(const struct session *s);
+const uint8_t *session_initial(const struct session *s, size_t *len);
+const uint8_t *session_essential(const struct session *s, size_t *len);
+uint64_t session_counter(const struct session *s, unsigned slot);
+/* A pointer for the tunnel's use, NULL at first; survives changes of part and of owner. */
+void *session_user(const struct session *s);
+void session_set_user(struct session *s, void *user);
+
+/* Looking in. */
+struct cluster_unit_state {
+	member_id owner, successor; /* 0: none */
+	uint64_t epoch;
+	member_id moving_to; /* 0: not moving */
+	unsigned sessions;
+};
+
+struct cluster_member_state {
+	member_id id;
+	const char *name;
+	bool present;  /* in the member list */
+	bool self, master, vice_master;
+	bool linked;   /* its stream is up */
+	bool complete, able;
+	const char *why; /* why it is not able, "" if it is */
+	uint64_t incarnation;
+	uint32_t capacity, activation;
+	uint64_t heard;    /* ns since the last keepalive, UINT64_MAX: never */
+	double loss;       /* P: share of keepalives lost, 0..1 */
+	unsigned per_interval; /* n: keepalives sent in a detection interval */
+	unsigned units, successor_of, sessions;
+	uint64_t lag;      /* positions that it has not acknowledged to this member */
+};
+
+enum cluster_role cluster_role(const struct cluster *c);
+const char *cluster_role_name(enum cluster_role role);
+member_id cluster_master(const struct cluster *c); /* 0: none */
+uint64_t cluster_term(const struct cluster *c);
+/* The keyed hash's key, the same on all members; all zero until joined. 16 bytes. */
+const uint8_t *cluster_fold_key(const struct cluster *c);
+uint64_t cluster_incarnation(const struct cluster *c);
+uint32_t cluster_activation(const struct cluster *c);
+bool cluster_unprotected(const struct cluster *c);
+unsigned cluster_members(const struct cluster *c, struct cluster_member_state *out,
+			 unsigned max, struct mono now);
+void cluster_unit(const struct cluster *c, unit_id unit, struct cluster_unit_state *out);
+
+/* Counters of refused and dropped messages and of notable events, by name. */
+unsigned cluster_statistics(const struct cluster *c, const char **names, uint64_t *values,
+			    unsigned max);
+
+#endif
