@@ -1,0 +1,171 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/*
+ * The local protocol between phalanxd and its plugin in charon.
+ *
+ * Both run on one machine and speak over a SOCK_SEQPACKET socket in the file system, one
+ * message a packet. The plugin connects, sends HELLO and gets WELCOME; a difference in
+ * version ends the connection. The plugin translates and never decides:
+ *
+ *   - IKE packets for the cluster address come as IKE_RX and leave as IKE_TX. phalanxd
+ *     holds an IKE_TX back until everything that the plugin sent before it is committed.
+ *   - The plugin reports the state of each established IKE SA (IKE_PUT) and CHILD SA
+ *     (SA_ADD for both directions, then CHILD_PUT), always before the message that tells
+ *     the peer of it. The `state` blobs are the plugin's own: phalanxd replicates them
+ *     unread.
+ *   - When this member takes a unit over, phalanxd sends for each IKE SA of it IKE_IMPORT,
+ *     a CHILD_IMPORT for each of its children and then IKE_ACTIVATE: the plugin makes them
+ *     live SAs, and reports nothing of that back. IMPORT_FAILED says why it could not.
+ *   - When a unit is lost: IKE_DROP for each SA; the plugin destroys it without a word to
+ *     the peer and without SA_DEL, CHILD_DEL, IKE_DEL or ADDRESS_RELEASE.
+ *   - UNITS tells which units this member owns: new IKE SAs that charon initiates take an
+ *     SPI of an owned unit.
+ *
+ * SPIs are in host byte order here. The unit of an SA is its own (inbound, local) SPI &
+ * 1023, and for a CHILD SA equals that of its IKE SA.
+ *
+ * LOCAL_MESSAGES is the one list from which types, structs, encoder and decoder are made.
+ * Fields: u8 u16 u32 u64, addr (family, address, port), blob (borrowed bytes; a decoded
+ * blob points into the message). Keys that were decoded are wiped by whoever owns the
+ * buffer.
+ */
+#ifndef IPSEC_LOCAL_H
+#define IPSEC_LOCAL_H
+
+#include <stddef.h>
+#include <stdint.h>
+
+#include "cluster/pack.h"
+
+#define LOCAL_VERSION 1
+#define LOCAL_MESSAGE_MAX (160 * 1024)
+
+struct local_addr {
+	uint8_t family; /* 0: none, 4, 6 */
+	uint8_t bytes[16];
+	uint16_t port;
+};
+
+struct local_blob {
+	const uint8_t *bytes;
+	size_t len;
+};
+
+/* Traffic selectors travel as a blob: a list of these, LOCAL_TS_SIZE bytes each: family
+ * u8, protocol u8, from port u16, to port u16, from address 16, to address 16. */
+#define LOCAL_TS_SIZE 38
+
+struct local_ts {
+	uint8_t family, protocol;
+	uint16_t from_port, to_port;
+	uint8_t from[16], to[16];
+};
+
+void local_ts_put(struct pack *p, const struct local_ts *ts);
+/* -EBADMSG if the blob is not a whole number of selectors or there is none at `i`. */
+int local_ts_get(const struct local_blob *list, unsigned i, struct local_ts *ts);
+unsigned local_ts_count(const struct local_blob *list);
+
+/* Directions: P> plugin to phalanxd, D> phalanxd to plugin. */
+#define LOCAL_MESSAGES(M)                                                                \
+	/* P> first message. charon's version, as text. */                               \
+	M(HELLO, hello, F(u16, version) F(blob, charon))                                 \
+	/* D> answer: this member's id, the fold key (16 bytes), owned units (128). */   \
+	M(WELCOME, welcome, F(u16, version) F(u16, self) F(blob, fold_key) F(blob, units))\
+	/* D> the owned units or the key changed. */                                     \
+	M(UNITS, units, F(blob, fold_key) F(blob, units))                                \
+	/* D> an IKE packet came (without the non-ESP marker). */                        \
+	M(IKE_RX, ike_rx, F(addr, src) F(addr, dst) F(blob, packet))                     \
+	/* P> send this IKE packet (without marker; port 4500 gets one). */              \
+	M(IKE_TX, ike_tx, F(addr, src) F(addr, dst) F(blob, packet))                     \
+	/* P> an established IKE SA, new or changed. spi: ours. user, name: text of the  \
+	   remote identity and the connection. vips: list of 16-byte-padded addresses,   \
+	   each with a family byte before (17 bytes). age: seconds. */                    \
+	M(IKE_PUT, ike_put, F(u64, spi) F(u64, peer_spi) F(addr, local) F(addr, remote)  \
+	  F(blob, user) F(blob, name) F(blob, vips) F(blob, state))                      \
+	/* P> the IKE SA ended (deleted, expired, rekeyed). */                           \
+	M(IKE_DEL, ike_del, F(u64, spi))                                                 \
+	/* P> kernel-ipsec add_sa. ike: our SPI of the IKE SA. spi: inbound ours,        \
+	   outbound the peer's. Times in seconds from now, 0: none. src_ts and dst_ts as \
+	   seen by this direction. enc, integ: IANA transform numbers of IKEv2; key of   \
+	   AEAD with its salt at the end. mode: 0 transport, 1 tunnel. */                \
+	M(SA_ADD, sa_add, F(u64, ike) F(u32, spi) F(u8, inbound) F(addr, src)            \
+	  F(addr, dst) F(u8, encap) F(u8, mode) F(u16, enc) F(blob, enc_key)             \
+	  F(u16, integ) F(blob, integ_key) F(u32, window) F(u8, esn) F(u32, reqid)       \
+	  F(u64, soft_time) F(u64, hard_time) F(u64, soft_bytes) F(u64, hard_bytes)      \
+	  F(u64, soft_packets) F(u64, hard_packets) F(blob, src_ts) F(blob, dst_ts))     \
+	/* P> update_sa: the addresses of an SA changed. */                              \
+	M(SA_UPDATE, sa_update, F(u32, spi) F(u8, inbound) F(addr, src) F(addr, dst)     \
+	  F(u8, encap))                                                                  \
+	/* P> del_sa. dst tells outbound SAs with the same SPI apart. */                 \
+	M(SA_DEL, sa_del, F(u32, spi) F(u8, inbound) F(addr, dst))                       \
+	/* P> query_sa; answered by SA_STATS with the same id. */                        \
+	M(SA_QUERY, sa_query, F(u32, id) F(u32, spi) F(u8, inbound) F(addr, dst))        \
+	/* D> idle: seconds since the last packet, all ones: none yet. */                \
+	M(SA_STATS, sa_stats, F(u32, id) F(u8, found) F(u64, bytes) F(u64, packets)      \
+	  F(u64, idle))                                                                  \
+	/* D> a lifetime ran out. */                                                     \
+	M(SA_EXPIRE, sa_expire, F(u32, spi) F(u8, inbound) F(addr, dst) F(u8, hard))     \
+	/* P> both SAs of this CHILD SA are installed. name: text. */                    \
+	M(CHILD_PUT, child_put, F(u64, ike) F(u32, spi_in) F(u32, spi_out) F(blob, name) \
+	  F(blob, state))                                                                \
+	/* P> the CHILD SA ended. */                                                     \
+	M(CHILD_DEL, child_del, F(u64, ike) F(u32, spi_in))                              \
+	/* D> takeover of an IKE SA. recv_mid: the next request expected of the peer;    \
+	   send_mid: the next request of ours. remote: as last seen. */                  \
+	M(IKE_IMPORT, ike_import, F(u64, spi) F(addr, remote) F(u32, recv_mid)           \
+	  F(u32, send_mid) F(blob, state))                                               \
+	M(CHILD_IMPORT, child_import, F(u64, ike) F(u32, spi_in) F(blob, state))         \
+	M(IKE_ACTIVATE, ike_activate, F(u64, spi))                                       \
+	M(IKE_DROP, ike_drop, F(u64, spi))                                               \
+	/* P> reason: text, e.g. a connection missing in this charon. */                 \
+	M(IMPORT_FAILED, import_failed, F(u64, spi) F(blob, reason))                     \
+	/* P> a virtual address is wanted from a pool: base address and number of        \
+	   addresses (saturated). Answered by ADDRESS with the same id, family 0 if      \
+	   none is free. identity: the user's encoded identity. */                       \
+	M(ADDRESS_WANT, address_want, F(u32, id) F(blob, pool) F(addr, base)             \
+	  F(u32, count) F(blob, identity) F(addr, requested))                            \
+	M(ADDRESS, address, F(u32, id) F(addr, address))                                 \
+	M(ADDRESS_RELEASE, address_release, F(addr, address) F(blob, identity))          \
+	/* P> a pool that charon knows: never routed but to a session. */                \
+	M(POOL, pool, F(blob, name) F(addr, base) F(u32, count))
+
+enum local_type {
+	LOCAL_NONE,
+#define M(upper, lower, fields) LOCAL_##upper,
+	LOCAL_MESSAGES(M)
+#undef M
+	LOCAL_TYPES
+};
+
+typedef uint8_t local_u8;
+typedef uint16_t local_u16;
+typedef uint32_t local_u32;
+typedef uint64_t local_u64;
+typedef struct local_addr local_addr;
+typedef struct local_blob local_blob;
+
+#define F(type, name) local_##type name;
+#define M(upper, lower, fields)                                                          \
+	struct local_##lower {                                                           \
+		fields                                                                   \
+	};
+LOCAL_MESSAGES(M)
+#undef M
+#undef F
+
+struct local_message {
+	enum local_type type;
+	union {
+#define M(upper, lower, fields) struct local_##lower lower;
+		LOCAL_MESSAGES(M)
+#undef M
+	};
+};
+
+/* Returns the length, or 0 if the message does not fit in `size`. */
+size_t local_encode(const struct local_message *m, uint8_t *buf, size_t size);
+/* -EBADMSG on any malformed or unknown message; *m is untouched then. */
+int local_decode(const uint8_t *buf, size_t len, struct local_message *m);
+const char *local_type_name(enum local_type type);
+
+#endif
