@@ -1,0 +1,181 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/*
+ * Work units: what the BPF program and userspace must agree on. The types of the filter's
+ * maps, the verdicts and their reasons, and the keyed function `fold`.
+ *
+ * This header needs nothing but fixed-width types: the BPF program has <linux/types.h>
+ * only. Addresses are IPv4 in host byte order unless a name ends in `_be`; room for IPv6
+ * is kept by `fold` (128 bits of input) and by the tables' keys.
+ *
+ * classify.h, beside this file, holds the classification itself.
+ */
+#ifndef SRC_BPF_UNIT_H
+#define SRC_BPF_UNIT_H
+
+#ifdef __bpf__
+#include <linux/types.h>
+typedef __u8 uint8_t;
+typedef __u16 uint16_t;
+typedef __u32 uint32_t;
+typedef __u64 uint64_t;
+#else
+#include <stdint.h>
+#endif
+
+#define UNIT_COUNT 1024
+#define UNIT_MASK (UNIT_COUNT - 1)
+#define UNIT_NOBODY 0	       /* owner of a unit that has none */
+#define UNIT_NONE 0xffff       /* a frame that belongs to no unit */
+#define UNIT_ROUTE_DROP 0xffff /* session route of an address without a session */
+#define UNIT_NETWORKS_MAX 16
+#define UNIT_ADDRESSES_MAX 64
+#define UNIT_ROUTES_MAX 65536
+
+enum unit_verdict {
+	UNIT_PASS,   /* not the cluster's: the kernel takes it as it would without us */
+	UNIT_DROP,   /* nobody here may see it */
+	UNIT_DAEMON, /* ours, and phalanxd's: the kernel's stack must not see it */
+	UNIT_HOST,   /* ours, and the kernel's stack takes it as if it had come to its own
+			MAC */
+};
+
+/*
+ * Why a frame got its verdict: X(symbol, verdict, name). The names are those of the
+ * counters. `foreign` is the common one: another member works on that unit.
+ */
+#define UNIT_REASONS(X)                                                                  \
+	X(OTHER, PASS, "other")                                                          \
+	X(VLAN, PASS, "vlan")                                                            \
+	X(IKE, DAEMON, "ike")                                                            \
+	X(ESP, DAEMON, "esp")                                                            \
+	X(ESP_UDP, DAEMON, "esp-udp")                                                    \
+	X(ICMP_ERROR, HOST, "icmp-error")                                                \
+	X(ICMP, HOST, "icmp")                                                            \
+	X(TRANSPORT, HOST, "tcp-udp")                                                    \
+	X(PROTOCOL, HOST, "protocol")                                                    \
+	X(ROUTED, HOST, "routed")                                                        \
+	X(FORWARDED, HOST, "forwarded")                                                  \
+	X(FOREIGN, DROP, "foreign")                                                      \
+	X(UNOWNED, DROP, "unowned")                                                      \
+	X(LEASE, DROP, "lease")                                                          \
+	X(NO_SESSION, DROP, "no-session")                                                \
+	X(KEEPALIVE, DROP, "nat-keepalive")                                              \
+	X(FRAGMENT, DROP, "fragment")                                                    \
+	X(MALFORMED, DROP, "malformed")                                                  \
+	X(DESTINATION, DROP, "destination")                                              \
+	X(ARP, DROP, "arp")                                                              \
+	X(NOT_IPV4, DROP, "not-ipv4")
+
+enum unit_reason {
+#define X(symbol, verdict, name) UNIT_BY_##symbol,
+	UNIT_REASONS(X)
+#undef X
+	    UNIT_REASON_COUNT
+};
+
+struct unit_result {
+	uint8_t verdict; /* enum unit_verdict */
+	uint8_t reason;	 /* enum unit_reason */
+	uint16_t unit;	 /* UNIT_NONE if it was not computed */
+};
+
+struct unit_key {
+	uint64_t k[2];
+};
+
+/* The one value of the map `control`. */
+struct unit_control {
+	struct unit_key key;
+	uint16_t self; /* this member's id */
+	uint16_t reserved[3];
+};
+
+/* The value of the map `networks`, whose key is the interface's index. */
+struct unit_network {
+	uint8_t cluster_mac[6];
+	uint8_t own_mac[6];
+};
+
+/* The key of the map `routes`; the value is a unit (uint32_t) or UNIT_ROUTE_DROP. */
+struct unit_route_key {
+	uint32_t prefixlen;
+	uint8_t address[4];
+};
+
+#ifdef __bpf__
+#define UNIT_INLINE static inline __attribute__((always_inline, unused))
+#else
+#define UNIT_INLINE static inline __attribute__((unused))
+#endif
+
+#define UNIT_ROTL(x, n) (((x) << (n)) | ((x) >> (64 - (n))))
+#define UNIT_SIPROUND(v0, v1, v2, v3)                                                    \
+	do {                                                                             \
+		v0 += v1;                                                                \
+		v1 = UNIT_ROTL(v1, 13) ^ v0;                                             \
+		v0 = UNIT_ROTL(v0, 32);                                                  \
+		v2 += v3;                                                                \
+		v3 = UNIT_ROTL(v3, 16) ^ v2;                                             \
+		v0 += v3;                                                                \
+		v3 = UNIT_ROTL(v3, 21) ^ v0;                                             \
+		v2 += v1;                                                                \
+		v1 = UNIT_ROTL(v1, 17) ^ v2;                                             \
+		v2 = UNIT_ROTL(v2, 32);                                                  \
+	} while (0)
+
+/*
+ * SipHash-1-3 of exactly 16 bytes (`high` is the first word), cut to a unit. Without the
+ * key nobody can aim traffic at one unit. An IPv4 input is `high` = 0.
+ */
+UNIT_INLINE uint16_t unit_fold(const struct unit_key *key, uint64_t high, uint64_t low)
+{
+	uint64_t v0 = key->k[0] ^ 0x736f6d6570736575ULL;
+	uint64_t v1 = key->k[1] ^ 0x646f72616e646f6dULL;
+	uint64_t v2 = key->k[0] ^ 0x6c7967656e657261ULL;
+	uint64_t v3 = key->k[1] ^ 0x7465646279746573ULL;
+	const uint64_t last = (uint64_t)16 << 56;
+
+	v3 ^= high;
+	UNIT_SIPROUND(v0, v1, v2, v3);
+	v0 ^= high;
+	v3 ^= low;
+	UNIT_SIPROUND(v0, v1, v2, v3);
+	v0 ^= low;
+	v3 ^= last;
+	UNIT_SIPROUND(v0, v1, v2, v3);
+	v0 ^= last;
+	v2 ^= 0xff;
+	UNIT_SIPROUND(v0, v1, v2, v3);
+	UNIT_SIPROUND(v0, v1, v2, v3);
+	UNIT_SIPROUND(v0, v1, v2, v3);
+	v0 ^= v1 ^ v2 ^ v3;
+	return (uint16_t)((v0 ^ v0 >> 32) & UNIT_MASK);
+}
+
+/* A peer's first IKEv2 message: it has no SPI of ours yet. SPI in host byte order. */
+UNIT_INLINE uint16_t unit_ike_first(const struct unit_key *key, uint64_t spi_i,
+				    uint32_t source)
+{
+	return unit_fold(key, 0, spi_i ^ source);
+}
+
+/* A peer's first IKEv1 message. */
+UNIT_INLINE uint16_t unit_address(const struct unit_key *key, uint32_t source)
+{
+	return unit_fold(key, 0, source);
+}
+
+/* TCP and UDP to a cluster address: by the far end. */
+UNIT_INLINE uint16_t unit_endpoint(const struct unit_key *key, uint32_t source,
+				   uint16_t port)
+{
+	return unit_fold(key, 0, source ^ port);
+}
+
+/* Everything without ports. Symmetric, so that both directions meet one member. */
+UNIT_INLINE uint16_t unit_pair(const struct unit_key *key, uint32_t a, uint32_t b)
+{
+	return unit_fold(key, 0, a ^ b);
+}
+
+#endif
