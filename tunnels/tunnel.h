@@ -1,0 +1,89 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/*
+ * What a tunnel protocol is to the daemon, and the daemon to it.
+ *
+ * A tunnel knows nothing of members. It asks whether a unit is its to serve, puts its
+ * sessions' state into the store (cluster.h), and lets out what a peer may remember when
+ * the store says that it is committed. A new protocol is a folder and a line in the table
+ * of src/daemon.c.
+ */
+#ifndef TUNNELS_TUNNEL_H
+#define TUNNELS_TUNNEL_H
+
+#include <netinet/in.h>
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "cluster/cluster.h"
+
+struct event_base;
+
+/* An IP packet and where it came from. Borrowed for the call. */
+struct packet {
+	const uint8_t *bytes; /* from the IP header on */
+	size_t len;
+	int ifindex;
+	bool checksum_ready; /* false: the sender left transport checksums to its NIC */
+};
+
+/* What a user is shown of a session. All text is valid until the next call. */
+struct session_view {
+	const char *kind;      /* "ikev2" */
+	char user[128];
+	char client[64];       /* outer address and port */
+	char virtual_address[128]; /* inner address or networks */
+	char detail[256];      /* e.g. SPIs of the tunnels */
+	uint64_t bytes_in, bytes_out, packets_in, packets_out;
+	uint64_t age;          /* seconds, UINT64_MAX: unknown */
+};
+
+/* Services of the daemon for a tunnel. */
+struct tunnel_host {
+	void *ctx;
+	struct cluster *cluster;
+	struct event_base *base;
+	member_id self;
+	/* An IPv4 packet to the outside, complete from its IP header on. */
+	void (*send_outside)(void *ctx, const uint8_t *packet, size_t len);
+	/* A decrypted packet to this machine's forwarding. */
+	void (*send_inside)(void *ctx, const uint8_t *packet, size_t len);
+	/* Where packets to this IPv4 prefix (network order) go: to the owner of `unit`. The
+	 * newest of equal prefixes wins until it is removed. */
+	void (*route_add)(void *ctx, uint32_t prefix, unsigned len, unit_id unit);
+	void (*route_remove)(void *ctx, uint32_t prefix, unsigned len, unit_id unit);
+	/* Never forwarded but by a session route. */
+	void (*pool_add)(void *ctx, uint32_t prefix, unsigned len);
+	/* Whether the tunnel can work, and if not why (shown to the operator). */
+	void (*able)(void *ctx, bool able, const char *why);
+	struct mono (*now)(void *ctx);
+};
+
+struct tunnel_ops {
+	const char *name;
+	/* Packets: to a cluster address; from the inside, for a route of this tunnel. */
+	void (*receive)(void *tunnel, const struct packet *p, struct mono now);
+	void (*forward)(void *tunnel, const struct packet *p, struct mono now);
+	/* A burst has been worked off. */
+	void (*flush)(void *tunnel, struct mono now);
+	void (*tick)(void *tunnel, struct mono now);
+	struct mono (*timeout)(const void *tunnel);
+	/* The store: a shadow changed, a session goes, units came or went, commits. Called
+	 * after the core's call has returned; free to call the core. */
+	bool (*owns)(uint8_t key_type);
+	void (*changed)(void *tunnel, struct session *s);
+	void (*removed)(void *tunnel, struct session *s);
+	void (*activate)(void *tunnel, const struct unit_set *units, uint32_t activation,
+			 struct mono now);
+	void (*deactivate)(void *tunnel, const struct unit_set *units, struct mono now);
+	void (*committed)(void *tunnel, struct mono now);
+	void (*counted)(void *tunnel, struct session *s, unsigned slot, struct mono now);
+	/* False if the session is not one that a user would list. */
+	bool (*view)(void *tunnel, struct session *s, struct session_view *out,
+		     struct mono now);
+	unsigned (*statistics)(const void *tunnel, const char **names, uint64_t *values,
+			       unsigned max);
+	void (*close)(void *tunnel);
+};
+
+#endif
