@@ -16,6 +16,7 @@
 #include <stdint.h>
 
 #include "cluster/cluster.h"
+#include "src/statistic.h"
 
 struct event_base;
 
@@ -56,6 +57,9 @@ struct tunnel_host {
 	void (*pool_add)(void *ctx, uint32_t prefix, unsigned len);
 	/* Whether the tunnel can work, and if not why (shown to the operator). */
 	void (*able)(void *ctx, bool able, const char *why);
+	/* The tunnel has changed sessions outside of a call from the daemon: soon after its
+	 * event has ended, the daemon looks after what follows. Cheap. */
+	void (*settle)(void *ctx);
 	struct mono (*now)(void *ctx);
 };
 
@@ -68,21 +72,21 @@ struct tunnel_ops {
 	void (*flush)(void *tunnel, struct mono now);
 	void (*tick)(void *tunnel, struct mono now);
 	struct mono (*timeout)(const void *tunnel);
-	/* The store: a shadow changed, a session goes, units came or went, commits. Called
-	 * after the core's call has returned; free to call the core. */
+	/* The store, from inside a call to the core, which must not be called back: a
+	 * shadow changed; a session goes; a counter of an own session was committed. */
 	bool (*owns)(uint8_t key_type);
-	void (*changed)(void *tunnel, struct session *s);
+	void (*changed)(void *tunnel, struct session *s, struct mono now);
 	void (*removed)(void *tunnel, struct session *s);
+	void (*counted)(void *tunnel, struct session *s);
+	/* After the core's call has returned: units came or went, commits moved. */
 	void (*activate)(void *tunnel, const struct unit_set *units, uint32_t activation,
 			 struct mono now);
 	void (*deactivate)(void *tunnel, const struct unit_set *units, struct mono now);
 	void (*committed)(void *tunnel, struct mono now);
-	void (*counted)(void *tunnel, struct session *s, unsigned slot, struct mono now);
 	/* False if the session is not one that a user would list. */
 	bool (*view)(void *tunnel, struct session *s, struct session_view *out,
 		     struct mono now);
-	unsigned (*statistics)(const void *tunnel, const char **names, uint64_t *values,
-			       unsigned max);
+	size_t (*statistics)(const void *tunnel, struct statistic *out, size_t max);
 	void (*close)(void *tunnel);
 };
 

@@ -1,0 +1,415 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+#include <arpa/inet.h>
+#include <errno.h>
+#include <openssl/crypto.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "tunnels/ipsec/child.h"
+
+#define IP_PROTOCOL_UDP 17
+#define IP_PROTOCOL_ESP 50
+#define ESP_UDP_PORT 4500
+#define IPV4_HEADER 20
+#define UDP_HEADER 8
+#define MODE_TUNNEL 1
+
+static void encode_part(struct pack *p, const struct local_message *m)
+{
+	uint8_t *at = p->at;
+	size_t len;
+
+	pack_u32(p, 0);
+	if (p->bad)
+		return;
+	len = local_encode(m, p->at, (size_t)(p->end - p->at));
+	if (!len) {
+		p->bad = true;
+		return;
+	}
+	p->at = at;
+	pack_u32(p, (uint32_t)len);
+	p->at += len;
+}
+
+size_t child_encode(const struct local_sa_add *in, const struct local_sa_add *out,
+		    const struct local_child_put *put, uint8_t *buf, size_t size)
+{
+	struct pack p = pack_to(buf, size);
+	struct local_message m = { .type = LOCAL_SA_ADD, .sa_add = *in };
+
+	encode_part(&p, &m);
+	m.sa_add = *out;
+	encode_part(&p, &m);
+	m.type = LOCAL_CHILD_PUT;
+	m.child_put = *put;
+	encode_part(&p, &m);
+	return p.bad ? 0 : (size_t)(p.at - buf);
+}
+
+static int decode_part(struct unpack *u, enum local_type type, struct local_message *m)
+{
+	size_t len;
+	const uint8_t *bytes = unpack_blob32(u, &len);
+
+	if (!bytes || local_decode(bytes, len, m) || m->type != type)
+		return -EBADMSG;
+	return 0;
+}
+
+int child_decode(const uint8_t *initial, size_t len, struct local_sa_add *in,
+		 struct local_sa_add *out, struct local_child_put *put)
+{
+	struct unpack u = unpack_from(initial, len);
+	struct local_message m[3];
+
+	if (decode_part(&u, LOCAL_SA_ADD, &m[0]) || decode_part(&u, LOCAL_SA_ADD, &m[1]) ||
+	    decode_part(&u, LOCAL_CHILD_PUT, &m[2]) || !unpack_done(&u))
+		return -EBADMSG;
+	*in = m[0].sa_add;
+	*out = m[1].sa_add;
+	*put = m[2].child_put;
+	return 0;
+}
+
+static int read_selectors(const struct local_blob *list, struct local_ts **ts,
+			  unsigned *count)
+{
+	unsigned n = local_ts_count(list);
+
+	*ts = calloc(n ? n : 1, sizeof(**ts));
+	if (!*ts)
+		return -ENOMEM;
+	for (unsigned i = 0; i < n; i++)
+		if (local_ts_get(list, i, &(*ts)[i]))
+			return -EBADMSG;
+	*count = n;
+	return 0;
+}
+
+static int way_init(struct child_way *way, const struct local_sa_add *sa)
+{
+	const struct esp_algorithms algorithms = {
+		.enc = sa->enc,
+		.enc_key = sa->enc_key.bytes,
+		.enc_key_len = sa->enc_key.len,
+		.integ = sa->integ,
+		.integ_key = sa->integ_key.bytes,
+		.integ_key_len = sa->integ_key.len,
+	};
+	int err;
+
+	STAILQ_INIT(&way->held);
+	if (sa->mode != MODE_TUNNEL || sa->esn || sa->src.family != 4 ||
+	    sa->dst.family != 4)
+		return -ENOTSUP;
+	way->spi = sa->spi;
+	way->src = sa->src;
+	way->dst = sa->dst;
+	way->encap = sa->encap;
+	way->soft_time = sa->soft_time * MONO_SEC;
+	way->hard_time = sa->hard_time * MONO_SEC;
+	err = read_selectors(&sa->src_ts, &way->src_ts, &way->src_count);
+	if (!err)
+		err = read_selectors(&sa->dst_ts, &way->dst_ts, &way->dst_count);
+	if (!err)
+		err = esp_cipher_new(&way->cipher, &algorithms);
+	return err;
+}
+
+static uint32_t be32(const uint8_t *at)
+{
+	return (uint32_t)at[0] << 24 | at[1] << 16 | at[2] << 8 | at[3];
+}
+
+/* Covers an address range with the fewest prefixes. */
+static void add_range(struct child *c, uint32_t from, uint32_t to)
+{
+	while (from <= to && c->nprefixes < CHILD_PREFIXES_MAX) {
+		unsigned bits = 0;
+
+		while (bits < 32 && !(from & ((uint64_t)1 << bits)) &&
+		       from + (((uint64_t)2 << bits) - 1) <= to)
+			bits++;
+		c->prefixes[c->nprefixes++] = (struct child_prefix){
+			.prefix = htonl(from),
+			.len = (uint8_t)(32 - bits),
+		};
+		if (from + ((uint64_t)1 << bits) > UINT32_MAX)
+			return;
+		from += (uint32_t)1 << bits;
+	}
+}
+
+static void find_prefixes(struct child *c)
+{
+	for (unsigned i = 0; i < c->out.dst_count; i++) {
+		const struct local_ts *ts = &c->out.dst_ts[i];
+
+		if (ts->family == 4)
+			add_range(c, be32(ts->from), be32(ts->to));
+	}
+}
+
+int child_new(struct child **child, const uint8_t *initial, size_t len, unsigned window,
+	      struct mono now)
+{
+	struct local_sa_add in, out;
+	struct local_child_put put;
+	struct child *c;
+	int err;
+
+	err = child_decode(initial, len, &in, &out, &put);
+	if (err)
+		return err;
+	c = calloc(1, sizeof(*c));
+	if (!c)
+		return -ENOMEM;
+	STAILQ_INIT(&c->in.held);
+	STAILQ_INIT(&c->out.held);
+	c->ike = put.ike;
+	c->unit = put.spi_in % CLUSTER_UNITS;
+	c->born = now;
+	err = way_init(&c->in, &in);
+	if (!err)
+		err = way_init(&c->out, &out);
+	if (!err)
+		err = replay_init(&c->window, window);
+	if (err) {
+		child_free(c);
+		return err;
+	}
+	find_prefixes(c);
+	*child = c;
+	return 0;
+}
+
+int child_readdress(struct child *c, const uint8_t *initial, size_t len)
+{
+	struct local_sa_add in, out;
+	struct local_child_put put;
+	int err = child_decode(initial, len, &in, &out, &put);
+
+	if (err)
+		return err;
+	c->in.src = in.src;
+	c->in.dst = in.dst;
+	c->in.encap = in.encap;
+	c->out.src = out.src;
+	c->out.dst = out.dst;
+	c->out.encap = out.encap;
+	return 0;
+}
+
+static void drop_held(struct child_way *way)
+{
+	struct held *h;
+
+	while ((h = STAILQ_FIRST(&way->held))) {
+		STAILQ_REMOVE_HEAD(&way->held, next);
+		OPENSSL_cleanse(h->bytes, h->len);
+		free(h);
+	}
+	way->held_count = 0;
+}
+
+static void way_clear(struct child_way *way)
+{
+	drop_held(way);
+	esp_cipher_free(way->cipher);
+	free(way->src_ts);
+	free(way->dst_ts);
+}
+
+void child_free(struct child *c)
+{
+	if (!c)
+		return;
+	way_clear(&c->in);
+	way_clear(&c->out);
+	free(c);
+}
+
+void child_activate(struct child *c, uint64_t lease, uint64_t edge, uint32_t activation)
+{
+	c->active = true;
+	c->activation = activation;
+	c->iv_used = 0;
+	c->next_seq = lease + 1;
+	c->lease_asked = lease;
+	replay_set_edge(&c->window, edge > UINT32_MAX ? UINT32_MAX : (uint32_t)edge);
+}
+
+void child_deactivate(struct child *c)
+{
+	c->active = false;
+	drop_held(&c->in);
+	drop_held(&c->out);
+}
+
+/* What a selector compares of an inner packet. Ports are 0 where there are none. */
+struct flow {
+	uint32_t src, dst;
+	uint8_t protocol;
+	uint16_t sport, dport;
+	bool ports;
+};
+
+/* -EINVAL unless it is an IPv4 packet of at most `len` bytes; *total is its length. */
+static int read_flow(const uint8_t *ip, size_t len, struct flow *f, size_t *total)
+{
+	size_t header;
+
+	if (len < IPV4_HEADER || ip[0] >> 4 != 4)
+		return -EINVAL;
+	header = (size_t)(ip[0] & 15) * 4;
+	*total = (size_t)ip[2] << 8 | ip[3];
+	if (header < IPV4_HEADER || *total < header || *total > len)
+		return -EINVAL;
+	f->src = be32(ip + 12);
+	f->dst = be32(ip + 16);
+	f->protocol = ip[9];
+	f->sport = f->dport = 0;
+	f->ports = (f->protocol == 6 || f->protocol == 17) && !((ip[6] << 8 | ip[7]) & 0x1fff) &&
+		   *total >= header + 4;
+	if (f->ports) {
+		f->sport = (uint16_t)(ip[header] << 8 | ip[header + 1]);
+		f->dport = (uint16_t)(ip[header + 2] << 8 | ip[header + 3]);
+	}
+	return 0;
+}
+
+static bool selects(const struct local_ts *ts, unsigned count, uint32_t address,
+		    uint8_t protocol, bool ports, uint16_t port)
+{
+	for (unsigned i = 0; i < count; i++) {
+		if (ts[i].family != 4 || address < be32(ts[i].from) ||
+		    address > be32(ts[i].to))
+			continue;
+		if (ts[i].protocol && ts[i].protocol != protocol)
+			continue;
+		if (ts[i].from_port == 0 && ts[i].to_port == 65535)
+			return true;
+		if (ports && port >= ts[i].from_port && port <= ts[i].to_port)
+			return true;
+	}
+	return false;
+}
+
+static bool way_selects(const struct child_way *way, const struct flow *f)
+{
+	return selects(way->src_ts, way->src_count, f->src, f->protocol, f->ports,
+		       f->sport) &&
+	       selects(way->dst_ts, way->dst_count, f->dst, f->protocol, f->ports, f->dport);
+}
+
+bool child_selects(const struct child *c, const uint8_t *ip, size_t len)
+{
+	struct flow f;
+	size_t total;
+
+	return !read_flow(ip, len, &f, &total) && way_selects(&c->out, &f);
+}
+
+static void count(struct child_way *way, size_t len, struct mono now)
+{
+	way->packets++;
+	way->bytes += len;
+	way->used = now;
+}
+
+int child_open(struct child *c, const uint8_t *esp, size_t len, uint8_t *out, size_t size,
+	       size_t *outlen, uint32_t *seq, struct mono now)
+{
+	uint32_t spi, number;
+	struct flow f;
+	size_t got, total;
+	uint8_t next;
+	int err;
+
+	if (esp_parse(esp, len, &spi, &number))
+		return -EINVAL;
+	err = replay_check(&c->window, number);
+	if (!err)
+		err = esp_open(c->in.cipher, esp, len, out, size, &got, &next);
+	if (!err)
+		err = replay_accept(&c->window, number);
+	if (err)
+		return err;
+	if (next == ESP_NEXT_NONE)
+		return -ENODATA;
+	if (next != ESP_NEXT_IPV4 || read_flow(out, got, &f, &total))
+		return -EINVAL;
+	if (!way_selects(&c->in, &f))
+		return -EACCES;
+	*outlen = total;
+	*seq = number;
+	count(&c->in, total, now);
+	return 0;
+}
+
+static void put_be16(uint8_t *at, size_t v)
+{
+	at[0] = (uint8_t)(v >> 8);
+	at[1] = (uint8_t)v;
+}
+
+/* The kernel fills in identification and header checksum. The UDP checksum stays zero,
+ * as RFC 3948 2.1 wants it. */
+static void outer_header(const struct child_way *way, size_t outer, uint8_t *out, size_t len)
+{
+	memset(out, 0, outer);
+	out[0] = 0x45;
+	put_be16(out + 2, len);
+	out[8] = 64;
+	out[9] = way->encap ? IP_PROTOCOL_UDP : IP_PROTOCOL_ESP;
+	memcpy(out + 12, way->src.bytes, 4);
+	memcpy(out + 16, way->dst.bytes, 4);
+	if (way->encap) {
+		put_be16(out + 20, way->src.port ? way->src.port : ESP_UDP_PORT);
+		put_be16(out + 22, way->dst.port ? way->dst.port : ESP_UDP_PORT);
+		put_be16(out + 24, len - IPV4_HEADER);
+	}
+}
+
+int child_seal(struct child *c, member_id self, const uint8_t *ip, size_t len, uint8_t *out,
+	       size_t size, size_t *outlen, struct mono now)
+{
+	size_t outer = IPV4_HEADER + (c->out.encap ? UDP_HEADER : 0), got;
+	int err;
+
+	if (c->next_seq > UINT32_MAX || c->iv_used > UINT32_MAX)
+		return -EOVERFLOW;
+	if (size < outer)
+		return -ENOSPC;
+	err = esp_seal(c->out.cipher, c->out.spi, (uint32_t)c->next_seq,
+		       esp_iv(self, c->activation, (uint32_t)c->iv_used), ESP_NEXT_IPV4, ip,
+		       len, out + outer, size - outer, &got);
+	if (err)
+		return err;
+	c->next_seq++;
+	c->iv_used++;
+	if (got + outer > UINT16_MAX)
+		return -ENOSPC;
+	outer_header(&c->out, outer, out, got + outer);
+	*outlen = got + outer;
+	count(&c->out, len, now);
+	return 0;
+}
+
+int child_hold(struct child_way *way, uint32_t seq, const uint8_t *bytes, size_t len)
+{
+	struct held *h;
+
+	if (way->held_count == CHILD_HELD_MAX)
+		return -ENOBUFS;
+	h = malloc(sizeof(*h) + len);
+	if (!h)
+		return -ENOMEM;
+	h->seq = seq;
+	h->len = len;
+	memcpy(h->bytes, bytes, len);
+	STAILQ_INSERT_TAIL(&way->held, h, next);
+	way->held_count++;
+	return 0;
+}

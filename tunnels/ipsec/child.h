@@ -1,0 +1,132 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/*
+ * A CHILD SA: the pair of ESP SAs that carries a client's traffic, on any member.
+ *
+ * Every member holds the child of every session, with its ciphers ready, so that a
+ * takeover costs nothing but child_activate(). Only the active one opens and seals.
+ *
+ *   initial     SA_ADD of both directions and CHILD_PUT, encoded: keys, addresses,
+ *               selectors and the plugin's own state
+ *   essential   nothing; the counters instead:
+ *               CHILD_LEASE   highest outbound sequence number that may be used
+ *               CHILD_EDGE    highest inbound sequence number that was seen
+ *   calculable  ciphers, statistics, and the replay window below its edge, which a new
+ *               owner takes as seen
+ */
+#ifndef IPSEC_CHILD_H
+#define IPSEC_CHILD_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <sys/queue.h>
+
+#include "cluster/cluster.h"
+#include "tunnels/ipsec/esp.h"
+#include "tunnels/ipsec/local.h"
+#include "tunnels/ipsec/replay.h"
+
+#define CHILD_LEASE 0 /* slots of the session's counters */
+#define CHILD_EDGE 1
+#define CHILD_LEASE_STEP 65536 /* sequence numbers asked for at a time */
+#define CHILD_HELD_MAX 4096    /* packets that wait for a commit, each way */
+#define CHILD_OUTER_MAX (20 + 8)
+
+/* A packet that waits: inbound, clear and for the inside; outbound, clear, not sealed. */
+struct held {
+	STAILQ_ENTRY(held) next;
+	uint32_t seq;
+	size_t len;
+	uint8_t bytes[];
+};
+STAILQ_HEAD(held_queue, held);
+
+struct child_prefix {
+	uint32_t prefix; /* network order */
+	uint8_t len;
+};
+
+#define CHILD_PREFIXES_MAX 64
+
+struct child_way {
+	struct esp_cipher *cipher;
+	uint32_t spi;
+	struct local_addr src, dst;
+	bool encap;
+	struct local_ts *src_ts, *dst_ts;
+	unsigned src_count, dst_count;
+	uint64_t soft_time, hard_time; /* ns after birth, 0: none */
+	uint64_t packets, bytes;       /* inner, since this member has the child */
+	struct mono used;              /* the last packet; 0: none */
+	struct held_queue held;
+	unsigned held_count;
+};
+
+struct child {
+	LIST_ENTRY(child) by_spi, of_ike;
+	TAILQ_ENTRY(child) waiting; /* among the children whose commits moved */
+	bool is_waiting;
+	struct session *session;
+	uint64_t ike;
+	unit_id unit;
+	bool active;
+	struct child_way in, out;
+	struct replay window;
+	uint32_t activation;
+	uint64_t iv_used; /* counter values used with this activation */
+	uint64_t next_seq, lease_asked;
+	struct mono born;
+	bool soft_told, hard_told;
+	struct child_prefix prefixes[CHILD_PREFIXES_MAX]; /* of the remote selectors */
+	unsigned nprefixes;
+};
+
+/*
+ * The initial part of a child's record. Returns its length, 0 if it does not fit. `size`
+ * of CHILD_INITIAL_MAX suffices for any keys; selectors and state are bounded by it.
+ */
+#define CHILD_INITIAL_MAX 20000
+size_t child_encode(const struct local_sa_add *in, const struct local_sa_add *out,
+		    const struct local_child_put *put, uint8_t *buf, size_t size);
+/* The three messages of an initial part; they point into it. -EBADMSG. */
+int child_decode(const uint8_t *initial, size_t len, struct local_sa_add *in,
+		 struct local_sa_add *out, struct local_child_put *put);
+
+/* A child, inactive, from an initial part. `window`: packets of the replay window.
+ * -EBADMSG, -ENOTSUP (algorithm, or transport mode), -ENOMEM. */
+int child_new(struct child **child, const uint8_t *initial, size_t len, unsigned window,
+	      struct mono now);
+/* Takes new addresses from a changed initial part. -EBADMSG. */
+int child_readdress(struct child *c, const uint8_t *initial, size_t len);
+/* Wipes keys and held packets. The caller has unlinked it. NULL is allowed. */
+void child_free(struct child *c);
+
+/*
+ * Begins to work, above what was ever used: outbound after `lease`, inbound after `edge`,
+ * with IVs of a fresh activation number.
+ */
+void child_activate(struct child *c, uint64_t lease, uint64_t edge, uint32_t activation);
+/* Stops, and drops what was held. */
+void child_deactivate(struct child *c);
+
+/*
+ * Opens an ESP packet (from its SPI on) into `out`: an inner IPv4 packet of *outlen bytes
+ * and its sequence number. -EALREADY, -ESTALE: replay; -EBADMSG: ICV; -EINVAL: malformed;
+ * -EACCES: the inner packet is outside the selectors; -ENODATA: a dummy packet.
+ */
+int child_open(struct child *c, const uint8_t *esp, size_t len, uint8_t *out, size_t size,
+	       size_t *outlen, uint32_t *seq, struct mono now);
+
+/* Whether this inner packet may go out through the child. */
+bool child_selects(const struct child *c, const uint8_t *ip, size_t len);
+/*
+ * Seals an inner packet with the next sequence number, which the caller has seen to be
+ * leased, into a whole IPv4 packet. -ENOSPC; -EOVERFLOW: numbers or IVs are used up.
+ */
+int child_seal(struct child *c, member_id self, const uint8_t *ip, size_t len, uint8_t *out,
+	       size_t size, size_t *outlen, struct mono now);
+
+/* Queues a copy. -ENOBUFS when CHILD_HELD_MAX packets wait, -ENOMEM. */
+int child_hold(struct child_way *way, uint32_t seq, const uint8_t *bytes, size_t len);
+
+#endif

@@ -1,0 +1,213 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+#include <errno.h>
+#include <openssl/evp.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "tunnels/ipsec/ike.h"
+
+#define FLAG_INITIATOR 0x08
+#define FLAG_RESPONSE 0x20
+#define PAYLOAD_FRAGMENT 53 /* Encrypted Fragment, RFC 7383 2.5 */
+#define FRAGMENT_HEADER_SIZE 8
+
+int ike_parse(const uint8_t *packet, size_t len, struct ike_header *h)
+{
+	struct unpack u = unpack_from(packet, len);
+	struct ike_header out = { 0 };
+	uint8_t next, version, flags;
+
+	out.spi_i = unpack_u64(&u);
+	out.spi_r = unpack_u64(&u);
+	next = unpack_u8(&u);
+	version = unpack_u8(&u);
+	out.exchange = unpack_u8(&u);
+	flags = unpack_u8(&u);
+	out.mid = unpack_u32(&u);
+	if (unpack_u32(&u) != len || u.bad)
+		return -EBADMSG;
+	out.major = version >> 4;
+	if (out.major == 2) {
+		out.initiator = flags & FLAG_INITIATOR;
+		out.response = flags & FLAG_RESPONSE;
+	}
+	if (out.major == 2 && next == PAYLOAD_FRAGMENT) {
+		if (unpack_left(&u) < FRAGMENT_HEADER_SIZE)
+			return -EBADMSG;
+		unpack_u32(&u);
+		out.fragment = unpack_u16(&u);
+		if (out.fragment == 0)
+			return -EBADMSG;
+	}
+	*h = out;
+	return 0;
+}
+
+uint64_t ike_receiver_spi(const struct ike_header *h)
+{
+	return h->initiator ? h->spi_r : h->spi_i;
+}
+
+uint64_t ike_sender_spi(const struct ike_header *h)
+{
+	return h->initiator ? h->spi_i : h->spi_r;
+}
+
+void ike_digest(const uint8_t *packet, size_t len, uint8_t digest[IKE_DIGEST_SIZE])
+{
+	unsigned n = IKE_DIGEST_SIZE;
+
+	if (!EVP_Digest(packet, len, digest, &n, EVP_sha256(), NULL))
+		memset(digest, 0, IKE_DIGEST_SIZE);
+}
+
+void ike_copy_clear(struct ike_copy *c)
+{
+	free(c->bytes);
+	memset(c, 0, sizeof(*c));
+}
+
+int ike_copy_add(struct ike_copy *c, uint32_t mid, const struct local_addr *src,
+		 const struct local_addr *dst, const uint8_t *packet, size_t len)
+{
+	uint8_t *bytes;
+
+	if (!c->valid || c->mid != mid) {
+		ike_copy_clear(c);
+		c->valid = true;
+		c->mid = mid;
+	}
+	if (c->packets == IKE_COPY_PACKETS || len > IKE_COPY_MAX - c->len)
+		return -EMSGSIZE;
+	bytes = realloc(c->bytes, c->len + len);
+	if (!bytes)
+		return -ENOMEM;
+	memcpy(bytes + c->len, packet, len);
+	c->bytes = bytes;
+	c->len += len;
+	c->lens[c->packets++] = (uint16_t)len;
+	c->src = *src;
+	c->dst = *dst;
+	return 0;
+}
+
+const uint8_t *ike_copy_packet(const struct ike_copy *c, unsigned i, size_t *len)
+{
+	size_t at = 0;
+
+	for (unsigned k = 0; k < i; k++)
+		at += c->lens[k];
+	*len = c->lens[i];
+	return c->bytes + at;
+}
+
+void ike_exchanges_clear(struct ike_exchanges *x)
+{
+	ike_copy_clear(&x->response);
+	ike_copy_clear(&x->request);
+	x->outstanding = false;
+}
+
+static void encode_address(struct pack *p, const struct local_addr *a)
+{
+	pack_u8(p, a->family);
+	pack_raw(p, a->bytes, sizeof(a->bytes));
+	pack_u16(p, a->port);
+}
+
+static void decode_address(struct unpack *u, struct local_addr *a)
+{
+	const uint8_t *bytes;
+
+	a->family = unpack_u8(u);
+	bytes = unpack_raw(u, sizeof(a->bytes));
+	if (bytes)
+		memcpy(a->bytes, bytes, sizeof(a->bytes));
+	a->port = unpack_u16(u);
+}
+
+static void encode_copy(struct pack *p, const struct ike_copy *c)
+{
+	size_t at = 0;
+
+	pack_u8(p, c->valid);
+	if (!c->valid)
+		return;
+	pack_u32(p, c->mid);
+	pack_raw(p, c->digest, sizeof(c->digest));
+	encode_address(p, &c->src);
+	encode_address(p, &c->dst);
+	pack_u8(p, (uint8_t)c->packets);
+	for (unsigned i = 0; i < c->packets; i++) {
+		pack_blob16(p, c->bytes + at, c->lens[i]);
+		at += c->lens[i];
+	}
+}
+
+static int decode_copy(struct unpack *u, struct ike_copy *c)
+{
+	struct local_addr src = { 0 }, dst = { 0 };
+	const uint8_t *digest;
+	unsigned packets;
+	uint32_t mid;
+	int err = 0;
+
+	if (!unpack_u8(u))
+		return 0;
+	mid = unpack_u32(u);
+	digest = unpack_raw(u, IKE_DIGEST_SIZE);
+	decode_address(u, &src);
+	decode_address(u, &dst);
+	packets = unpack_u8(u);
+	for (unsigned i = 0; i < packets && !u->bad && !err; i++) {
+		size_t len;
+		const uint8_t *packet = unpack_blob16(u, &len);
+
+		if (packet)
+			err = ike_copy_add(c, mid, &src, &dst, packet, len);
+	}
+	if (!err && !u->bad)
+		memcpy(c->digest, digest, IKE_DIGEST_SIZE);
+	return err;
+}
+
+size_t ike_exchanges_encode(const struct ike_exchanges *x, uint8_t *buf, size_t size)
+{
+	struct pack p = pack_to(buf, size);
+
+	encode_copy(&p, &x->response);
+	encode_copy(&p, &x->request);
+	pack_u8(&p, x->outstanding);
+	return p.bad ? 0 : (size_t)(p.at - buf);
+}
+
+int ike_exchanges_decode(struct ike_exchanges *x, const uint8_t *buf, size_t len)
+{
+	struct unpack u = unpack_from(buf, len);
+	struct ike_exchanges out = { 0 };
+	int err;
+
+	err = decode_copy(&u, &out.response);
+	if (!err)
+		err = decode_copy(&u, &out.request);
+	out.outstanding = unpack_u8(&u);
+	if (!err && !unpack_done(&u))
+		err = -EBADMSG;
+	if (err) {
+		ike_exchanges_clear(&out);
+		return err;
+	}
+	ike_exchanges_clear(x);
+	*x = out;
+	return 0;
+}
+
+uint32_t ike_next_received(const struct ike_exchanges *x)
+{
+	return x->response.valid ? x->response.mid + 1 : 0;
+}
+
+uint32_t ike_next_sent(const struct ike_exchanges *x)
+{
+	return x->request.valid ? x->request.mid + 1 : 0;
+}
