@@ -2,11 +2,11 @@
 /*
  * The configuration file, phalanx.conf(5).
  *
- * The same file serves on every member. Which of the listed members a machine is stands in
- * its certificate, or in the file's `node`.
+ * The same file serves on every member. Which of the listed members a machine is stands
+ * in its certificate, or in the file's `node`.
  *
- * conf_read() looks at nothing but the file: that certificates, interfaces and sockets are
- * there is for their users to find out.
+ * conf_read() looks at nothing but the file: that certificates, interfaces and sockets
+ * are there is for their users to find out.
  */
 #ifndef SRC_CONF_H
 #define SRC_CONF_H
@@ -24,7 +24,8 @@
 #define CONF_PATH_MAX 256 /* with the final zero */
 #define CONF_NETWORKS_MAX 8
 #define CONF_ADDRESSES_MAX 16 /* cluster addresses of one network */
-#define CONF_EXIT 78	      /* sysexits' EX_CONFIG: the file is wrong */
+#define CONF_CONTROL_NAME "control.sock"
+#define CONF_EXIT 78 /* sysexits' EX_CONFIG: the file is wrong */
 
 enum conf_mode {
 	CONF_MULTICAST, /* a multicast cluster MAC, which switches flood */
@@ -61,7 +62,8 @@ struct conf {
 	unsigned moves_per_round;
 	enum log_level log_level;
 
-	uint16_t port; /* of the interconnect: TLS over TCP, and sealed datagrams in UDP */
+	uint16_t
+	    port; /* of the interconnect: TLS over TCP, and sealed datagrams in UDP */
 
 	unsigned nmembers; /* at least 1; names, ids and address-port pairs are unique */
 	struct conf_member members[CLUSTER_MEMBERS_MAX];

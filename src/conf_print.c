@@ -1,0 +1,114 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/* Printing a configuration, and looking things up in it. */
+#include "src/conf.h"
+
+#include <arpa/inet.h>
+#include <string.h>
+
+const char *conf_mode_name(enum conf_mode mode)
+{
+	return mode == CONF_UNICAST ? "unicast" : "multicast";
+}
+
+const char *conf_log_level_name(enum log_level level)
+{
+	switch (level) {
+	case LOG_LEVEL_ERROR:
+		return "error";
+	case LOG_LEVEL_WARN:
+		return "warning";
+	case LOG_LEVEL_INFO:
+		return "info";
+	case LOG_LEVEL_DEBUG:
+		break;
+	}
+	return "debug";
+}
+
+const char *conf_control_path(const struct conf *conf, char *buf, size_t size)
+{
+	snprintf(buf, size, "%s/%s", conf->run_directory, CONF_CONTROL_NAME);
+	return buf;
+}
+
+const struct conf_member *conf_member_named(const struct conf *conf, const char *name)
+{
+	for (unsigned i = 0; i < conf->nmembers; i++)
+		if (strcmp(conf->members[i].name, name) == 0)
+			return &conf->members[i];
+	return NULL;
+}
+
+const struct conf_member *conf_member_with_id(const struct conf *conf, member_id id)
+{
+	for (unsigned i = 0; i < conf->nmembers; i++)
+		if (conf->members[i].id == id)
+			return &conf->members[i];
+	return NULL;
+}
+
+const struct conf_network *conf_network_named(const struct conf *conf, const char *name)
+{
+	for (unsigned i = 0; i < conf->nnetworks; i++)
+		if (strcmp(conf->networks[i].name, name) == 0)
+			return &conf->networks[i];
+	return NULL;
+}
+
+static void print_member(const struct conf *conf, const struct conf_member *m, FILE *out)
+{
+	char address[INET_ADDRSTRLEN];
+
+	inet_ntop(AF_INET, &m->address, address, sizeof(address));
+	fprintf(out, "\nmember \"%s\" {\n\tid = %u\n\taddress = \"%s\"\n", m->name, m->id,
+		address);
+	if (m->port != conf->port)
+		fprintf(out, "\tport = %u\n", m->port);
+	fprintf(out, "}\n");
+}
+
+static void print_network(const struct conf_network *n, FILE *out)
+{
+	char address[INET_ADDRSTRLEN];
+
+	fprintf(out, "\nnetwork \"%s\" {\n\tinterface = \"%s\"\n\taddresses = {", n->name,
+		n->interface);
+	for (unsigned i = 0; i < n->naddresses; i++)
+		fprintf(out, "%s\"%s\"", i ? ", " : "",
+			inet_ntop(AF_INET, &n->addresses[i], address, sizeof(address)));
+	fprintf(out, "}\n");
+	if (n->mac_auto)
+		fprintf(out, "\tmac = \"auto\" # ");
+	else
+		fprintf(out, "\tmac = ");
+	fprintf(out, "\"%02x:%02x:%02x:%02x:%02x:%02x\"\n}\n", n->mac[0], n->mac[1],
+		n->mac[2], n->mac[3], n->mac[4], n->mac[5]);
+}
+
+void conf_print(const struct conf *conf, FILE *out)
+{
+	if (conf->node[0])
+		fprintf(out, "node = \"%s\"\n", conf->node);
+	fprintf(out, "certificate = \"%s\"\nkey = \"%s\"\nauthority = \"%s\"\n",
+		conf->certificate, conf->key, conf->authority);
+	fprintf(out, "state-directory = \"%s\"\nrun-directory = \"%s\"\n",
+		conf->state_directory, conf->run_directory);
+	fprintf(out, "mode = %s\n", conf_mode_name(conf->mode));
+	fprintf(out, "detection-interval = %u\n", conf->detection_interval);
+	fprintf(out, "capacity = %u\n", conf->capacity);
+	fprintf(out, "balance-interval = %u\n", conf->balance_interval);
+	fprintf(out, "moves-per-round = %u\n", conf->moves_per_round);
+	fprintf(out, "log-level = %s\n", conf_log_level_name(conf->log_level));
+	fprintf(out, "\ninterconnect {\n\tport = %u\n}\n", conf->port);
+	for (unsigned i = 0; i < conf->nmembers; i++)
+		print_member(conf, &conf->members[i], out);
+	for (unsigned i = 0; i < conf->nnetworks; i++)
+		print_network(&conf->networks[i], out);
+	fprintf(out, "\ntunnel {\n\tdevice = \"%s\"\n\tmtu = %u\n}\n",
+		conf->tunnel.device, conf->tunnel.mtu);
+	fprintf(out,
+		"\nipsec {\n\tsocket = \"%s\"\n\tinbound-commit = %s\n"
+		"\treplay-window = %u\n}\n",
+		conf->ipsec.socket, conf->ipsec.inbound_commit ? "on" : "off",
+		conf->ipsec.replay_window);
+}
