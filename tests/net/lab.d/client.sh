@@ -1,0 +1,86 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+# Clients and the site g1. Sourced.
+
+# sa_field NODE FIELD...: of the client's only IKE SA, from swanctl's raw output.
+sa_raw() { node_run "$1" swanctl --list-sas --raw --ike home 2>/dev/null; }
+
+client_virtual()
+{
+	node_run "$1" swanctl --list-sas --raw --ike home 2>/dev/null |
+		sed -n 's/.* local-vips=\[\([0-9.]*\).*/\1/p'
+}
+
+client_kind()
+{
+	local kind=$2
+	if [[ -z $kind ]]; then
+		case $1 in
+		g1) kind=site ;;
+		c4) kind=ipsec-nat ;;
+		*) if (($(node_index "$1") % 2)); then kind=ipsec-psk; else kind=ipsec-cert; fi ;;
+		esac
+	fi
+	echo "$kind"
+}
+
+verb_client()
+{
+	local usage="usage: lab client NAME up|down [--kind KIND]" node=${1-} what=${2-} kind=
+	(($# == 2 || $# == 4)) || die "$usage"
+	if (($# == 4)); then
+		[[ $3 == --kind ]] || die "$usage"
+		kind=$4
+	fi
+	kind=$(client_kind "$node" "$kind")
+	if [[ $kind == site ]]; then
+		[[ $node == g1 ]] || die "the site is called g1"
+		if ! grep -qx g1 "$LAB_DIR/namespaces"; then
+			PEER=1
+			make_peer
+			peer_start
+			lab_save
+		fi
+	else
+		check_node "$node"
+		is_client "$node" || die "$node is no client"
+	fi
+	case $what in
+	up) client_up "$node" "$kind" ;;
+	down) client_down "$node" ;;
+	*) die "$usage" ;;
+	esac
+}
+
+client_up()
+{
+	local node=$1 kind=$2 auth place=clients
+	case $kind in
+	ipsec-psk) auth=psk ;;
+	ipsec-cert) auth=cert ;;
+	ipsec-nat) auth=cert place=nat ;;
+	site) auth= ;;
+	*) die "unknown kind: $kind (ipsec-psk, ipsec-cert, ipsec-nat or site)" ;;
+	esac
+	if [[ $kind != site ]]; then
+		client_down "$node"
+		[[ $(cat "$(node_dir "$node")/place") == "$place" ]] || place_client "$node" "$place"
+		client_config "$node" "$auth"
+		charon_start "$node"
+	fi
+	echo "$kind" >"$(node_dir "$node")/kind"
+	node_run "$node" swanctl --initiate --child net --timeout 30 --loglevel 1 \
+		>>"$(node_dir "$node")/log/initiate.log" 2>&1 ||
+		die "$node could not connect: see lab logs $node"
+}
+
+client_down()
+{
+	if [[ $1 == g1 ]]; then
+		node_run g1 swanctl --terminate --ike home --timeout 10 >/dev/null 2>&1 || true
+		return 0
+	fi
+	if node_alive "$1" charon; then
+		node_run "$1" swanctl --terminate --ike home --timeout 10 >/dev/null 2>&1 || true
+		node_stop "$1" charon
+	fi
+}

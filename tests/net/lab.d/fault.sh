@@ -1,0 +1,104 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+# What goes wrong, and its undoing. Sourced.
+
+# signal_all NODE SIGNAL
+signal_all()
+{
+	local pids
+	check_node "$1"
+	pids=$(node_pids "$1")
+	[[ -n $pids ]] || die "nothing runs on $1"
+	# shellcheck disable=SC2086
+	kill "-$2" $pids
+}
+
+verb_kill()
+{
+	(($# == 1)) || die "usage: lab kill NODE"
+	signal_all "$1" KILL
+	wait_for 5 "the end of $1's processes" node_idle "$1"
+}
+
+verb_freeze()
+{
+	(($# == 1)) || die "usage: lab freeze NODE"
+	signal_all "$1" STOP
+}
+
+verb_thaw()
+{
+	(($# == 1)) || die "usage: lab thaw NODE"
+	signal_all "$1" CONT
+}
+
+verb_revive()
+{
+	(($# == 1)) || die "usage: lab revive NODE"
+	check_node "$1"
+	if is_gateway "$1"; then
+		gateway_start "$1"
+	elif is_client "$1"; then
+		die "clients connect with: lab client $1 up"
+	else
+		die "nothing runs on $1"
+	fi
+}
+
+# set_ports NODE WHICH up|down
+set_ports()
+{
+	local node=$1 which=$2 port any=0
+	check_node "$node"
+	[[ $which == all ]] && which='.*'
+	for port in $(ip -n "$(ns sw)" -o link show | sed -n "s/^[0-9]*: \($node-[a-z0-9]*\)@.*/\1/p")
+	do
+		[[ ${port#"$node"-} =~ ^$which$ ]] || continue
+		ip -n "$(ns sw)" link set "$port" "$3"
+		any=1
+	done
+	((any)) || die "$node has no such network: $2"
+}
+
+verb_unplug()
+{
+	(($# == 1 || $# == 2)) || die "usage: lab unplug NODE [outside|inside|cluster|all]"
+	set_ports "$1" "${2:-all}" down
+}
+
+verb_plug()
+{
+	(($# == 1 || $# == 2)) || die "usage: lab plug NODE [outside|inside|cluster|all]"
+	set_ports "$1" "${2:-all}" up
+}
+
+verb_partition()
+{
+	local word left=() right=() side=left a b
+	for word; do
+		if [[ $word == '|' ]]; then
+			[[ $side == left ]] || die "usage: lab partition NODES '|' NODES"
+			side=right
+			continue
+		fi
+		check_node "$word"
+		if [[ $side == left ]]; then left+=("$word"); else right+=("$word"); fi
+	done
+	((${#left[@]} && ${#right[@]})) || die "usage: lab partition NODES '|' NODES"
+	{
+		for a in "${left[@]}"; do
+			for b in "${right[@]}"; do
+				echo "add rule bridge lab cuts iifname \"$a-*\" oifname \"$b-*\" drop"
+				echo "add rule bridge lab cuts iifname \"$b-*\" oifname \"$a-*\" drop"
+			done
+		done
+	} | ip netns exec "$(ns sw)" nft -f -
+}
+
+verb_heal()
+{
+	local node
+	ip netns exec "$(ns sw)" nft flush chain bridge lab cuts
+	for node in $(node_list); do
+		[[ $node == sw ]] || set_ports "$node" all up
+	done
+}

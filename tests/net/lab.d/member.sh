@@ -1,0 +1,283 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+# The cluster's members, and the lab as a whole. Sourced.
+
+charon_socket() { echo /run/phalanx/charon.sock; }
+
+# phalanx_conf NODE: phalanx.conf(5), the same for all members but for paths.
+phalanx_conf()
+{
+	local node=$1 dir authority member host
+	dir=$(node_dir "$node")
+	authority=$LAB_DIR/ca
+	[[ $node == g1 ]] && authority=$LAB_DIR/site-ca
+	set_of '' certificate "\"$authority/$node.crt\"" key "\"$authority/$node.key\"" \
+		authority "\"$authority/ca.crt\"" state-directory "\"$dir/state\"" \
+		run-directory '"/run/phalanx"' mode "$MODE" log-level debug
+	if [[ $node == g1 ]]; then
+		printf 'member "g1" {\n\tid = 1\n\taddress = "10.5.0.11"\n}\n'
+		phalanx_network outside outside $VIP_SITE
+		phalanx_network inside inside $VIP_SITE_INSIDE
+	else
+		for member in $(members); do
+			host=$(node_index "$member")
+			printf 'member "%s" {\n\tid = %d\n\taddress = "10.9.0.%d"\n}\n' \
+				"$member" "$host" $((10 + host))
+		done
+		phalanx_network outside outside $VIP_OUTSIDE
+		phalanx_network inside inside $VIP_INSIDE
+	fi
+	echo "ipsec {"
+	set_of ipsec socket "\"$(charon_socket)\""
+	echo "}"
+	for member in interconnect tunnel; do
+		echo "$member {"
+		set_of $member
+		echo "}"
+	done
+}
+
+phalanx_network()
+{
+	printf 'network "%s" {\n\tinterface = "%s"\n\taddresses = { "%s" }\n}\n' "$@"
+}
+
+# set_of SECTION [KEY VALUE]...: these, as overridden and followed by the user's --set.
+set_of()
+{
+	local section=$1 key set
+	local -A value=()
+	shift
+	while (($#)); do
+		value[$1]=$2
+		shift 2
+	done
+	for set in "${SETS[@]}"; do
+		key=${set%%=*}
+		if [[ -z $section && $key != *.* ]]; then
+			value[$key]=${set#*=}
+		elif [[ -n $section && $key == "$section".* ]]; then
+			value[${key#*.}]=${set#*=}
+		fi
+	done
+	for key in "${!value[@]}"; do
+		printf '%s = %s\n' "$key" "${value[$key]}"
+	done | sort
+}
+
+make_authority()
+{
+	local node
+	"$(program clusterctl)" ca init "$LAB_DIR/ca" >"$LAB_DIR/ca.log" 2>&1 ||
+		die "clusterctl ca init: $(cat "$LAB_DIR/ca.log")"
+	for node in $(members); do
+		"$(program clusterctl)" cert issue "$LAB_DIR/ca" "$node" \
+			--id "$(node_index "$node")" >>"$LAB_DIR/ca.log" 2>&1 ||
+			die "clusterctl cert issue: $(cat "$LAB_DIR/ca.log")"
+	done
+}
+
+program()
+{
+	local dir
+	for dir in "$BUILD" "$BUILD/src"; do
+		if [[ -x $dir/$1 ]]; then
+			echo "$dir/$1"
+			return
+		fi
+	done
+	die "no $1 in the build tree $BUILD (make, or set BUILD)"
+}
+
+# Debian's plugins and ours, mounted over Debian's folder in every node.
+gather_plugins()
+{
+	cp -a /usr/lib/ipsec/plugins "$LAB_DIR/plugins"
+	((PLAIN)) && return
+	[[ -e $BUILD/.libs/libstrongswan-phalanx.so ]] ||
+		die "no charon plugin in the build tree $BUILD"
+	cp -L "$BUILD/.libs/libstrongswan-phalanx.so" "$LAB_DIR/plugins/"
+}
+
+phalanxd_up() { node_run "$1" clusterctl status --json; }
+
+# gateway_start NODE: phalanxd and charon, whichever does not run.
+gateway_start()
+{
+	local node=$1 dir
+	dir=$(node_dir "$node")
+	if ((!PLAIN)) && ! node_alive "$node" phalanxd; then
+		mkdir -p "$dir/state"
+		phalanxd_start "$node"
+	fi
+	if ! node_alive "$node" charon; then
+		charon_start "$node"
+	fi
+}
+
+phalanxd_start()
+{
+	local dir
+	dir=$(node_dir "$1")
+	phalanx_conf "$1" >"$dir/phalanx.conf"
+	node_run "$1" mkdir -p /run/phalanx
+	node_spawn "$1" phalanxd "$(program phalanxd)" -f -c "$dir/phalanx.conf"
+	wait_for 15 "phalanxd on $1" phalanxd_up "$1" || die "see lab logs $1"
+}
+
+plain_start()
+{
+	ip -n "$(ns m1)" address add $VIP_OUTSIDE/24 dev outside
+	ip -n "$(ns m1)" address add $VIP_INSIDE/16 dev inside
+	charon_start m1
+}
+
+peer_start()
+{
+	"$(program clusterctl)" ca init "$LAB_DIR/site-ca" >"$LAB_DIR/ca.log" 2>&1
+	"$(program clusterctl)" cert issue "$LAB_DIR/site-ca" g1 --id 1 \
+		>>"$LAB_DIR/ca.log" 2>&1
+	member_strongswan g1
+	gateway_start g1
+}
+
+# A member that answers, the lowest first; in a cut cluster the largest part's.
+living_member()
+{
+	local node
+	for node in $(members); do
+		if [[ $(process_state "$node" phalanxd) == up ]] &&
+			timeout 3 "$here/lab" exec "$node" clusterctl status --json \
+				>/dev/null 2>&1; then
+			echo "$node"
+			return
+		fi
+	done
+	return 1
+}
+
+verb_owner()
+{
+	local member
+	(($# == 1)) || die "usage: lab owner CLIENT"
+	check_node "$1"
+	member=$(living_member) || die "no member answers"
+	session_of "$1" "$member" .owner
+}
+
+# session_of CLIENT MEMBER FIELD: of the client's session, as that member knows it.
+session_of()
+{
+	local user virtual
+	virtual=$(client_virtual "$1" || true)
+	case $1 in
+	g1) user=site.example.org ;;
+	*) user=$1@ ;;
+	esac
+	node_run "$2" clusterctl sessions --json | jq -er --arg user "$user" \
+		--arg virtual "${virtual:-none}" \
+		"first(.sessions[] | select((.virtual | split(\"/\")[0] == \$virtual) or
+			(.user | startswith(\$user)))) | $3" ||
+		die "no session of $1"
+}
+
+verb_up()
+{
+	local node
+	MODE=multicast MEMBERS=3 CLIENTS=4 PEER=0 PLAIN=0 SETS=()
+	BUILD=${BUILD:-$top/build}
+	while (($#)); do
+		case $1 in
+		--members | --clients | --mode | --set) (($# >= 2)) || die "$1 needs a value" ;;&
+		--members) MEMBERS=$2 && shift ;;
+		--clients) CLIENTS=$2 && shift ;;
+		--mode) MODE=$2 && shift ;;
+		--set) SETS+=("$2") && shift ;;
+		--peer) PEER=1 ;;
+		--plain) PLAIN=1 MEMBERS=1 ;;
+		*) usage >&2 && die "unknown option: $1" ;;
+		esac
+		shift
+	done
+	up_check
+	mkdir -p "$LAB_DIR/nodes" "$LAB_DIR/captures"
+	BUILD=$(realpath "$BUILD")
+	: >"$LAB_DIR/namespaces"
+	lab_save
+	gather_plugins
+	up_networks
+	make_pki
+	up_members
+}
+
+up_check()
+{
+	local set
+	((EUID == 0)) || die "must be root"
+	[[ $MEMBERS =~ ^([1-9]|[12][0-9]|3[0-2])$ ]] || die "--members: 1 to 32"
+	[[ $CLIENTS =~ ^([0-9]|[1-9][0-9])$ ]] || die "--clients: 0 to 99"
+	case $MODE in
+	multicast | unicast) ;;
+	forwarding) die "this version of phalanxd has no forwarding mode" ;;
+	*) die "--mode: multicast, unicast or forwarding" ;;
+	esac
+	for set in "${SETS[@]}"; do
+		[[ $set =~ ^[a-z.-]+=.+ ]] || die "--set KEY=VALUE, not $set"
+	done
+	need ip nft nsenter unshare ethtool swanctl pki jq
+	[[ -x $charon_bin ]] || die "strongSwan's charon is not installed"
+	[[ ! -e $LAB_DIR ]] || die "a lab is up in $LAB_DIR (lab down ends it)"
+	((PLAIN)) || program phalanxd >/dev/null
+}
+
+up_networks()
+{
+	local node
+	make_switch
+	make_routers
+	make_server
+	for node in $(members); do make_member "$node"; done
+	for node in $(clients); do make_client "$node"; done
+	((PEER)) && make_peer
+	return 0
+}
+
+up_members()
+{
+	local node
+	for node in $(members); do member_strongswan "$node"; done
+	if ((PLAIN)); then
+		plain_start
+		return
+	fi
+	make_authority
+	for node in $(members); do gateway_start "$node"; done
+	((PEER)) && peer_start
+	wait_for 20 "the cluster" cluster_complete "$MEMBERS" ||
+		die "the members did not join: see lab logs and lab status"
+}
+
+# cluster_complete N: N members, all with the whole state, and every unit owned.
+cluster_complete()
+{
+	local member
+	member=$(living_member) || return 1
+	node_run "$member" clusterctl status --json | jq -e --argjson n "$1" '
+		([.members[] | select(.complete)] | length == $n) and .units.unowned == 0'
+}
+
+verb_down()
+{
+	local node pids
+	for node in $(node_list | tac); do
+		pids=$(ip netns pids "$(ns "$node")" 2>/dev/null || true)
+		# shellcheck disable=SC2086
+		[[ -z $pids ]] || kill -KILL $pids 2>/dev/null || true
+	done
+	for node in $(node_list | tac); do
+		wait_for 5 "the end of $node" namespace_empty "$node" || true
+		ip netns del "$(ns "$node")" 2>/dev/null || true
+	done
+	rm -rf "$LAB_DIR"
+}
+
+namespace_empty() { [[ -z $(ip netns pids "$(ns "$1")" 2>/dev/null) ]]; }

@@ -1,0 +1,102 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+# Processes in a node. Sourced.
+
+charon_bin=/usr/lib/ipsec/charon
+
+node_holder() { cat "$(node_dir "$1")/holder"; }
+
+# node_env NODE: what its programs find in their environment.
+node_env()
+{
+	local dir
+	dir=$(node_dir "$1")
+	node_environment=(
+		"STRONGSWAN_CONF=$dir/strongswan.conf" "SWANCTL_DIR=$dir/swanctl"
+		"PATH=$BUILD:$BUILD/src:$BUILD/tests/net/tools:$PATH"
+	)
+}
+
+# node_run NODE COMMAND...: in the foreground.
+node_run()
+{
+	local node=$1 node_environment
+	shift
+	node_env "$node"
+	env "${node_environment[@]}" nsenter --target "$(node_holder "$node")" --net --mount \
+		-- "$@"
+}
+
+# node_spawn NODE NAME COMMAND...: in the background, its output in log/NAME.log and its
+# pid in NAME.pid.
+node_spawn()
+{
+	local node=$1 name=$2 dir node_environment
+	shift 2
+	dir=$(node_dir "$node")
+	node_env "$node"
+	env "${node_environment[@]}" setsid nsenter --target "$(node_holder "$node")" \
+		--net --mount -- "$@" </dev/null >>"$dir/log/$name.log" 2>&1 &
+	echo $! >"$dir/$name.pid"
+}
+
+# node_alive NODE NAME
+node_alive()
+{
+	local file pid state
+	file=$(node_dir "$1")/$2.pid
+	[[ -s $file ]] || return 1
+	pid=$(cat "$file")
+	state=$(sed -n 's/^State:\t\(.\).*/\1/p' "/proc/$pid/status" 2>/dev/null) || return 1
+	[[ -n $state && $state != Z ]]
+}
+
+node_dead() { ! node_alive "$@"; }
+
+# All processes of the node but the one that holds it and the lab's captures.
+node_pids()
+{
+	local pid keep
+	keep=" $(node_holder "$1") $(cat "$(node_dir "$1")"/capture.pid 2>/dev/null || true) "
+	for pid in $(ip netns pids "$(ns "$1")"); do
+		[[ $keep == *" $pid "* ]] || echo "$pid"
+	done
+}
+
+node_idle() { [[ -z $(node_pids "$1") ]]; }
+
+# node_stop NODE NAME: SIGTERM, then SIGKILL.
+node_stop()
+{
+	node_alive "$1" "$2" || return 0
+	kill -TERM "$(cat "$(node_dir "$1")/$2.pid")" 2>/dev/null || true
+	if ! wait_for 5 "the end of $2 on $1" node_dead "$1" "$2"; then
+		kill -KILL "$(cat "$(node_dir "$1")/$2.pid")" 2>/dev/null || true
+	fi
+}
+
+vici_up() { node_run "$1" test -S /run/charon.vici; }
+
+# charon_start NODE: until its connections are loaded.
+charon_start()
+{
+	local node=$1
+	node_run "$node" rm -f /run/charon.pid /run/charon.vici
+	node_spawn "$node" charon "$charon_bin"
+	wait_for 20 "charon on $node" vici_up "$node" || die "see lab logs $node"
+	node_run "$node" swanctl --load-all --noprompt >>"$(node_dir "$node")/log/swanctl.log" \
+		2>&1 || die "swanctl --load-all failed on $node: see lab logs $node"
+	if tail -n 1 "$(node_dir "$node")/log/swanctl.log" | grep -q '^no connections'; then
+		die "swanctl loaded no connections on $node: see lab logs $node"
+	fi
+}
+
+verb_exec()
+{
+	(($# >= 2)) || die "usage: lab exec NODE COMMAND..."
+	local node=$1 node_environment
+	shift
+	check_node "$node"
+	node_env "$node"
+	exec env "${node_environment[@]}" nsenter --target "$(node_holder "$node")" --net \
+		--mount -- env -C "$PWD" "$@"
+}

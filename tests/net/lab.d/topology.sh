@@ -1,0 +1,180 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+# Namespaces, the switch's bridges, and who is plugged in where. Sourced.
+
+VIP_OUTSIDE=192.0.2.1
+VIP_INSIDE=10.1.0.1
+VIP_SITE=198.51.100.50
+VIP_SITE_INSIDE=10.5.0.1
+S1=10.1.0.100
+H1=10.5.0.100
+
+ns() { echo "$LAB_PREFIX-$1"; }
+node_dir() { echo "$LAB_DIR/nodes/$1"; }
+
+# The order of creation; taken down in the reverse one.
+node_list() { cat "$LAB_DIR/namespaces"; }
+
+check_node()
+{
+	grep -qx -- "$1" "$LAB_DIR/namespaces" || die "no such node: $1"
+}
+
+# node_make NODE: the namespace, with a process that holds it and its own /run.
+node_make()
+{
+	local node=$1 dir
+	dir=$(node_dir "$node")
+	if ip netns list | grep -qE "^$(ns "$node")( |\$)"; then
+		die "the namespace $(ns "$node") exists already (another lab?)"
+	fi
+	echo "$node" >>"$LAB_DIR/namespaces"
+	ip netns add "$(ns "$node")"
+	mkdir -p "$dir/log"
+	ip netns exec "$(ns "$node")" sh -c '
+		cd /proc/sys/net
+		echo 1 >ipv6/conf/all/disable_ipv6
+		echo 1 >ipv6/conf/default/disable_ipv6
+		ip link set lo up'
+	node_hold "$node"
+}
+
+node_hold()
+{
+	local node=$1 dir
+	dir=$(node_dir "$node")
+	# The lab's directory stays visible at its own path below the new /run.
+	setsid ip netns exec "$(ns "$node")" unshare --mount sh -e -c '
+		cd "$1"
+		mount -t tmpfs -o mode=755 tmpfs /run
+		mkdir -p "$1"
+		mount --no-canonicalize --bind . "$1"
+		if [ -d "$2" ]; then mount --bind "$2" /usr/lib/ipsec/plugins; fi
+		: >"$3/held"
+		exec sleep infinity' hold "$LAB_DIR" "$LAB_DIR/plugins" "$dir" \
+		</dev/null >"$dir/log/hold.log" 2>&1 &
+	echo $! >"$dir/holder"
+	wait_for 10 "$node's namespaces" test -e "$dir/held" ||
+		die "$(cat "$dir/log/hold.log")"
+}
+
+# Routers and members forward; members answer ARP for own addresses only, from these.
+node_forwards()
+{
+	ip netns exec "$(ns "$1")" sh -c '
+		cd /proc/sys/net/ipv4
+		echo 1 >ip_forward
+		for i in conf/*; do
+			echo 0 >$i/rp_filter; echo 1 >$i/arp_ignore; echo 2 >$i/arp_announce
+		done'
+}
+
+# cable NODE INTERFACE BRIDGE [ADDRESS/LEN...]
+cable()
+{
+	local node=$1 interface=$2 bridge=$3 address port
+	shift 3
+	port=$node-$interface
+	ip link add "$interface" netns "$(ns "$node")" type veth \
+		peer name "$port" netns "$(ns sw)"
+	ip -n "$(ns sw)" link set "$port" master "$bridge" up
+	for address; do
+		ip -n "$(ns "$node")" address add "$address" brd + dev "$interface"
+	done
+	# Frames carry finished checksums, as they would off a real NIC.
+	ip netns exec "$(ns "$node")" ethtool -K "$interface" tx off >/dev/null 2>&1 || true
+	ip -n "$(ns "$node")" link set "$interface" up
+}
+
+gateway_route() { ip -n "$(ns "$1")" route replace default via "$2"; }
+
+make_switch()
+{
+	local bridge
+	node_make sw
+	for bridge in outside inside cluster clients nat site; do
+		ip -n "$(ns sw)" link add "$bridge" type bridge mcast_snooping 0 stp_state 0 \
+			forward_delay 0
+		ip -n "$(ns sw)" link set "$bridge" up
+	done
+	ip netns exec "$(ns sw)" nft -f - <<-'NFT'
+	table bridge lab {
+		chain cuts { type filter hook forward priority 0; }
+	}
+	NFT
+}
+
+make_routers()
+{
+	node_make r1
+	node_forwards r1
+	cable r1 clients clients 198.51.100.1/24
+	cable r1 outside outside 192.0.2.254/24
+
+	node_make n1
+	node_forwards n1
+	cable n1 clients clients 198.51.100.40/24
+	cable n1 nat nat 10.99.0.1/24
+	gateway_route n1 198.51.100.1
+	ip netns exec "$(ns n1)" nft -f - <<-'NFT'
+	table ip nat {
+		chain post {
+			type nat hook postrouting priority 100;
+			oifname "clients" masquerade
+		}
+	}
+	NFT
+}
+
+make_member()
+{
+	local node=$1 host
+	host=$((10 + $(node_index "$node")))
+	node_make "$node"
+	node_forwards "$node"
+	cable "$node" outside outside "192.0.2.$host/24"
+	cable "$node" inside inside "10.1.0.$host/16"
+	cable "$node" cluster cluster "10.9.0.$host/24"
+	node_forwards "$node"
+	gateway_route "$node" 192.0.2.254
+}
+
+make_server()
+{
+	node_make s1
+	cable s1 eth0 inside $S1/16
+	gateway_route s1 $VIP_INSIDE
+}
+
+make_client()
+{
+	node_make "$1"
+	cable "$1" eth0 clients
+	if [[ $1 == c4 ]]; then place_client "$1" nat; else place_client "$1" clients; fi
+}
+
+# place_client NODE clients|nat: plugs it into that network.
+place_client()
+{
+	local host net=198.51.100 gateway
+	host=$((10 + $(node_index "$1")))
+	[[ $2 == nat ]] && net=10.99.0
+	gateway=$net.1
+	ip -n "$(ns sw)" link set "$1-eth0" master "$2"
+	ip -n "$(ns "$1")" address flush dev eth0
+	ip -n "$(ns "$1")" address add "$net.$host/24" brd + dev eth0
+	gateway_route "$1" "$gateway"
+	echo "$2" >"$(node_dir "$1")/place"
+}
+
+make_peer()
+{
+	node_make g1
+	node_forwards g1
+	cable g1 outside clients 198.51.100.51/24
+	cable g1 inside site 10.5.0.11/24
+	node_forwards g1
+	gateway_route g1 198.51.100.1
+	node_make h1
+	cable h1 eth0 site $H1/24
+	gateway_route h1 $VIP_SITE_INSIDE
+}
