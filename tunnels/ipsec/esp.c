@@ -58,7 +58,7 @@ struct esp_cipher {
 	uint8_t salt[SALT_LEN];
 	EVP_CIPHER_CTX *seal, *open;
 	EVP_CIPHER_CTX *iv_maker; /* CBC: a block cipher under a random key */
-	EVP_MAC_CTX *hmac;	  /* CBC: keyed and unused, copied for each packet */
+	EVP_MAC_CTX *hmac;	  /* CBC */
 };
 
 static void fetch_all(void)
@@ -214,17 +214,18 @@ static int cbc_iv(struct esp_cipher *c, const uint8_t *header, uint64_t iv, uint
 
 static int hmac_icv(struct esp_cipher *c, const uint8_t *from, size_t len, uint8_t *icv)
 {
-	EVP_MAC_CTX *ctx = EVP_MAC_CTX_dup(c->hmac);
 	uint8_t full[HMAC_LEN];
 	size_t n;
 	int rc = -EIO;
 
-	if (ctx != NULL && EVP_MAC_update(ctx, from, len) == 1 &&
-	    EVP_MAC_final(ctx, full, &n, sizeof(full)) == 1) {
+	/* Without a key this begins anew with the old one, for half the cost of a copy.
+	 */
+	if (EVP_MAC_init(c->hmac, NULL, 0, NULL) == 1 &&
+	    EVP_MAC_update(c->hmac, from, len) == 1 &&
+	    EVP_MAC_final(c->hmac, full, &n, sizeof(full)) == 1) {
 		memcpy(icv, full, ESP_ICV_LEN);
 		rc = 0;
 	}
-	EVP_MAC_CTX_free(ctx);
 	OPENSSL_cleanse(full, sizeof(full));
 	return rc;
 }
