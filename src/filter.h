@@ -101,6 +101,9 @@ int filter_attach(struct filter *f, unsigned network, char err[FILTER_ERROR_SIZE
  */
 int filter_detach(const char *ifname);
 
+/* A configured network, or NULL if there is no such number. */
+const struct filter_network *filter_network(const struct filter *f, unsigned network);
+
 /* The socket program, for SO_ATTACH_BPF; -1 with `userspace`. */
 int filter_socket_fd(const struct filter *f);
 int filter_tc_fd(const struct filter *f);

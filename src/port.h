@@ -53,8 +53,7 @@ struct port_handler {
  * line in `err` on failure. The filter must outlive the port.
  */
 struct port *port_open_packet(struct event_base *base, const struct filter *filter,
-			      unsigned network, const char *ifname,
-			      const struct port_handler *handler,
+			      unsigned network, const struct port_handler *handler,
 			      char err[PORT_ERROR_SIZE]);
 /* Sends what is queued. Takes NULL. */
 void port_close(struct port *p);

@@ -1,0 +1,87 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+#include "src/twin.h"
+
+#include <string.h>
+
+/* What classify.h calls ctx. */
+struct look {
+	const struct twin *twin;
+	const uint8_t *frame;
+	size_t len;
+	int ifindex;
+	uint64_t now;
+};
+
+UNIT_INLINE int unit_load(void *ctx, uint32_t offset, void *to, uint32_t len)
+{
+	const struct look *l = ctx;
+
+	if (offset > l->len || len > l->len - offset)
+		return -1;
+	memcpy(to, l->frame + offset, len);
+	return 0;
+}
+
+UNIT_INLINE uint32_t unit_length(void *ctx)
+{
+	return (uint32_t)((const struct look *)ctx)->len;
+}
+
+/* A tag beside the frame exists in the kernel only; here it is in the frame. */
+UNIT_INLINE int unit_tagged(void *ctx)
+{
+	return 0;
+}
+
+UNIT_INLINE int unit_lease_valid(void *ctx)
+{
+	const struct look *l = ctx;
+	return l->now < l->twin->lease_until;
+}
+
+UNIT_INLINE const struct unit_network *unit_network(void *ctx)
+{
+	const struct look *l = ctx;
+
+	for (unsigned i = 0; i < l->twin->network_count; i++)
+		if (l->twin->networks[i].ifindex == l->ifindex)
+			return &l->twin->networks[i].macs;
+	return NULL;
+}
+
+UNIT_INLINE const struct unit_control *unit_control(void *ctx)
+{
+	return &((const struct look *)ctx)->twin->control;
+}
+
+UNIT_INLINE uint16_t unit_owner(void *ctx, uint16_t unit)
+{
+	return ((const struct look *)ctx)->twin->owners[unit & UNIT_MASK];
+}
+
+UNIT_INLINE int unit_is_cluster(void *ctx, uint32_t address_be)
+{
+	const struct twin *t = ((const struct look *)ctx)->twin;
+
+	for (unsigned i = 0; i < t->address_count; i++)
+		if (t->addresses_be[i] == address_be)
+			return 1;
+	return 0;
+}
+
+UNIT_INLINE int unit_route(void *ctx, uint32_t address_be)
+{
+	uint8_t address[4];
+
+	memcpy(address, &address_be, sizeof(address));
+	return lpm_find(((const struct look *)ctx)->twin->routes, address);
+}
+
+#include "src/bpf/classify.h"
+
+struct unit_result twin_classify(const struct twin *t, const void *frame, size_t len,
+				 int ifindex, uint64_t now)
+{
+	struct look l = { t, frame, len, ifindex, now };
+	return unit_classify(&l);
+}
