@@ -30,13 +30,13 @@ struct packet {
 
 /* What a user is shown of a session. All text is valid until the next call. */
 struct session_view {
-	const char *kind;      /* "ikev2" */
+	const char *kind; /* "ikev2" */
 	char user[128];
-	char client[64];       /* outer address and port */
+	char client[64];	   /* outer address and port */
 	char virtual_address[128]; /* inner address or networks */
-	char detail[256];      /* e.g. SPIs of the tunnels */
+	char detail[256];	   /* e.g. SPIs of the tunnels */
 	uint64_t bytes_in, bytes_out, packets_in, packets_out;
-	uint64_t age;          /* seconds, UINT64_MAX: unknown */
+	uint64_t age; /* seconds, UINT64_MAX: unknown */
 };
 
 /* Services of the daemon for a tunnel. */
@@ -49,16 +49,16 @@ struct tunnel_host {
 	void (*send_outside)(void *ctx, const uint8_t *packet, size_t len);
 	/* A decrypted packet to this machine's forwarding. */
 	void (*send_inside)(void *ctx, const uint8_t *packet, size_t len);
-	/* Where packets to this IPv4 prefix (network order) go: to the owner of `unit`. The
-	 * newest of equal prefixes wins until it is removed. */
+	/* Where packets to this IPv4 prefix (network order) go: to the owner of `unit`.
+	 * The newest of equal prefixes wins until it is removed. */
 	void (*route_add)(void *ctx, uint32_t prefix, unsigned len, unit_id unit);
 	void (*route_remove)(void *ctx, uint32_t prefix, unsigned len, unit_id unit);
 	/* Never forwarded but by a session route. */
 	void (*pool_add)(void *ctx, uint32_t prefix, unsigned len);
 	/* Whether the tunnel can work, and if not why (shown to the operator). */
 	void (*able)(void *ctx, bool able, const char *why);
-	/* The tunnel has changed sessions outside of a call from the daemon: soon after its
-	 * event has ended, the daemon looks after what follows. Cheap. */
+	/* The tunnel has changed sessions outside of a call from the daemon: soon after
+	 * its event has ended, the daemon looks after what follows. Cheap. */
 	void (*settle)(void *ctx);
 	struct mono (*now)(void *ctx);
 };

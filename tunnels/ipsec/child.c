@@ -63,7 +63,8 @@ int child_decode(const uint8_t *initial, size_t len, struct local_sa_add *in,
 	struct unpack u = unpack_from(initial, len);
 	struct local_message m[3];
 
-	if (decode_part(&u, LOCAL_SA_ADD, &m[0]) || decode_part(&u, LOCAL_SA_ADD, &m[1]) ||
+	if (decode_part(&u, LOCAL_SA_ADD, &m[0]) ||
+	    decode_part(&u, LOCAL_SA_ADD, &m[1]) ||
 	    decode_part(&u, LOCAL_CHILD_PUT, &m[2]) || !unpack_done(&u))
 		return -EBADMSG;
 	*in = m[0].sa_add;
@@ -270,8 +271,8 @@ static int read_flow(const uint8_t *ip, size_t len, struct flow *f, size_t *tota
 	f->dst = be32(ip + 16);
 	f->protocol = ip[9];
 	f->sport = f->dport = 0;
-	f->ports = (f->protocol == 6 || f->protocol == 17) && !((ip[6] << 8 | ip[7]) & 0x1fff) &&
-		   *total >= header + 4;
+	f->ports = (f->protocol == 6 || f->protocol == 17) &&
+		   !((ip[6] << 8 | ip[7]) & 0x1fff) && *total >= header + 4;
 	if (f->ports) {
 		f->sport = (uint16_t)(ip[header] << 8 | ip[header + 1]);
 		f->dport = (uint16_t)(ip[header + 2] << 8 | ip[header + 3]);
@@ -300,7 +301,8 @@ static bool way_selects(const struct child_way *way, const struct flow *f)
 {
 	return selects(way->src_ts, way->src_count, f->src, f->protocol, f->ports,
 		       f->sport) &&
-	       selects(way->dst_ts, way->dst_count, f->dst, f->protocol, f->ports, f->dport);
+	       selects(way->dst_ts, way->dst_count, f->dst, f->protocol, f->ports,
+		       f->dport);
 }
 
 bool child_selects(const struct child *c, const uint8_t *ip, size_t len)
@@ -356,7 +358,8 @@ static void put_be16(uint8_t *at, size_t v)
 
 /* The kernel fills in identification and header checksum. The UDP checksum stays zero,
  * as RFC 3948 2.1 wants it. */
-static void outer_header(const struct child_way *way, size_t outer, uint8_t *out, size_t len)
+static void outer_header(const struct child_way *way, size_t outer, uint8_t *out,
+			 size_t len)
 {
 	memset(out, 0, outer);
 	out[0] = 0x45;
@@ -372,8 +375,8 @@ static void outer_header(const struct child_way *way, size_t outer, uint8_t *out
 	}
 }
 
-int child_seal(struct child *c, member_id self, const uint8_t *ip, size_t len, uint8_t *out,
-	       size_t size, size_t *outlen, struct mono now)
+int child_seal(struct child *c, member_id self, const uint8_t *ip, size_t len,
+	       uint8_t *out, size_t size, size_t *outlen, struct mono now)
 {
 	size_t outer = IPV4_HEADER + (c->out.encap ? UDP_HEADER : 0), got;
 	int err;
@@ -383,8 +386,8 @@ int child_seal(struct child *c, member_id self, const uint8_t *ip, size_t len, u
 	if (size < outer)
 		return -ENOSPC;
 	err = esp_seal(c->out.cipher, c->out.spi, (uint32_t)c->next_seq,
-		       esp_iv(self, c->activation, (uint32_t)c->iv_used), ESP_NEXT_IPV4, ip,
-		       len, out + outer, size - outer, &got);
+		       esp_iv(self, c->activation, (uint32_t)c->iv_used), ESP_NEXT_IPV4,
+		       ip, len, out + outer, size - outer, &got);
 	if (err)
 		return err;
 	c->next_seq++;

@@ -57,7 +57,7 @@ struct child_way {
 	unsigned src_count, dst_count;
 	uint64_t soft_time, hard_time; /* ns after birth, 0: none */
 	uint64_t packets, bytes;       /* inner, since this member has the child */
-	struct mono used;              /* the last packet; 0: none */
+	struct mono used;	       /* the last packet; 0: none */
 	struct held_queue held;
 	unsigned held_count;
 };
@@ -123,8 +123,8 @@ bool child_selects(const struct child *c, const uint8_t *ip, size_t len);
  * Seals an inner packet with the next sequence number, which the caller has seen to be
  * leased, into a whole IPv4 packet. -ENOSPC; -EOVERFLOW: numbers or IVs are used up.
  */
-int child_seal(struct child *c, member_id self, const uint8_t *ip, size_t len, uint8_t *out,
-	       size_t size, size_t *outlen, struct mono now);
+int child_seal(struct child *c, member_id self, const uint8_t *ip, size_t len,
+	       uint8_t *out, size_t size, size_t *outlen, struct mono now);
 
 /* Queues a copy. -ENOBUFS when CHILD_HELD_MAX packets wait, -ENOMEM. */
 int child_hold(struct child_way *way, uint32_t seq, const uint8_t *bytes, size_t len);

@@ -1,12 +1,12 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
- * What phalanxd must know of IKE: the clear header (RFC 7296 3.1, RFC 2408 3.1), and copies
- * of the last messages of each IKE SA.
+ * What phalanxd must know of IKE: the clear header (RFC 7296 3.1, RFC 2408 3.1), and
+ * copies of the last messages of each IKE SA.
  *
  * A copy is what makes a takeover invisible. The last response is kept with the digest of
- * the request that it answers: the peer repeats a request byte for byte (RFC 7296 2.1), so
- * any member that holds the copy can answer it. The last request of ours is kept as well,
- * since whoever takes over must repeat just these bytes until the peer answers.
+ * the request that it answers: the peer repeats a request byte for byte (RFC 7296 2.1),
+ * so any member that holds the copy can answer it. The last request of ours is kept as
+ * well, since whoever takes over must repeat just these bytes until the peer answers.
  */
 #ifndef IPSEC_IKE_H
 #define IPSEC_IKE_H
@@ -22,8 +22,8 @@
 #define IKE_PORT 500
 #define IKE_NAT_PORT 4500
 #define IKE_DIGEST_SIZE 32
-#define IKE_COPY_PACKETS 32   /* fragments of one message (RFC 7383) */
-#define IKE_COPY_MAX 24000    /* bytes of one message with all its fragments */
+#define IKE_COPY_PACKETS 32 /* fragments of one message (RFC 7383) */
+#define IKE_COPY_MAX 24000  /* bytes of one message with all its fragments */
 
 struct ike_header {
 	uint64_t spi_i, spi_r;
@@ -68,7 +68,7 @@ const uint8_t *ike_copy_packet(const struct ike_copy *c, unsigned i, size_t *len
 struct ike_exchanges {
 	struct ike_copy response; /* our answer to the peer's last request */
 	struct ike_copy request;  /* our last request */
-	bool outstanding;         /* the peer has not answered it yet */
+	bool outstanding;	  /* the peer has not answered it yet */
 };
 
 void ike_exchanges_clear(struct ike_exchanges *x);

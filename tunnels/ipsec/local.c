@@ -123,10 +123,9 @@ int local_decode(const uint8_t *buf, size_t len, struct local_message *m)
 
 const char *local_type_name(enum local_type type)
 {
-	static const char *const names[] = {
-		"NONE",
+	static const char *const names[] = { "NONE",
 #define M(upper, lower, fields) #upper,
-		LOCAL_MESSAGES(M)
+					     LOCAL_MESSAGES(M)
 #undef M
 	};
 

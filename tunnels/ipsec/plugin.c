@@ -14,7 +14,7 @@
 #include "tunnels/ipsec/plugin.h"
 
 #define QUEUE_MAX (64u << 20) /* bytes that may wait for a plugin that does not read */
-#define READS_MAX 64          /* messages a wake-up, so that packets get their turn */
+#define READS_MAX 64	      /* messages a wake-up, so that packets get their turn */
 
 struct queued {
 	STAILQ_ENTRY(queued) next;
@@ -84,8 +84,10 @@ static void on_readable(evutil_socket_t fd, short what, void *arg)
 		}
 		if ((size_t)n > sizeof(p->buffer) ||
 		    local_decode(p->buffer, (size_t)n, &m)) {
-			log_warnx("ipsec: charon's plugin sent an unreadable message of %zd "
-				  "bytes, type %u; disconnecting it", n, p->buffer[0]);
+			log_warnx(
+			    "ipsec: charon's plugin sent an unreadable message of %zd "
+			    "bytes, type %u; disconnecting it",
+			    n, p->buffer[0]);
 			lost(p);
 			return;
 		}
@@ -183,7 +185,8 @@ static void on_connection(evutil_socket_t fd, short what, void *arg)
 	if (conn < 0)
 		return;
 	if (!is_root(conn)) {
-		log_warnx("ipsec: refused a connection to %s that is not root's", p->path);
+		log_warnx("ipsec: refused a connection to %s that is not root's",
+			  p->path);
 		close(conn);
 		return;
 	}
@@ -203,7 +206,8 @@ static int listen_at(const char *path, char err[PLUGIN_ERROR_SIZE])
 	int fd;
 
 	if (strlen(path) >= sizeof(sun.sun_path)) {
-		snprintf(err, PLUGIN_ERROR_SIZE, "%s: path of a socket is too long", path);
+		snprintf(err, PLUGIN_ERROR_SIZE, "%s: path of a socket is too long",
+			 path);
 		return -ENAMETOOLONG;
 	}
 	strcpy(sun.sun_path, path);

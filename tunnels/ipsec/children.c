@@ -1,0 +1,388 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+#include <arpa/inet.h>
+#include <errno.h>
+#include <openssl/crypto.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "src/log.h"
+#include "tunnels/ipsec/engine.h"
+
+#define STAGED_MAX 4096 /* SAs that charon has installed and not made a child of */
+
+static unsigned bucket(uint32_t spi)
+{
+	return (spi >> 10 ^ spi) % TABLE_SIZE;
+}
+
+static unsigned outbound_bucket(uint32_t prefix, unsigned len)
+{
+	return (ntohl(prefix) * 2654435761u >> 12 ^ len) % TABLE_SIZE;
+}
+
+struct child *child_find(struct ipsec *t, uint32_t spi)
+{
+	struct child *c;
+
+	LIST_FOREACH (c, &t->children[bucket(spi)], by_spi)
+		if (c->in.spi == spi)
+			return c;
+	return NULL;
+}
+
+static struct session_key child_key(uint32_t spi)
+{
+	struct session_key key = { .type = RECORD_CHILD, .len = 4 };
+	struct pack p = pack_to(key.bytes, 4);
+
+	pack_u32(&p, spi);
+	return key;
+}
+
+static void routes_add(struct ipsec *t, struct child *c)
+{
+	for (unsigned i = 0; i < c->nprefixes; i++) {
+		struct outbound *o = calloc(1, sizeof(*o));
+		const struct child_prefix *prefix = &c->prefixes[i];
+
+		if (!o)
+			return;
+		o->prefix = prefix->prefix;
+		o->len = prefix->len;
+		o->child = c;
+		LIST_INSERT_HEAD(&t->outbound[outbound_bucket(o->prefix, o->len)], o,
+				 next);
+		t->prefix_lens[o->len]++;
+		t->host.route_add(t->host.ctx, o->prefix, o->len, c->unit);
+	}
+}
+
+static void routes_remove(struct ipsec *t, struct child *c)
+{
+	for (unsigned i = 0; i < c->nprefixes; i++) {
+		const struct child_prefix *prefix = &c->prefixes[i];
+		unsigned b = outbound_bucket(prefix->prefix, prefix->len);
+		struct outbound *o;
+
+		LIST_FOREACH (o, &t->outbound[b], next)
+			if (o->child == c && o->prefix == prefix->prefix &&
+			    o->len == prefix->len)
+				break;
+		if (!o)
+			continue;
+		LIST_REMOVE(o, next);
+		t->prefix_lens[o->len]--;
+		t->host.route_remove(t->host.ctx, o->prefix, o->len, c->unit);
+		free(o);
+	}
+}
+
+struct child *children_route(struct ipsec *t, const uint8_t *ip, size_t len, bool *shadow)
+{
+	uint32_t dst;
+
+	if (len < 20)
+		return NULL;
+	memcpy(&dst, ip + 16, 4);
+	for (int bits = 32; bits >= 0; bits--) {
+		uint32_t prefix = bits ? dst & htonl(UINT32_MAX << (32 - bits)) : 0;
+		struct outbound *o;
+
+		if (!t->prefix_lens[bits])
+			continue;
+		LIST_FOREACH (o, &t->outbound[outbound_bucket(prefix, (unsigned)bits)],
+			      next) {
+			if (o->prefix != prefix || o->len != (unsigned)bits ||
+			    !child_selects(o->child, ip, len))
+				continue;
+			if (o->child->active)
+				return o->child;
+			*shadow = true;
+		}
+	}
+	return NULL;
+}
+
+static void link_child(struct ipsec *t, struct child *c, struct session *s)
+{
+	c->session = s;
+	session_set_user(s, c);
+	LIST_INSERT_HEAD(&t->children[bucket(c->in.spi)], c, by_spi);
+	routes_add(t, c);
+}
+
+void children_free(struct ipsec *t, struct child *c)
+{
+	LIST_REMOVE(c, by_spi);
+	routes_remove(t, c);
+	if (c->is_waiting)
+		TAILQ_REMOVE(&t->waiting, c, waiting);
+	child_free(c);
+}
+
+/* SAs of one direction wait here until CHILD_PUT names the pair. */
+static struct staged_sa *staged_find(struct ipsec *t, uint32_t spi, bool inbound)
+{
+	struct staged_sa *sa;
+
+	LIST_FOREACH (sa, &t->staged, next)
+		if (sa->spi == spi && sa->inbound == inbound)
+			return sa;
+	return NULL;
+}
+
+static void unstage(struct ipsec *t, struct staged_sa *sa)
+{
+	LIST_REMOVE(sa, next);
+	t->nstaged--;
+	OPENSSL_cleanse(sa->bytes, sa->len);
+	free(sa);
+}
+
+void children_unstage(struct ipsec *t, uint32_t spi, bool inbound)
+{
+	struct staged_sa *sa = staged_find(t, spi, inbound);
+
+	if (sa)
+		unstage(t, sa);
+}
+
+void children_unstage_all(struct ipsec *t)
+{
+	struct staged_sa *sa;
+
+	while ((sa = LIST_FIRST(&t->staged)))
+		unstage(t, sa);
+}
+
+void children_stage(struct ipsec *t, const struct local_message *m)
+{
+	static uint8_t buf[CHILD_INITIAL_MAX];
+	size_t len = local_encode(m, buf, sizeof(buf));
+	struct staged_sa *sa;
+
+	children_unstage(t, m->sa_add.spi, m->sa_add.inbound);
+	if (t->nstaged == STAGED_MAX) {
+		log_warnx("ipsec: more than %u SAs of charon belong to no CHILD SA",
+			  STAGED_MAX);
+		return;
+	}
+	if (!len) {
+		log_warnx("ipsec: SA %08x has more selectors than fit", m->sa_add.spi);
+		return;
+	}
+	sa = malloc(sizeof(*sa) + len);
+	if (sa) {
+		memcpy(sa->bytes, buf, len);
+		sa->len = len;
+		sa->spi = m->sa_add.spi;
+		sa->ike = m->sa_add.ike;
+		sa->inbound = m->sa_add.inbound;
+		LIST_INSERT_HEAD(&t->staged, sa, next);
+		t->nstaged++;
+	}
+	OPENSSL_cleanse(buf, len);
+}
+
+static void child_create(struct ipsec *t, uint32_t spi, const uint8_t *initial,
+			 size_t len, struct mono now)
+{
+	struct session_key key = child_key(spi);
+	struct session *s;
+	struct child *c;
+	int err;
+
+	err = child_new(&c, initial, len, t->config.replay_window, now);
+	if (err) {
+		log_warnx("ipsec: cannot carry CHILD SA %08x: %s", spi, strerror(-err));
+		return;
+	}
+	err = cluster_put(t->host.cluster, c->unit, &key, initial, len, NULL, 0, &s, now);
+	if (err) {
+		log_warnx("ipsec: cannot keep CHILD SA %08x: %s", spi, strerror(-err));
+		child_free(c);
+		return;
+	}
+	link_child(t, c, s);
+	child_activate(c, 0, 0, t->activation[c->unit]);
+	traffic_lease(t, c, now);
+}
+
+/* Of the child as it stands. The plugin reports it again when its IKE SA was rekeyed. */
+static void child_replace(struct ipsec *t, struct child *c, const uint8_t *initial,
+			  size_t len, uint64_t ike, struct mono now)
+{
+	struct session_key key = child_key(c->in.spi);
+	int err =
+	    cluster_put(t->host.cluster, c->unit, &key, initial, len, NULL, 0, NULL, now);
+
+	if (err) {
+		log_warnx("ipsec: cannot change CHILD SA %08x: %s", c->in.spi,
+			  strerror(-err));
+		return;
+	}
+	c->ike = ike;
+	child_readdress(c, initial, len);
+}
+
+void children_put(struct ipsec *t, const struct local_child_put *put, struct mono now)
+{
+	static uint8_t initial[3 * CHILD_INITIAL_MAX];
+	struct child *c = child_find(t, put->spi_in);
+	struct staged_sa *in = staged_find(t, put->spi_in, true);
+	struct staged_sa *out = staged_find(t, put->spi_out, false);
+	struct local_message m_in, m_out;
+	struct local_child_put old;
+	size_t len, had;
+
+	if (c && !in) {
+		const uint8_t *was = session_initial(c->session, &had);
+
+		if (child_decode(was, had, &m_in.sa_add, &m_out.sa_add, &old))
+			return;
+	} else if (!in || !out || local_decode(in->bytes, in->len, &m_in) ||
+		   local_decode(out->bytes, out->len, &m_out)) {
+		log_warnx("ipsec: charon reports CHILD SA %08x without its SAs",
+			  put->spi_in);
+		return;
+	}
+	len = child_encode(&m_in.sa_add, &m_out.sa_add, put, initial, sizeof(initial));
+	if (!len)
+		log_warnx("ipsec: CHILD SA %08x is too large to keep", put->spi_in);
+	else if (c)
+		child_replace(t, c, initial, len, put->ike, now);
+	else
+		child_create(t, put->spi_in, initial, len, now);
+	OPENSSL_cleanse(initial, sizeof(initial));
+	if (in)
+		unstage(t, in);
+	if (out)
+		unstage(t, out);
+}
+
+static struct child *find_by_way(struct ipsec *t, uint32_t spi, bool inbound)
+{
+	struct child *c;
+
+	if (inbound)
+		return child_find(t, spi);
+	for (unsigned i = 0; i < TABLE_SIZE; i++)
+		LIST_FOREACH (c, &t->children[i], by_spi)
+			if (c->active && c->out.spi == spi)
+				return c;
+	return NULL;
+}
+
+void children_update(struct ipsec *t, const struct local_sa_update *u, struct mono now)
+{
+	static uint8_t initial[3 * CHILD_INITIAL_MAX];
+	struct child *c = find_by_way(t, u->spi, u->inbound);
+	struct local_sa_add sa[2], *way = &sa[u->inbound ? 0 : 1];
+	struct local_child_put put;
+	size_t len;
+	const uint8_t *was;
+
+	if (!c)
+		return;
+	was = session_initial(c->session, &len);
+	if (child_decode(was, len, &sa[0], &sa[1], &put))
+		return;
+	way->src = u->src;
+	way->dst = u->dst;
+	way->encap = u->encap;
+	len = child_encode(&sa[0], &sa[1], &put, initial, sizeof(initial));
+	if (len)
+		child_replace(t, c, initial, len, c->ike, now);
+	OPENSSL_cleanse(initial, sizeof(initial));
+}
+
+void children_delete(struct ipsec *t, uint32_t spi_in, struct mono now)
+{
+	struct child *c = child_find(t, spi_in);
+	struct session *s;
+
+	if (!c || !c->active)
+		return;
+	s = c->session;
+	children_free(t, c);
+	session_set_user(s, NULL);
+	cluster_remove(t->host.cluster, s, now);
+}
+
+static uint64_t idle_seconds(const struct child_way *way, struct mono now)
+{
+	return way->used.ns ? mono_since(now, way->used) / MONO_SEC : UINT64_MAX;
+}
+
+void children_query(struct ipsec *t, const struct local_sa_query *q, struct mono now)
+{
+	struct child *c = find_by_way(t, q->spi, q->inbound);
+	struct local_message m = { .type = LOCAL_SA_STATS };
+
+	m.sa_stats.id = q->id;
+	if (c) {
+		const struct child_way *way = q->inbound ? &c->in : &c->out;
+
+		m.sa_stats.found = 1;
+		m.sa_stats.bytes = way->bytes;
+		m.sa_stats.packets = way->packets;
+		m.sa_stats.idle = idle_seconds(way, now);
+	}
+	plugin_send(t->plugin, &m);
+}
+
+void children_shadow(struct ipsec *t, struct session *s, struct mono now)
+{
+	struct child *c = session_user(s);
+	size_t len;
+	const uint8_t *initial = session_initial(s, &len);
+	int err;
+
+	if (!initial || !len)
+		return;
+	if (c) {
+		child_readdress(c, initial, len);
+		return;
+	}
+	err = child_new(&c, initial, len, t->config.replay_window, now);
+	if (err) {
+		t->statistics.records_bad++;
+		log_warnx("ipsec: cannot use the record of a CHILD SA: %s",
+			  strerror(-err));
+		return;
+	}
+	link_child(t, c, s);
+}
+
+static void tell_expiry(struct ipsec *t, const struct child *c, bool hard)
+{
+	struct local_message m = { .type = LOCAL_SA_EXPIRE };
+
+	m.sa_expire.spi = c->in.spi;
+	m.sa_expire.inbound = 1;
+	m.sa_expire.dst = c->in.dst;
+	m.sa_expire.hard = hard;
+	plugin_send(t->plugin, &m);
+}
+
+void children_age(struct ipsec *t, struct mono now)
+{
+	struct child *c;
+
+	for (unsigned i = 0; i < TABLE_SIZE; i++) {
+		LIST_FOREACH (c, &t->children[i], by_spi) {
+			uint64_t age = mono_since(now, c->born);
+
+			if (!c->active)
+				continue;
+			if (c->in.soft_time && age >= c->in.soft_time && !c->soft_told) {
+				c->soft_told = true;
+				tell_expiry(t, c, false);
+			}
+			if (c->in.hard_time && age >= c->in.hard_time && !c->hard_told) {
+				c->hard_told = true;
+				tell_expiry(t, c, true);
+			}
+		}
+	}
+}

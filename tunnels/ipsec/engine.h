@@ -1,0 +1,216 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/*
+ * The inside of the IPsec tunnel: what its files share, and nobody else sees.
+ *
+ *   ipsec.c     the tunnel's operations, and the plugin's messages
+ *   logins.c    IKE SAs: their packets, their copies, their way to another charon
+ *   children.c  CHILD SAs: creation, shadows, routes
+ *   traffic.c   ESP in and out, and what waits for a commit
+ *   addresses.c virtual addresses of pools
+ *
+ * Records in the store, by type of key:
+ *
+ *   RECORD_IKE      key: our SPI, 8 bytes. initial: IKE_PUT, essential: struct
+ *                   ike_exchanges
+ *   RECORD_CHILD    key: inbound SPI, 4 bytes. See child.h
+ *   RECORD_ADDRESS  key: a virtual address, 4 bytes, in the unit that the address folds
+ *                   to. initial: the identity that holds it
+ */
+#ifndef IPSEC_ENGINE_H
+#define IPSEC_ENGINE_H
+
+#include <sys/queue.h>
+
+#include "src/bpf/unit.h"
+#include "tunnels/ipsec/child.h"
+#include "tunnels/ipsec/ike.h"
+#include "tunnels/ipsec/ipsec.h"
+#include "tunnels/ipsec/plugin.h"
+
+#define RECORD_IKE 1
+#define RECORD_CHILD 2
+#define RECORD_ADDRESS 3
+
+#define TABLE_SIZE 4096 /* buckets */
+
+/* Everything that is dropped, and what else is worth a count. */
+#define IPSEC_STATISTICS(X)                                                              \
+	X(esp_in, "ipsec.esp-in")                                                        \
+	X(esp_out, "ipsec.esp-out")                                                      \
+	X(esp_replay, "ipsec.esp-replay")                                                \
+	X(esp_icv, "ipsec.esp-bad-icv")                                                  \
+	X(esp_malformed, "ipsec.esp-malformed")                                          \
+	X(esp_selector, "ipsec.esp-outside-selector")                                    \
+	X(esp_unknown, "ipsec.esp-unknown-spi")                                          \
+	X(esp_exhausted, "ipsec.esp-exhausted")                                          \
+	X(not_served, "ipsec.not-served")                                                \
+	X(no_route, "ipsec.no-route")                                                    \
+	X(held_in, "ipsec.held-in")                                                      \
+	X(held_out, "ipsec.held-out")                                                    \
+	X(held_full, "ipsec.held-overflow")                                              \
+	X(ike_in, "ipsec.ike-in")                                                        \
+	X(ike_out, "ipsec.ike-out")                                                      \
+	X(ike_malformed, "ipsec.ike-malformed")                                          \
+	X(ike_checksum, "ipsec.ike-bad-checksum")                                        \
+	X(ike_repeated, "ipsec.ike-answered-from-copy")                                  \
+	X(ike_kept, "ipsec.ike-response-kept")                                           \
+	X(ike_resent, "ipsec.ike-request-repeated")                                      \
+	X(ike_uncopied, "ipsec.ike-message-without-copy")                                \
+	X(ike_dropped, "ipsec.ike-uncommitted-dropped")                                  \
+	X(imports, "ipsec.imports")                                                      \
+	X(imports_failed, "ipsec.imports-failed")                                        \
+	X(records_bad, "ipsec.records-unreadable")                                       \
+	X(pool_empty, "ipsec.pool-exhausted")
+
+struct ipsec_statistics {
+#define X(name, text) uint64_t name;
+	IPSEC_STATISTICS(X)
+#undef X
+};
+
+/* An IKE SA, of this member or a shadow of another's. */
+struct ike_sa {
+	LIST_ENTRY(ike_sa) by_spi;
+	struct session *session;
+	uint64_t spi;
+	unit_id unit;
+	bool live; /* charon here has it */
+	struct ike_exchanges exchanges;
+	bool inherited; /* the outstanding request is a dead owner's: charon knows nothing
+			 */
+	unsigned repeats;
+	struct mono repeat_at;
+	struct mono born;
+};
+
+/* What was last seen of an exchange before its IKE SA was established. */
+struct ike_trace {
+	uint64_t spi;
+	uint32_t received_mid, sent_mid;
+	bool received, sent;
+	uint8_t digest[IKE_DIGEST_SIZE];
+};
+
+/* An IKE message that waits until the state behind it is committed. */
+struct waiting_packet {
+	TAILQ_ENTRY(waiting_packet) next;
+	unit_id unit;
+	uint64_t position;
+	struct local_addr src, dst;
+	size_t len;
+	uint8_t bytes[];
+};
+
+struct waiting_address {
+	TAILQ_ENTRY(waiting_address) next;
+	unit_id unit;
+	uint64_t position;
+	uint32_t id;
+	struct local_addr address;
+};
+
+struct staged_sa {
+	LIST_ENTRY(staged_sa) next;
+	uint32_t spi;
+	uint64_t ike;
+	bool inbound;
+	size_t len;
+	uint8_t bytes[]; /* SA_ADD, encoded */
+};
+
+struct outbound {
+	LIST_ENTRY(outbound) next; /* newest first */
+	uint32_t prefix;	   /* network order */
+	unsigned len;
+	struct child *child;
+};
+
+struct ipsec {
+	struct tunnel_host host;
+	struct ipsec_config config;
+	struct plugin *plugin;
+	bool welcomed; /* the plugin has said HELLO */
+	struct unit_set units;
+	uint32_t activation[CLUSTER_UNITS];
+	LIST_HEAD(, ike_sa) ikes[TABLE_SIZE];
+	LIST_HEAD(, child) children[TABLE_SIZE];
+	LIST_HEAD(, outbound) outbound[TABLE_SIZE];
+	unsigned prefix_lens[33]; /* how many entries of each length */
+	struct ike_trace traces[TABLE_SIZE];
+	LIST_HEAD(, staged_sa) staged;
+	unsigned nstaged;
+	TAILQ_HEAD(, child) waiting; /* children of which a counter was committed */
+	TAILQ_HEAD(, waiting_packet) packets;
+	TAILQ_HEAD(, waiting_address) addresses;
+	unsigned inherited; /* IKE SAs with a request to repeat */
+	struct mono sweep;  /* next look at lifetimes and addresses */
+	struct ipsec_statistics statistics;
+	uint8_t scratch[ESP_PACKET_MAX + CHILD_OUTER_MAX];
+};
+
+/* The unit of an SPI of ours. */
+static inline unit_id spi_unit(uint64_t spi)
+{
+	return (unit_id)(spi % CLUSTER_UNITS);
+}
+
+/* logins.c */
+struct ike_sa *login_find(struct ipsec *t, uint64_t spi);
+void login_receive(struct ipsec *t, const struct local_addr *src,
+		   const struct local_addr *dst, const uint8_t *packet, size_t len,
+		   struct mono now);
+void login_transmit(struct ipsec *t, const struct local_ike_tx *tx, struct mono now);
+void login_put(struct ipsec *t, const struct local_message *m, struct mono now);
+void login_delete(struct ipsec *t, uint64_t spi, struct mono now);
+/* The shadow's record changed; or goes, which frees the IKE SA. */
+void login_shadow(struct ipsec *t, struct session *s, struct mono now);
+void login_free(struct ipsec *t, struct ike_sa *sa);
+/* Makes the IKE SA and its children live in charon; makes charon forget them. */
+void login_import(struct ipsec *t, struct ike_sa *sa, struct mono now);
+void login_drop(struct ipsec *t, struct ike_sa *sa);
+/* Lets go what has been committed; repeats what a dead owner had asked. */
+void login_release(struct ipsec *t);
+void login_tick(struct ipsec *t, struct mono now);
+struct mono login_timeout(const struct ipsec *t);
+void login_send(struct ipsec *t, const struct local_addr *src,
+		const struct local_addr *dst, const uint8_t *packet, size_t len);
+
+/* children.c */
+struct child *child_find(struct ipsec *t, uint32_t spi);
+void children_stage(struct ipsec *t, const struct local_message *sa_add);
+void children_put(struct ipsec *t, const struct local_child_put *put, struct mono now);
+void children_update(struct ipsec *t, const struct local_sa_update *u, struct mono now);
+void children_delete(struct ipsec *t, uint32_t spi_in, struct mono now);
+/* Forgets an outbound SA that has not become part of a child. */
+void children_unstage(struct ipsec *t, uint32_t spi, bool inbound);
+void children_unstage_all(struct ipsec *t);
+void children_query(struct ipsec *t, const struct local_sa_query *q, struct mono now);
+void children_shadow(struct ipsec *t, struct session *s, struct mono now);
+void children_free(struct ipsec *t, struct child *c);
+/* The newest active child for this packet; NULL, and *shadow tells whether a child of
+ * another member would take it. */
+struct child *children_route(struct ipsec *t, const uint8_t *ip, size_t len,
+			     bool *shadow);
+/* Tells charon of lifetimes that have run out. */
+void children_age(struct ipsec *t, struct mono now);
+
+/* traffic.c */
+void traffic_receive(struct ipsec *t, const uint8_t *esp, size_t len, struct mono now);
+void traffic_forward(struct ipsec *t, const uint8_t *ip, size_t len, struct mono now);
+/* A counter of the child was committed: remembers it for traffic_release(). */
+void traffic_committed(struct ipsec *t, struct child *c);
+void traffic_release(struct ipsec *t, struct mono now);
+/* Asks for more outbound numbers in time. */
+void traffic_lease(struct ipsec *t, struct child *c, struct mono now);
+
+/* addresses.c */
+void address_want(struct ipsec *t, const struct local_address_want *want,
+		  struct mono now);
+void address_release(struct ipsec *t, const struct local_address_release *r,
+		     struct mono now);
+void address_answer(struct ipsec *t); /* those that are committed by now */
+void address_pool(struct ipsec *t, const struct local_pool *pool);
+/* Takes back what no IKE SA of the cluster uses. */
+void address_sweep(struct ipsec *t, struct mono now);
+
+#endif

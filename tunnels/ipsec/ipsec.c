@@ -1,0 +1,519 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+#include <arpa/inet.h>
+#include <errno.h>
+#include <openssl/crypto.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "src/log.h"
+#include "tunnels/ipsec/engine.h"
+
+#define SWEEP_INTERVAL (5 * MONO_SEC)
+#define IPV4_HEADER 20
+#define UDP_HEADER 8
+#define IP_PROTOCOL_UDP 17
+#define IP_PROTOCOL_ESP 50
+
+static void tell_units(struct ipsec *t)
+{
+	struct local_message m = { .type = LOCAL_UNITS };
+	uint8_t bits[CLUSTER_UNITS / 8] = { 0 };
+
+	if (!t->welcomed)
+		return;
+	for (unsigned u = 0; u < CLUSTER_UNITS; u++)
+		if (unit_set_has(&t->units, (unit_id)u))
+			bits[u / 8] |= (uint8_t)(1 << u % 8);
+	m.units.fold_key = (struct local_blob){ cluster_fold_key(t->host.cluster), 16 };
+	m.units.units = (struct local_blob){ bits, sizeof(bits) };
+	plugin_send(t->plugin, &m);
+}
+
+static void import_units(struct ipsec *t, const struct unit_set *units, struct mono now)
+{
+	struct ike_sa *sa;
+
+	for (unsigned i = 0; i < TABLE_SIZE; i++)
+		LIST_FOREACH (sa, &t->ikes[i], by_spi)
+			if (unit_set_has(units, sa->unit) && !sa->live)
+				login_import(t, sa, now);
+}
+
+static void welcome(struct ipsec *t, const struct local_hello *hello, struct mono now)
+{
+	struct local_message m = { .type = LOCAL_WELCOME };
+	static const uint8_t none[CLUSTER_UNITS / 8];
+
+	if (hello->version != LOCAL_VERSION) {
+		log_warnx(
+		    "ipsec: charon's plugin speaks version %u of the local protocol, "
+		    "this phalanxd version %u",
+		    hello->version, LOCAL_VERSION);
+		plugin_disconnect(t->plugin);
+		return;
+	}
+	log_info("ipsec: charon %.*s is connected", (int)hello->charon.len,
+		 (const char *)hello->charon.bytes);
+	m.welcome.version = LOCAL_VERSION;
+	m.welcome.self = t->host.self;
+	m.welcome.fold_key = (struct local_blob){ cluster_fold_key(t->host.cluster), 16 };
+	m.welcome.units = (struct local_blob){ none, sizeof(none) };
+	plugin_send(t->plugin, &m);
+	t->welcomed = true;
+	tell_units(t);
+	import_units(t, &t->units, now);
+	t->host.able(t->host.ctx, true, "");
+}
+
+static void plugin_gone(void *ctx)
+{
+	struct ipsec *t = ctx;
+	struct waiting_address *w;
+	struct ike_sa *sa;
+
+	if (t->welcomed)
+		log_warnx("ipsec: charon has left; its sessions go to other members");
+	t->welcomed = false;
+	for (unsigned i = 0; i < TABLE_SIZE; i++)
+		LIST_FOREACH (sa, &t->ikes[i], by_spi)
+			sa->live = false;
+	children_unstage_all(t);
+	while ((w = TAILQ_FIRST(&t->addresses))) {
+		TAILQ_REMOVE(&t->addresses, w, next);
+		free(w);
+	}
+	t->host.able(t->host.ctx, false, "charon is not connected");
+}
+
+static void failed(struct ipsec *t, const struct local_import_failed *f)
+{
+	t->statistics.imports_failed++;
+	log_warnx("ipsec: charon could not take over IKE SA %016llx: %.*s",
+		  (unsigned long long)f->spi, (int)f->reason.len,
+		  (const char *)f->reason.bytes);
+}
+
+static void plugin_message(void *ctx, const struct local_message *m)
+{
+	struct ipsec *t = ctx;
+	struct mono now = t->host.now(t->host.ctx);
+
+	if (!t->welcomed && m->type != LOCAL_HELLO)
+		return;
+	switch (m->type) {
+	case LOCAL_HELLO:
+		welcome(t, &m->hello, now);
+		break;
+	case LOCAL_IKE_TX:
+		login_transmit(t, &m->ike_tx, now);
+		break;
+	case LOCAL_IKE_PUT:
+		login_put(t, m, now);
+		break;
+	case LOCAL_IKE_DEL:
+		login_delete(t, m->ike_del.spi, now);
+		break;
+	case LOCAL_SA_ADD:
+		children_stage(t, m);
+		break;
+	case LOCAL_SA_UPDATE:
+		children_update(t, &m->sa_update, now);
+		break;
+	case LOCAL_SA_DEL:
+		children_unstage(t, m->sa_del.spi, m->sa_del.inbound);
+		if (m->sa_del.inbound)
+			children_delete(t, m->sa_del.spi, now);
+		break;
+	case LOCAL_SA_QUERY:
+		children_query(t, &m->sa_query, now);
+		break;
+	case LOCAL_CHILD_PUT:
+		children_put(t, &m->child_put, now);
+		break;
+	case LOCAL_CHILD_DEL:
+		children_delete(t, m->child_del.spi_in, now);
+		break;
+	case LOCAL_IMPORT_FAILED:
+		failed(t, &m->import_failed);
+		break;
+	case LOCAL_ADDRESS_WANT:
+		address_want(t, &m->address_want, now);
+		break;
+	case LOCAL_ADDRESS_RELEASE:
+		address_release(t, &m->address_release, now);
+		break;
+	case LOCAL_POOL:
+		address_pool(t, &m->pool);
+		break;
+	default:
+		log_warnx("ipsec: charon's plugin sent %s, which it may not",
+			  local_type_name(m->type));
+	}
+	t->host.settle(t->host.ctx);
+}
+
+struct ipsec *ipsec_new(const struct tunnel_host *host, const struct ipsec_config *config,
+			char err[IPSEC_ERROR_SIZE])
+{
+	struct ipsec *t = calloc(1, sizeof(*t));
+	const struct plugin_handler handler = { t, plugin_message, plugin_gone };
+	char why[PLUGIN_ERROR_SIZE];
+
+	if (!t) {
+		snprintf(err, IPSEC_ERROR_SIZE, "out of memory");
+		return NULL;
+	}
+	t->host = *host;
+	t->config = *config;
+	t->config.socket = NULL;
+	TAILQ_INIT(&t->waiting);
+	TAILQ_INIT(&t->packets);
+	TAILQ_INIT(&t->addresses);
+	t->plugin = plugin_listen(host->base, config->socket, &handler, why);
+	if (!t->plugin) {
+		snprintf(err, IPSEC_ERROR_SIZE, "%s", why);
+		free(t);
+		return NULL;
+	}
+	t->sweep = mono_add(host->now(host->ctx), SWEEP_INTERVAL);
+	host->able(host->ctx, false, "charon is not connected");
+	return t;
+}
+
+static int forget(void *ctx, struct session *s)
+{
+	ipsec_ops.removed(ctx, s);
+	session_set_user(s, NULL);
+	return 0;
+}
+
+static void ipsec_close(void *tunnel)
+{
+	struct ipsec *t = tunnel;
+	struct waiting_packet *w;
+	struct waiting_address *a;
+
+	if (!t)
+		return;
+	cluster_each(t->host.cluster, CLUSTER_UNITS, forget, t);
+	children_unstage_all(t);
+	while ((w = TAILQ_FIRST(&t->packets))) {
+		TAILQ_REMOVE(&t->packets, w, next);
+		free(w);
+	}
+	while ((a = TAILQ_FIRST(&t->addresses))) {
+		TAILQ_REMOVE(&t->addresses, a, next);
+		free(a);
+	}
+	plugin_close(t->plugin);
+	OPENSSL_cleanse(t->scratch, sizeof(t->scratch));
+	free(t);
+}
+
+/* RFC 1071 over the pseudo header and the datagram. */
+static bool checksum_right(const uint8_t *ip, const uint8_t *udp, size_t len)
+{
+	uint32_t sum = IP_PROTOCOL_UDP + (uint32_t)len;
+
+	if (!udp[6] && !udp[7])
+		return true;
+	for (unsigned i = 12; i < 20; i += 2)
+		sum += (uint32_t)ip[i] << 8 | ip[i + 1];
+	for (size_t i = 0; i + 1 < len; i += 2)
+		sum += (uint32_t)udp[i] << 8 | udp[i + 1];
+	if (len & 1)
+		sum += (uint32_t)udp[len - 1] << 8;
+	while (sum >> 16)
+		sum = (sum & 0xffff) + (sum >> 16);
+	return sum == 0xffff;
+}
+
+static void receive_udp(struct ipsec *t, const struct packet *p, size_t header,
+			size_t total, struct mono now)
+{
+	struct local_addr src = { .family = 4 }, dst = { .family = 4 };
+	const uint8_t *udp = p->bytes + header, *body = udp + UDP_HEADER;
+	size_t len;
+
+	if (total < header + UDP_HEADER)
+		goto malformed;
+	len = (size_t)udp[4] << 8 | udp[5];
+	if (len < UDP_HEADER || header + len > total)
+		goto malformed;
+	memcpy(src.bytes, p->bytes + 12, 4);
+	memcpy(dst.bytes, p->bytes + 16, 4);
+	src.port = (uint16_t)(udp[0] << 8 | udp[1]);
+	dst.port = (uint16_t)(udp[2] << 8 | udp[3]);
+	if (dst.port == IKE_NAT_PORT && len >= UDP_HEADER + 4) {
+		if (body[0] | body[1] | body[2] | body[3]) {
+			traffic_receive(t, body, len - UDP_HEADER, now);
+			return;
+		}
+		body += 4;
+	} else if (dst.port != IKE_PORT) {
+		goto malformed;
+	}
+	if (!p->checksum_ready || checksum_right(p->bytes, udp, len))
+		login_receive(t, &src, &dst, body, (size_t)(udp + len - body), now);
+	else
+		t->statistics.ike_checksum++;
+	return;
+malformed:
+	t->statistics.ike_malformed++;
+}
+
+static void ipsec_receive(void *tunnel, const struct packet *p, struct mono now)
+{
+	struct ipsec *t = tunnel;
+	size_t header, total;
+
+	if (p->len < IPV4_HEADER || p->bytes[0] >> 4 != 4)
+		return;
+	header = (size_t)(p->bytes[0] & 15) * 4;
+	total = (size_t)p->bytes[2] << 8 | p->bytes[3];
+	if (header < IPV4_HEADER || total > p->len || total < header)
+		return;
+	if (p->bytes[9] == IP_PROTOCOL_ESP)
+		traffic_receive(t, p->bytes + header, total - header, now);
+	else if (p->bytes[9] == IP_PROTOCOL_UDP)
+		receive_udp(t, p, header, total, now);
+}
+
+static void ipsec_forward(void *tunnel, const struct packet *p, struct mono now)
+{
+	traffic_forward(tunnel, p->bytes, p->len, now);
+}
+
+static void ipsec_flush(void *tunnel, struct mono now)
+{
+	struct ipsec *t = tunnel;
+
+	cluster_flush(t->host.cluster, now);
+}
+
+static void ipsec_tick(void *tunnel, struct mono now)
+{
+	struct ipsec *t = tunnel;
+
+	login_tick(t, now);
+	if (mono_before(now, t->sweep))
+		return;
+	t->sweep = mono_add(now, SWEEP_INTERVAL);
+	children_age(t, now);
+	address_sweep(t, now);
+}
+
+static struct mono ipsec_timeout(const void *tunnel)
+{
+	const struct ipsec *t = tunnel;
+
+	return mono_min(t->sweep, login_timeout(t));
+}
+
+static bool ipsec_owns(uint8_t key_type)
+{
+	return key_type >= RECORD_IKE && key_type <= RECORD_ADDRESS;
+}
+
+static void ipsec_changed(void *tunnel, struct session *s, struct mono now)
+{
+	if (session_key(s)->type == RECORD_IKE)
+		login_shadow(tunnel, s, now);
+	else if (session_key(s)->type == RECORD_CHILD)
+		children_shadow(tunnel, s, now);
+}
+
+static void ipsec_removed(void *tunnel, struct session *s)
+{
+	void *user = session_user(s);
+
+	if (!user)
+		return;
+	if (session_key(s)->type == RECORD_IKE) {
+		login_drop(tunnel, user);
+		login_free(tunnel, user);
+	} else if (session_key(s)->type == RECORD_CHILD) {
+		children_free(tunnel, user);
+	}
+}
+
+static void ipsec_counted(void *tunnel, struct session *s)
+{
+	if (session_key(s)->type == RECORD_CHILD && session_user(s))
+		traffic_committed(tunnel, session_user(s));
+}
+
+static void ipsec_activate(void *tunnel, const struct unit_set *units,
+			   uint32_t activation, struct mono now)
+{
+	struct ipsec *t = tunnel;
+	struct child *c;
+
+	for (unsigned u = 0; u < CLUSTER_UNITS; u++) {
+		if (!unit_set_has(units, (unit_id)u))
+			continue;
+		unit_set_add(&t->units, (unit_id)u);
+		t->activation[u] = activation;
+	}
+	for (unsigned i = 0; i < TABLE_SIZE; i++) {
+		LIST_FOREACH (c, &t->children[i], by_spi) {
+			if (!unit_set_has(units, c->unit))
+				continue;
+			child_activate(c, session_counter(c->session, CHILD_LEASE),
+				       session_counter(c->session, CHILD_EDGE),
+				       activation);
+			traffic_lease(t, c, now);
+		}
+	}
+	tell_units(t);
+	if (t->welcomed)
+		import_units(t, units, now);
+}
+
+static void ipsec_deactivate(void *tunnel, const struct unit_set *units, struct mono now)
+{
+	struct ipsec *t = tunnel;
+	struct ike_sa *sa;
+	struct child *c;
+
+	for (unsigned u = 0; u < CLUSTER_UNITS; u++)
+		if (unit_set_has(units, (unit_id)u))
+			unit_set_remove(&t->units, (unit_id)u);
+	for (unsigned i = 0; i < TABLE_SIZE; i++) {
+		LIST_FOREACH (c, &t->children[i], by_spi)
+			if (unit_set_has(units, c->unit))
+				child_deactivate(c);
+		LIST_FOREACH (sa, &t->ikes[i], by_spi)
+			if (unit_set_has(units, sa->unit))
+				login_drop(t, sa);
+	}
+	/* What waits for a commit of these units never leaves. */
+	login_release(t);
+	tell_units(t);
+}
+
+static void ipsec_committed(void *tunnel, struct mono now)
+{
+	struct ipsec *t = tunnel;
+
+	login_release(t);
+	address_answer(t);
+	traffic_release(t, now);
+}
+
+static void print_address(const struct local_addr *a, bool with_port, char *out,
+			  size_t size)
+{
+	char text[INET6_ADDRSTRLEN];
+
+	if (!inet_ntop(a->family == 6 ? AF_INET6 : AF_INET, a->bytes, text, sizeof(text)))
+		text[0] = '\0';
+	if (with_port)
+		snprintf(out, size, a->family == 6 ? "[%s]:%u" : "%s:%u", text, a->port);
+	else
+		snprintf(out, size, "%s", text);
+}
+
+struct view {
+	uint64_t ike;
+	struct session_view *out;
+};
+
+static void append(char *out, size_t size, const char *text)
+{
+	size_t had = strlen(out);
+
+	snprintf(out + had, size - had, "%s%s", had ? " " : "", text);
+}
+
+static int view_child(void *ctx, struct session *s)
+{
+	struct view *view = ctx;
+	const struct child *c = session_user(s);
+	char text[64];
+
+	if (session_key(s)->type != RECORD_CHILD || !c || c->ike != view->ike)
+		return 0;
+	snprintf(text, sizeof(text), "%08x/%08x%s", c->in.spi, c->out.spi,
+		 c->out.encap ? "/udp" : "");
+	append(view->out->detail, sizeof(view->out->detail), text);
+	for (unsigned i = 0; !*view->out->virtual_address && i < c->nprefixes; i++) {
+		struct in_addr a = { c->prefixes[i].prefix };
+
+		snprintf(view->out->virtual_address, sizeof(view->out->virtual_address),
+			 "%s/%u", inet_ntoa(a), c->prefixes[i].len);
+	}
+	view->out->bytes_in += c->in.bytes;
+	view->out->packets_in += c->in.packets;
+	view->out->bytes_out += c->out.bytes;
+	view->out->packets_out += c->out.packets;
+	return 0;
+}
+
+static bool ipsec_view(void *tunnel, struct session *s, struct session_view *out,
+		       struct mono now)
+{
+	struct ipsec *t = tunnel;
+	const struct ike_sa *sa = session_user(s);
+	struct local_message m;
+	struct view view;
+	size_t len;
+	const uint8_t *initial = session_initial(s, &len);
+
+	if (session_key(s)->type != RECORD_IKE || !sa || local_decode(initial, len, &m) ||
+	    m.type != LOCAL_IKE_PUT)
+		return false;
+	memset(out, 0, sizeof(*out));
+	out->kind = "ikev2";
+	snprintf(out->user, sizeof(out->user), "%.*s", (int)m.ike_put.user.len,
+		 (const char *)m.ike_put.user.bytes);
+	print_address(&m.ike_put.remote, true, out->client, sizeof(out->client));
+	for (size_t at = 0; at + 17 <= m.ike_put.vips.len; at += 17) {
+		struct local_addr a = { .family = m.ike_put.vips.bytes[at] };
+		char text[INET6_ADDRSTRLEN];
+
+		memcpy(a.bytes, m.ike_put.vips.bytes + at + 1, sizeof(a.bytes));
+		print_address(&a, false, text, sizeof(text));
+		append(out->virtual_address, sizeof(out->virtual_address), text);
+	}
+	out->age = mono_since(now, sa->born) / MONO_SEC;
+	view = (struct view){ sa->spi, out };
+	cluster_each(t->host.cluster, sa->unit, view_child, &view);
+	return true;
+}
+
+static size_t ipsec_statistics(const void *tunnel, struct statistic *out, size_t max)
+{
+	const struct ipsec *t = tunnel;
+	const struct statistic all[] = {
+#define X(name, text) { text, t->statistics.name },
+		IPSEC_STATISTICS(X)
+#undef X
+	};
+	size_t n = sizeof(all) / sizeof(all[0]);
+
+	if (n > max)
+		n = max;
+	memcpy(out, all, n * sizeof(all[0]));
+	return n;
+}
+
+const struct tunnel_ops ipsec_ops = {
+	.name = "ipsec",
+	.receive = ipsec_receive,
+	.forward = ipsec_forward,
+	.flush = ipsec_flush,
+	.tick = ipsec_tick,
+	.timeout = ipsec_timeout,
+	.owns = ipsec_owns,
+	.changed = ipsec_changed,
+	.removed = ipsec_removed,
+	.counted = ipsec_counted,
+	.activate = ipsec_activate,
+	.deactivate = ipsec_deactivate,
+	.committed = ipsec_committed,
+	.view = ipsec_view,
+	.statistics = ipsec_statistics,
+	.close = ipsec_close,
+};

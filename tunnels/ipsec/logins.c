@@ -1,0 +1,516 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/*
+ * IKE SAs. charon speaks IKE; what stands here makes its words survive it.
+ *
+ * Outbound: a message of an established SA becomes part of the SA's record first, and
+ * leaves when that record is committed. Inbound: a request that was answered already is
+ * answered from the copy, by whichever member holds it, and never reaches charon twice.
+ *
+ * A new owner repeats the outstanding request of the dead one, byte for byte, until the
+ * peer has answered it. That answer is kept from charon, whose own count begins behind
+ * it.
+ */
+#include <arpa/inet.h>
+#include <errno.h>
+#include <openssl/crypto.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "src/log.h"
+#include "tunnels/ipsec/engine.h"
+
+#define REPEAT_FIRST (500 * MONO_MS) /* then doubled, REPEAT_MAX times */
+#define REPEAT_MAX 8
+#define NON_ESP_MARKER 4
+#define IPV4_HEADER 20
+#define UDP_HEADER 8
+#define IP_PROTOCOL_UDP 17
+
+static unsigned bucket(uint64_t spi)
+{
+	return (unsigned)((spi ^ spi >> 20 ^ spi >> 40) % TABLE_SIZE);
+}
+
+struct ike_sa *login_find(struct ipsec *t, uint64_t spi)
+{
+	struct ike_sa *sa;
+
+	LIST_FOREACH (sa, &t->ikes[bucket(spi)], by_spi)
+		if (sa->spi == spi)
+			return sa;
+	return NULL;
+}
+
+static struct ike_trace *trace_of(struct ipsec *t, uint64_t spi)
+{
+	struct ike_trace *trace = &t->traces[bucket(spi)];
+
+	if (trace->spi != spi) {
+		memset(trace, 0, sizeof(*trace));
+		trace->spi = spi;
+	}
+	return trace;
+}
+
+static struct session_key login_key(uint64_t spi)
+{
+	struct session_key key = { .type = RECORD_IKE, .len = 8 };
+	struct pack p = pack_to(key.bytes, 8);
+
+	pack_u64(&p, spi);
+	return key;
+}
+
+void login_send(struct ipsec *t, const struct local_addr *src,
+		const struct local_addr *dst, const uint8_t *packet, size_t len)
+{
+	size_t marker = src->port == IKE_NAT_PORT ? NON_ESP_MARKER : 0;
+	size_t total = IPV4_HEADER + UDP_HEADER + marker + len;
+	uint8_t *out = t->scratch;
+	struct pack p = pack_to(out, sizeof(t->scratch));
+
+	if (src->family != 4 || dst->family != 4 || total > UINT16_MAX) {
+		t->statistics.ike_malformed++;
+		return;
+	}
+	pack_u16(&p, 0x4500);
+	pack_u16(&p, (uint16_t)total);
+	pack_u32(&p, 0);
+	pack_u8(&p, 64);
+	pack_u8(&p, IP_PROTOCOL_UDP);
+	pack_u16(&p, 0);
+	pack_raw(&p, src->bytes, 4);
+	pack_raw(&p, dst->bytes, 4);
+	pack_u16(&p, src->port);
+	pack_u16(&p, dst->port);
+	pack_u16(&p, (uint16_t)(total - IPV4_HEADER));
+	pack_u16(&p, 0);
+	if (marker)
+		pack_u32(&p, 0);
+	pack_raw(&p, packet, len);
+	if (p.bad) {
+		t->statistics.ike_malformed++;
+		return;
+	}
+	t->statistics.ike_out++;
+	t->host.send_outside(t->host.ctx, out, total);
+}
+
+static void send_copy(struct ipsec *t, const struct ike_copy *copy)
+{
+	for (unsigned i = 0; i < copy->packets; i++) {
+		size_t len;
+		const uint8_t *packet = ike_copy_packet(copy, i, &len);
+
+		login_send(t, &copy->src, &copy->dst, packet, len);
+	}
+}
+
+static int keep(struct ipsec *t, struct ike_sa *sa, struct mono now)
+{
+	static uint8_t essential[IKE_EXCHANGES_MAX];
+	struct session_key key = login_key(sa->spi);
+	size_t len = ike_exchanges_encode(&sa->exchanges, essential, sizeof(essential));
+
+	if (!len)
+		return -EMSGSIZE;
+	return cluster_put(t->host.cluster, sa->unit, &key, NULL, 0, essential, len, NULL,
+			   now);
+}
+
+/* A message of an SA that is not established. Nothing follows from it yet that a peer
+ * could hold us to; but an SPI of a unit that has been lost is not ours to speak for. */
+static void transmit_early(struct ipsec *t, const struct ike_header *h,
+			   const struct local_ike_tx *tx, struct mono now)
+{
+	uint64_t own = ike_sender_spi(h);
+
+	if (h->major == 2 && !h->response) {
+		struct ike_trace *trace = trace_of(t, own);
+
+		trace->sent = true;
+		trace->sent_mid = h->mid;
+	}
+	if (own && !cluster_serves(t->host.cluster, spi_unit(own), now))
+		t->statistics.not_served++;
+	else
+		login_send(t, &tx->src, &tx->dst, tx->packet.bytes, tx->packet.len);
+}
+
+static void wait_for_commit(struct ipsec *t, const struct ike_sa *sa,
+			    const struct local_ike_tx *tx)
+{
+	struct waiting_packet *w = malloc(sizeof(*w) + tx->packet.len);
+
+	if (!w)
+		return;
+	w->unit = sa->unit;
+	w->position = cluster_position(t->host.cluster);
+	w->src = tx->src;
+	w->dst = tx->dst;
+	w->len = tx->packet.len;
+	memcpy(w->bytes, tx->packet.bytes, w->len);
+	TAILQ_INSERT_TAIL(&t->packets, w, next);
+	t->host.settle(t->host.ctx);
+}
+
+static void copy_response(struct ipsec *t, struct ike_sa *sa, const struct ike_header *h,
+			  const struct local_ike_tx *tx)
+{
+	const struct ike_trace *trace = trace_of(t, sa->spi);
+	struct ike_copy *copy = &sa->exchanges.response;
+
+	if (copy->valid && copy->mid == h->mid && copy->packets && h->fragment <= 1)
+		ike_copy_clear(copy); /* charon repeats itself: the same bytes again */
+	if (ike_copy_add(copy, h->mid, &tx->src, &tx->dst, tx->packet.bytes,
+			 tx->packet.len))
+		t->statistics.ike_uncopied++;
+	if (trace->received && trace->received_mid == h->mid)
+		memcpy(copy->digest, trace->digest, sizeof(copy->digest));
+}
+
+static void copy_request(struct ipsec *t, struct ike_sa *sa, const struct ike_header *h,
+			 const struct local_ike_tx *tx)
+{
+	struct ike_copy *copy = &sa->exchanges.request;
+
+	if (copy->valid && copy->mid == h->mid && copy->packets && h->fragment <= 1)
+		ike_copy_clear(copy);
+	if (ike_copy_add(copy, h->mid, &tx->src, &tx->dst, tx->packet.bytes,
+			 tx->packet.len))
+		t->statistics.ike_uncopied++;
+	sa->exchanges.outstanding = true;
+	if (sa->inherited)
+		t->inherited--;
+	sa->inherited = false;
+}
+
+void login_transmit(struct ipsec *t, const struct local_ike_tx *tx, struct mono now)
+{
+	struct ike_header h;
+	struct ike_sa *sa;
+
+	if (ike_parse(tx->packet.bytes, tx->packet.len, &h)) {
+		t->statistics.ike_malformed++;
+		return;
+	}
+	sa = h.major == 2 ? login_find(t, ike_sender_spi(&h)) : NULL;
+	if (sa && !sa->live) {
+		t->statistics.not_served++;
+		return;
+	}
+	if (!sa) {
+		transmit_early(t, &h, tx, now);
+		return;
+	}
+	if (h.response)
+		copy_response(t, sa, &h, tx);
+	else
+		copy_request(t, sa, &h, tx);
+	if (keep(t, sa, now))
+		t->statistics.ike_uncopied++;
+	wait_for_commit(t, sa, tx);
+}
+
+void login_release(struct ipsec *t)
+{
+	struct waiting_packet *w, *next;
+
+	for (w = TAILQ_FIRST(&t->packets); w; w = next) {
+		next = TAILQ_NEXT(w, next);
+		if (!unit_set_has(&t->units, w->unit))
+			t->statistics.ike_dropped++;
+		else if (!cluster_committed(t->host.cluster, w->unit, w->position))
+			continue;
+		else if (!cluster_serves(t->host.cluster, w->unit,
+					 t->host.now(t->host.ctx)))
+			t->statistics.ike_dropped++;
+		else
+			login_send(t, &w->src, &w->dst, w->bytes, w->len);
+		TAILQ_REMOVE(&t->packets, w, next);
+		OPENSSL_cleanse(w->bytes, w->len);
+		free(w);
+	}
+}
+
+/* True if the request was answered before: by whom does not matter. */
+static bool answer_again(struct ipsec *t, struct ike_sa *sa, const struct ike_header *h,
+			 const uint8_t *digest)
+{
+	const struct ike_copy *copy = &sa->exchanges.response;
+
+	if (!copy->valid || copy->mid != h->mid || h->fragment > 1 ||
+	    memcmp(copy->digest, digest, IKE_DIGEST_SIZE))
+		return false;
+	/* Before its commit the first answer is still under way. */
+	if (cluster_committed(t->host.cluster, sa->unit,
+			      cluster_position(t->host.cluster))) {
+		t->statistics.ike_repeated++;
+		send_copy(t, copy);
+	}
+	return true;
+}
+
+/* True if the response answers what a dead owner had asked. */
+static bool keep_from_charon(struct ipsec *t, struct ike_sa *sa,
+			     const struct ike_header *h, struct mono now)
+{
+	if (!sa->exchanges.outstanding || sa->exchanges.request.mid != h->mid)
+		return false;
+	sa->exchanges.outstanding = false;
+	if (!sa->inherited)
+		return false;
+	sa->inherited = false;
+	t->inherited--;
+	t->statistics.ike_kept++;
+	keep(t, sa, now);
+	return true;
+}
+
+void login_receive(struct ipsec *t, const struct local_addr *src,
+		   const struct local_addr *dst, const uint8_t *packet, size_t len,
+		   struct mono now)
+{
+	struct local_message m = { .type = LOCAL_IKE_RX };
+	struct ike_header h;
+	uint64_t own;
+
+	if (ike_parse(packet, len, &h)) {
+		t->statistics.ike_malformed++;
+		return;
+	}
+	t->statistics.ike_in++;
+	own = ike_receiver_spi(&h);
+	if (h.major == 2 && own) {
+		struct ike_sa *sa = login_find(t, own);
+
+		if (!cluster_serves(t->host.cluster, spi_unit(own), now)) {
+			t->statistics.not_served++;
+			return;
+		}
+		if (!h.response && h.fragment <= 1) {
+			struct ike_trace *trace = trace_of(t, own);
+			uint8_t digest[IKE_DIGEST_SIZE];
+
+			ike_digest(packet, len, digest);
+			if (sa && answer_again(t, sa, &h, digest))
+				return;
+			trace->received = true;
+			trace->received_mid = h.mid;
+			memcpy(trace->digest, digest, sizeof(digest));
+		}
+		if (sa && h.response && keep_from_charon(t, sa, &h, now))
+			return;
+	}
+	m.ike_rx.src = *src;
+	m.ike_rx.dst = *dst;
+	m.ike_rx.packet = (struct local_blob){ packet, len };
+	plugin_send(t->plugin, &m);
+}
+
+static struct ike_sa *login_new(struct ipsec *t, struct session *s, uint64_t spi,
+				struct mono now)
+{
+	struct ike_sa *sa = calloc(1, sizeof(*sa));
+
+	if (!sa)
+		return NULL;
+	sa->session = s;
+	sa->spi = spi;
+	sa->unit = spi_unit(spi);
+	sa->born = now;
+	session_set_user(s, sa);
+	LIST_INSERT_HEAD(&t->ikes[bucket(spi)], sa, by_spi);
+	return sa;
+}
+
+/* The numbers of the exchanges that established the SA, of which no copy was kept. */
+static void take_trace(struct ipsec *t, struct ike_sa *sa)
+{
+	const struct ike_trace *trace = trace_of(t, sa->spi);
+
+	if (trace->sent) {
+		sa->exchanges.request.valid = true;
+		sa->exchanges.request.mid = trace->sent_mid;
+	}
+}
+
+void login_put(struct ipsec *t, const struct local_message *m, struct mono now)
+{
+	static uint8_t initial[LOCAL_MESSAGE_MAX], essential[IKE_EXCHANGES_MAX];
+	const uint64_t spi = m->ike_put.spi;
+	struct session_key key = login_key(spi);
+	struct ike_sa *sa = login_find(t, spi);
+	struct ike_exchanges fresh = { 0 };
+	size_t len = local_encode(m, initial, sizeof(initial)), essential_len;
+	struct session *s;
+	int err;
+
+	essential_len = ike_exchanges_encode(sa ? &sa->exchanges : &fresh, essential,
+					     sizeof(essential));
+	err = cluster_put(t->host.cluster, spi_unit(spi), &key, initial, len, essential,
+			  essential_len, &s, now);
+	OPENSSL_cleanse(initial, len);
+	if (err) {
+		log_warnx("ipsec: cannot keep IKE SA %016llx: %s",
+			  (unsigned long long)spi, strerror(-err));
+		return;
+	}
+	if (!sa) {
+		sa = login_new(t, s, spi, now);
+		if (sa)
+			take_trace(t, sa);
+	}
+	if (sa)
+		sa->live = true;
+}
+
+void login_free(struct ipsec *t, struct ike_sa *sa)
+{
+	if (sa->inherited)
+		t->inherited--;
+	LIST_REMOVE(sa, by_spi);
+	ike_exchanges_clear(&sa->exchanges);
+	free(sa);
+}
+
+void login_delete(struct ipsec *t, uint64_t spi, struct mono now)
+{
+	struct ike_sa *sa = login_find(t, spi);
+	struct session *s;
+
+	if (!sa || !sa->live)
+		return;
+	s = sa->session;
+	login_free(t, sa);
+	session_set_user(s, NULL);
+	cluster_remove(t->host.cluster, s, now);
+}
+
+void login_shadow(struct ipsec *t, struct session *s, struct mono now)
+{
+	const struct session_key *key = session_key(s);
+	struct unpack u = unpack_from(key->bytes, key->len);
+	struct ike_sa *sa = session_user(s);
+	size_t len;
+	const uint8_t *essential = session_essential(s, &len);
+
+	if (!sa)
+		sa = login_new(t, s, unpack_u64(&u), now);
+	if (sa && len && ike_exchanges_decode(&sa->exchanges, essential, len)) {
+		t->statistics.records_bad++;
+		log_warnx("ipsec: cannot use the record of IKE SA %016llx",
+			  (unsigned long long)sa->spi);
+	}
+}
+
+struct import {
+	struct ipsec *t;
+	uint64_t ike;
+};
+
+static int import_child(void *ctx, struct session *s)
+{
+	const struct import *import = ctx;
+	struct local_message m = { .type = LOCAL_CHILD_IMPORT };
+	struct local_sa_add in, out;
+	struct local_child_put put;
+	struct child *c = session_user(s);
+	size_t len;
+	const uint8_t *initial = session_initial(s, &len);
+
+	if (session_key(s)->type != RECORD_CHILD || !c || c->ike != import->ike ||
+	    child_decode(initial, len, &in, &out, &put))
+		return 0;
+	m.child_import.ike = import->ike;
+	m.child_import.spi_in = put.spi_in;
+	m.child_import.state = put.state;
+	plugin_send(import->t->plugin, &m);
+	return 0;
+}
+
+void login_import(struct ipsec *t, struct ike_sa *sa, struct mono now)
+{
+	struct local_message put, m = { .type = LOCAL_IKE_IMPORT };
+	struct import import = { t, sa->spi };
+	size_t len;
+	const uint8_t *initial = session_initial(sa->session, &len);
+
+	if (local_decode(initial, len, &put) || put.type != LOCAL_IKE_PUT) {
+		t->statistics.records_bad++;
+		return;
+	}
+	m.ike_import.spi = sa->spi;
+	m.ike_import.remote = put.ike_put.remote;
+	m.ike_import.recv_mid = ike_next_received(&sa->exchanges);
+	m.ike_import.send_mid = ike_next_sent(&sa->exchanges);
+	m.ike_import.state = put.ike_put.state;
+	plugin_send(t->plugin, &m);
+	cluster_each(t->host.cluster, sa->unit, import_child, &import);
+	m.type = LOCAL_IKE_ACTIVATE;
+	m.ike_activate.spi = sa->spi;
+	plugin_send(t->plugin, &m);
+	t->statistics.imports++;
+	sa->live = true;
+	if (sa->exchanges.outstanding && !sa->inherited) {
+		sa->inherited = true;
+		t->inherited++;
+		sa->repeats = 0;
+		sa->repeat_at = now;
+		t->host.settle(t->host.ctx);
+	}
+}
+
+void login_drop(struct ipsec *t, struct ike_sa *sa)
+{
+	struct local_message m = { .type = LOCAL_IKE_DROP };
+
+	if (sa->inherited) {
+		sa->inherited = false;
+		t->inherited--;
+	}
+	if (!sa->live)
+		return;
+	sa->live = false;
+	m.ike_drop.spi = sa->spi;
+	plugin_send(t->plugin, &m);
+}
+
+static void repeat(struct ipsec *t, struct ike_sa *sa, struct mono now)
+{
+	if (sa->repeats == REPEAT_MAX) {
+		/* The peer is gone, or has lost the SA: charon's own dead peer detection
+		 * finds that out. */
+		sa->inherited = false;
+		sa->exchanges.outstanding = false;
+		t->inherited--;
+		return;
+	}
+	t->statistics.ike_resent++;
+	send_copy(t, &sa->exchanges.request);
+	sa->repeat_at = mono_add(now, REPEAT_FIRST << sa->repeats);
+	sa->repeats++;
+}
+
+void login_tick(struct ipsec *t, struct mono now)
+{
+	struct ike_sa *sa;
+
+	for (unsigned i = 0; t->inherited && i < TABLE_SIZE; i++)
+		LIST_FOREACH (sa, &t->ikes[i], by_spi)
+			if (sa->inherited && !mono_before(now, sa->repeat_at) &&
+			    cluster_serves(t->host.cluster, sa->unit, now))
+				repeat(t, sa, now);
+}
+
+struct mono login_timeout(const struct ipsec *t)
+{
+	struct mono at = MONO_NEVER;
+	const struct ike_sa *sa;
+
+	for (unsigned i = 0; t->inherited && i < TABLE_SIZE; i++)
+		LIST_FOREACH (sa, &t->ikes[i], by_spi)
+			if (sa->inherited)
+				at = mono_min(at, sa->repeat_at);
+	return at;
+}
