@@ -1,0 +1,371 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+#include "config.h"
+
+#include "src/status.h"
+
+#include <arpa/inet.h>
+#include <inttypes.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "src/control.h"
+
+/* The low 16 bits of an epoch are its owner's id, those of a term its master's. */
+#define NUMBER_OF(epoch) ((json_int_t)((epoch) >> 16))
+
+struct view {
+	const struct status_source *source;
+	struct mono now;
+	struct cluster_member_state members[CLUSTER_MEMBERS_MAX];
+	unsigned nmembers;
+};
+
+static const struct cluster_member_state *member_of(const struct view *v, member_id id)
+{
+	for (unsigned i = 0; i < v->nmembers; i++)
+		if (v->members[i].id == id)
+			return &v->members[i];
+	return NULL;
+}
+
+/* A member's name; null for nobody. */
+static json_t *name_of(const struct view *v, member_id id)
+{
+	const struct cluster_member_state *m = member_of(v, id);
+
+	return m ? json_string(m->name) : json_null();
+}
+
+static json_t *hex(uint64_t value)
+{
+	char text[17];
+
+	snprintf(text, sizeof(text), "%016" PRIx64, value);
+	return json_string(text);
+}
+
+static json_t *address_of(struct in_addr a)
+{
+	char text[INET_ADDRSTRLEN];
+
+	return json_string(inet_ntop(AF_INET, &a, text, sizeof(text)));
+}
+
+/* json_string() refuses what is not UTF-8, and names come from clients. */
+static json_t *printable(const char *text)
+{
+	char safe[512];
+	size_t n = 0;
+	json_t *s = json_string(text);
+
+	if (s)
+		return s;
+	for (; text[n] && n < sizeof(safe) - 1; n++)
+		safe[n] = text[n] >= ' ' && text[n] <= '~' ? text[n] : '?';
+	safe[n] = '\0';
+	return json_string(safe);
+}
+
+/* Members */
+
+static const char *role_of(const struct cluster_member_state *m)
+{
+	if (m->master)
+		return "master";
+	if (m->vice_master)
+		return "vice-master";
+	return m->present ? "member" : "absent";
+}
+
+static json_t *member_json(const struct view *v, const struct cluster_member_state *m)
+{
+	const struct conf_member *listed = conf_member_with_id(v->source->conf, m->id);
+	json_t *o = json_pack("{s:i,s:s,s:s,s:b,s:b,s:b,s:b,s:b}", "id", (int)m->id,
+			      "name", m->name, "role", role_of(m), "self", m->self,
+			      "present", m->present, "linked", m->self || m->linked,
+			      "complete", m->complete, "able", m->able);
+
+	json_object_set_new(o, "why", printable(m->why ? m->why : ""));
+	json_object_set_new(o, "address",
+			    listed ? address_of(listed->address) : json_null());
+	json_object_set_new(o, "incarnation", hex(m->incarnation));
+	json_object_set_new(o, "heard_ms",
+			    m->self || m->heard == UINT64_MAX
+				? json_null()
+				: json_real((double)m->heard / (double)MONO_MS));
+	json_object_set_new(o, "loss", json_real(m->loss));
+	json_object_set_new(o, "per_interval", json_integer(m->per_interval));
+	json_object_set_new(o, "capacity", json_integer(m->capacity));
+	json_object_set_new(o, "activation", json_integer(m->activation));
+	json_object_set_new(o, "units", json_integer(m->units));
+	json_object_set_new(o, "successor_of", json_integer(m->successor_of));
+	json_object_set_new(o, "sessions", json_integer(m->sessions));
+	json_object_set_new(o, "lag", json_integer((json_int_t)m->lag));
+	return o;
+}
+
+static json_t *members_json(const struct view *v)
+{
+	json_t *list = json_array();
+
+	for (unsigned i = 0; i < v->nmembers; i++)
+		json_array_append_new(list, member_json(v, &v->members[i]));
+	return list;
+}
+
+/* Units */
+
+static json_t *unit_json(const struct view *v, unit_id unit)
+{
+	struct cluster_unit_state u;
+
+	cluster_unit(v->source->cluster, unit, &u);
+	return json_pack("{s:i,s:o,s:o,s:I,s:o,s:i}", "unit", (int)unit, "owner",
+			 name_of(v, u.owner), "successor", name_of(v, u.successor),
+			 "epoch", NUMBER_OF(u.epoch), "moving_to",
+			 name_of(v, u.moving_to), "sessions", (int)u.sessions);
+}
+
+static json_t *units_reply(const struct view *v, const json_t *arguments)
+{
+	const json_t *wanted = json_object_get(arguments, "unit");
+	json_int_t unit = json_integer_value(wanted);
+	json_t *list = json_array();
+
+	if (wanted && (!json_is_integer(wanted) || unit < 0 || unit >= CLUSTER_UNITS)) {
+		json_decref(list);
+		return control_error("a work unit is a number from 0 to %d",
+				     CLUSTER_UNITS - 1);
+	}
+	if (wanted)
+		json_array_append_new(list, unit_json(v, (unit_id)unit));
+	else
+		for (unit_id u = 0; u < CLUSTER_UNITS; u++)
+			json_array_append_new(list, unit_json(v, u));
+	return json_pack("{s:o}", "units", list);
+}
+
+static json_t *unit_totals(const struct view *v)
+{
+	unsigned owned = 0, successor = 0, moving = 0, without_owner = 0,
+		 without_successor = 0;
+
+	for (unit_id i = 0; i < CLUSTER_UNITS; i++) {
+		struct cluster_unit_state u;
+
+		cluster_unit(v->source->cluster, i, &u);
+		owned += u.owner == v->source->self;
+		successor += u.successor == v->source->self;
+		moving += u.moving_to != 0;
+		without_owner += u.owner == 0;
+		without_successor += u.successor == 0;
+	}
+	return json_pack("{s:i,s:i,s:i,s:i,s:i,s:i}", "total", CLUSTER_UNITS, "owned",
+			 (int)owned, "successor_of", (int)successor, "moving",
+			 (int)moving, "without_owner", (int)without_owner,
+			 "without_successor", (int)without_successor);
+}
+
+/* Sessions */
+
+struct session_walk {
+	const struct view *view;
+	json_t *list;	/* of sessions, or NULL */
+	json_t *totals; /* sessions by owner's name, or NULL */
+	unsigned total;
+};
+
+static bool view_session(const struct view *v, struct session *s,
+			 struct session_view *out)
+{
+	for (unsigned i = 0; i < v->source->ntunnels; i++) {
+		const struct status_tunnel *t = &v->source->tunnels[i];
+
+		if (t->ops->owns(session_key(s)->type)) {
+			memset(out, 0, sizeof(*out));
+			out->kind = t->ops->name;
+			out->age = UINT64_MAX;
+			return t->ops->view(t->tunnel, s, out, v->now);
+		}
+	}
+	return false;
+}
+
+static json_t *session_json(const struct view *v, struct session *s,
+			    const struct session_view *sv,
+			    const struct cluster_unit_state *u)
+{
+	json_t *o = json_pack("{s:s,s:o,s:o,s:o,s:o,s:i}", "kind", sv->kind, "user",
+			      printable(sv->user), "client", printable(sv->client),
+			      "virtual_address", printable(sv->virtual_address), "detail",
+			      printable(sv->detail), "unit", (int)session_unit(s));
+
+	json_object_set_new(o, "owner", name_of(v, u->owner));
+	json_object_set_new(o, "successor", name_of(v, u->successor));
+	json_object_set_new(o, "age",
+			    sv->age == UINT64_MAX ? json_null()
+						  : json_integer((json_int_t)sv->age));
+	json_object_set_new(o, "bytes_in", json_integer((json_int_t)sv->bytes_in));
+	json_object_set_new(o, "bytes_out", json_integer((json_int_t)sv->bytes_out));
+	json_object_set_new(o, "packets_in", json_integer((json_int_t)sv->packets_in));
+	json_object_set_new(o, "packets_out", json_integer((json_int_t)sv->packets_out));
+	return o;
+}
+
+static int walk_session(void *ctx, struct session *s)
+{
+	struct session_walk *w = ctx;
+	struct cluster_unit_state u;
+	struct session_view sv;
+
+	if (!view_session(w->view, s, &sv))
+		return 0;
+	cluster_unit(w->view->source->cluster, session_unit(s), &u);
+	w->total++;
+	if (w->list)
+		json_array_append_new(w->list, session_json(w->view, s, &sv, &u));
+	if (w->totals) {
+		const struct cluster_member_state *m = member_of(w->view, u.owner);
+		const char *owner = m ? m->name : "nobody";
+		json_int_t n = json_integer_value(json_object_get(w->totals, owner));
+
+		json_object_set_new(w->totals, owner, json_integer(n + 1));
+	}
+	return 0;
+}
+
+static json_t *sessions_reply(const struct view *v)
+{
+	struct session_walk walk = { v, json_array(), NULL, 0 };
+
+	cluster_each(v->source->cluster, CLUSTER_UNITS, walk_session, &walk);
+	return json_pack("{s:o}", "sessions", walk.list);
+}
+
+static json_t *session_totals(const struct view *v)
+{
+	struct session_walk walk = { v, NULL, json_object(), 0 };
+
+	cluster_each(v->source->cluster, CLUSTER_UNITS, walk_session, &walk);
+	return json_pack("{s:i,s:o}", "total", (int)walk.total, "by_owner", walk.totals);
+}
+
+/* Counters */
+
+static void add_counters(json_t *o, const struct statistic *list, size_t n)
+{
+	for (size_t i = 0; i < n; i++) {
+		json_int_t before = json_integer_value(json_object_get(o, list[i].name));
+
+		json_object_set_new(o, list[i].name,
+				    json_integer(before + (json_int_t)list[i].value));
+	}
+}
+
+static json_t *counters_json(const struct view *v)
+{
+	const struct status_source *source = v->source;
+	const char *names[STATUS_STATISTICS_MAX];
+	uint64_t values[STATUS_STATISTICS_MAX];
+	struct statistic list[STATUS_STATISTICS_MAX];
+	json_t *o = json_object();
+	size_t n;
+
+	n = cluster_statistics(source->cluster, names, values, STATUS_STATISTICS_MAX);
+	for (size_t i = 0; i < n; i++)
+		list[i] = (struct statistic){ names[i], values[i] };
+	add_counters(o, list, n);
+	for (unsigned t = 0; t < source->ntunnels; t++) {
+		const struct status_tunnel *tunnel = &source->tunnels[t];
+
+		n = tunnel->ops->statistics(tunnel->tunnel, list, STATUS_STATISTICS_MAX);
+		add_counters(o, list, n);
+	}
+	if (source->statistics)
+		add_counters(
+		    o, list,
+		    source->statistics(source->ctx, list, STATUS_STATISTICS_MAX));
+	return o;
+}
+
+/* Status */
+
+static json_t *network_json(const struct view *v, unsigned index)
+{
+	const struct status_source *source = v->source;
+	const struct conf_network *n = &source->conf->networks[index];
+	json_t *addresses = json_array();
+	char mac[18];
+
+	for (unsigned i = 0; i < n->naddresses; i++)
+		json_array_append_new(addresses, address_of(n->addresses[i]));
+	snprintf(mac, sizeof(mac), "%02x:%02x:%02x:%02x:%02x:%02x", n->mac[0], n->mac[1],
+		 n->mac[2], n->mac[3], n->mac[4], n->mac[5]);
+	return json_pack("{s:s,s:s,s:o,s:s,s:o}", "name", n->name, "interface",
+			 n->interface, "addresses", addresses, "mac", mac, "up",
+			 source->network_up
+			     ? json_boolean(source->network_up(source->ctx, index))
+			     : json_null());
+}
+
+static json_t *networks_json(const struct view *v)
+{
+	json_t *list = json_array();
+
+	for (unsigned i = 0; i < v->source->conf->nnetworks; i++)
+		json_array_append_new(list, network_json(v, i));
+	return list;
+}
+
+static json_t *status_json(const struct view *v, const json_t *arguments)
+{
+	const struct status_source *source = v->source;
+	const struct cluster *c = source->cluster;
+	const struct cluster_member_state *self = member_of(v, source->self);
+	member_id master = cluster_master(c);
+	json_t *o = json_pack("{s:o,s:i,s:s,s:s,s:s}", "node", name_of(v, source->self),
+			      "id", (int)source->self, "version", PACKAGE_VERSION, "role",
+			      cluster_role_name(cluster_role(c)), "mode",
+			      conf_mode_name(source->conf->mode));
+
+	json_object_set_new(o, "master", name_of(v, master));
+	json_object_set_new(o, "master_id", json_integer(master));
+	json_object_set_new(o, "term", json_integer(NUMBER_OF(cluster_term(c))));
+	json_object_set_new(o, "incarnation", hex(cluster_incarnation(c)));
+	json_object_set_new(o, "activation", json_integer(cluster_activation(c)));
+	json_object_set_new(
+	    o, "uptime",
+	    json_integer((json_int_t)(mono_since(v->now, source->started) / MONO_SEC)));
+	json_object_set_new(o, "detection_interval",
+			    json_integer(source->conf->detection_interval));
+	json_object_set_new(o, "protected", json_boolean(!cluster_unprotected(c)));
+	json_object_set_new(o, "able", json_boolean(self && self->able));
+	json_object_set_new(o, "why", printable(self && self->why ? self->why : ""));
+	json_object_set_new(o, "networks", networks_json(v));
+	json_object_set_new(o, "members", members_json(v));
+	json_object_set_new(o, "units", unit_totals(v));
+	json_object_set_new(o, "sessions", session_totals(v));
+	if (json_is_true(json_object_get(arguments, "counters")))
+		json_object_set_new(o, "counters", counters_json(v));
+	return o;
+}
+
+json_t *status_reply(const struct status_source *source, const char *command,
+		     const json_t *arguments, struct mono now)
+{
+	struct view v = { .source = source, .now = now };
+
+	v.nmembers =
+	    cluster_members(source->cluster, v.members, CLUSTER_MEMBERS_MAX, now);
+	if (strcmp(command, "status") == 0)
+		return status_json(&v, arguments);
+	if (strcmp(command, "members") == 0)
+		return json_pack("{s:o}", "members", members_json(&v));
+	if (strcmp(command, "units") == 0)
+		return units_reply(&v, arguments);
+	if (strcmp(command, "sessions") == 0)
+		return sessions_reply(&v);
+	if (strcmp(command, "counters") == 0)
+		return json_pack("{s:o}", "counters", counters_json(&v));
+	return NULL;
+}
