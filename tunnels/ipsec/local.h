@@ -12,10 +12,9 @@
  *     (SA_ADD for both directions, then CHILD_PUT), always before the message that tells
  *     the peer of it. The `state` blobs are the plugin's own: phalanxd replicates them
  *     unread.
- *   - When this member takes a unit over, phalanxd sends for each IKE SA of it
- * IKE_IMPORT, a CHILD_IMPORT for each of its children and then IKE_ACTIVATE: the plugin
- * makes them live SAs, and reports nothing of that back. IMPORT_FAILED says why it could
- * not.
+ *   - When this member takes a unit over, phalanxd sends for each IKE SA of it IKE_IMPORT,
+ *     a CHILD_IMPORT for each of its children and then IKE_ACTIVATE: the plugin makes them
+ *     live SAs, and reports nothing of that back. IMPORT_FAILED says why it could not.
  *   - When a unit is lost: IKE_DROP for each SA; the plugin destroys it without a word to
  *     the peer and without SA_DEL, CHILD_DEL, IKE_DEL or ADDRESS_RELEASE.
  *   - UNITS tells which units this member owns: new IKE SAs that charon initiates take an
@@ -67,12 +66,12 @@ int local_ts_get(const struct local_blob *list, unsigned i, struct local_ts *ts)
 unsigned local_ts_count(const struct local_blob *list);
 
 /* Directions: P> plugin to phalanxd, D> phalanxd to plugin. */
+/* clang-format off */
 #define LOCAL_MESSAGES(M)                                                                \
 	/* P> first message. charon's version, as text. */                               \
 	M(HELLO, hello, F(u16, version) F(blob, charon))                                 \
 	/* D> answer: this member's id, the fold key (16 bytes), owned units (128). */   \
-	M(WELCOME, welcome,                                                              \
-	  F(u16, version) F(u16, self) F(blob, fold_key) F(blob, units))                 \
+	M(WELCOME, welcome, F(u16, version) F(u16, self) F(blob, fold_key) F(blob, units))\
 	/* D> the owned units or the key changed. */                                     \
 	M(UNITS, units, F(blob, fold_key) F(blob, units))                                \
 	/* D> an IKE packet came (without the non-ESP marker). */                        \
@@ -81,44 +80,41 @@ unsigned local_ts_count(const struct local_blob *list);
 	M(IKE_TX, ike_tx, F(addr, src) F(addr, dst) F(blob, packet))                     \
 	/* P> an established IKE SA, new or changed. spi: ours. user, name: text of the  \
 	   remote identity and the connection. vips: list of 16-byte-padded addresses,   \
-	   each with a family byte before (17 bytes). age: seconds. */                   \
-	M(IKE_PUT, ike_put,                                                              \
-	  F(u64, spi) F(u64, peer_spi) F(addr, local) F(addr, remote) F(blob, user)      \
-	      F(blob, name) F(blob, vips) F(blob, state))                                \
+	   each with a family byte before (17 bytes). age: seconds. */                    \
+	M(IKE_PUT, ike_put, F(u64, spi) F(u64, peer_spi) F(addr, local) F(addr, remote)  \
+	  F(blob, user) F(blob, name) F(blob, vips) F(blob, state))                      \
 	/* P> the IKE SA ended (deleted, expired, rekeyed). */                           \
 	M(IKE_DEL, ike_del, F(u64, spi))                                                 \
 	/* P> kernel-ipsec add_sa. ike: our SPI of the IKE SA. spi: inbound ours,        \
 	   outbound the peer's. Times in seconds from now, 0: none. src_ts and dst_ts as \
 	   seen by this direction. enc, integ: IANA transform numbers of IKEv2; key of   \
 	   AEAD with its salt at the end. mode: 0 transport, 1 tunnel. */                \
-	M(SA_ADD, sa_add,                                                                \
-	  F(u64, ike) F(u32, spi) F(u8, inbound) F(addr, src) F(addr, dst) F(u8, encap)  \
-	      F(u8, mode) F(u16, enc) F(blob, enc_key) F(u16, integ) F(blob, integ_key)  \
-		  F(u32, window) F(u8, esn) F(u32, reqid) F(u64, soft_time)              \
-		      F(u64, hard_time) F(u64, soft_bytes) F(u64, hard_bytes)            \
-			  F(u64, soft_packets) F(u64, hard_packets) F(blob, src_ts)      \
-			      F(blob, dst_ts))                                           \
+	M(SA_ADD, sa_add, F(u64, ike) F(u32, spi) F(u8, inbound) F(addr, src)            \
+	  F(addr, dst) F(u8, encap) F(u8, mode) F(u16, enc) F(blob, enc_key)             \
+	  F(u16, integ) F(blob, integ_key) F(u32, window) F(u8, esn) F(u32, reqid)       \
+	  F(u64, soft_time) F(u64, hard_time) F(u64, soft_bytes) F(u64, hard_bytes)      \
+	  F(u64, soft_packets) F(u64, hard_packets) F(blob, src_ts) F(blob, dst_ts))     \
 	/* P> update_sa: the addresses of an SA changed. */                              \
-	M(SA_UPDATE, sa_update,                                                          \
-	  F(u32, spi) F(u8, inbound) F(addr, src) F(addr, dst) F(u8, encap))             \
+	M(SA_UPDATE, sa_update, F(u32, spi) F(u8, inbound) F(addr, src) F(addr, dst)     \
+	  F(u8, encap))                                                                  \
 	/* P> del_sa. dst tells outbound SAs with the same SPI apart. */                 \
 	M(SA_DEL, sa_del, F(u32, spi) F(u8, inbound) F(addr, dst))                       \
 	/* P> query_sa; answered by SA_STATS with the same id. */                        \
 	M(SA_QUERY, sa_query, F(u32, id) F(u32, spi) F(u8, inbound) F(addr, dst))        \
 	/* D> idle: seconds since the last packet, all ones: none yet. */                \
-	M(SA_STATS, sa_stats,                                                            \
-	  F(u32, id) F(u8, found) F(u64, bytes) F(u64, packets) F(u64, idle))            \
+	M(SA_STATS, sa_stats, F(u32, id) F(u8, found) F(u64, bytes) F(u64, packets)      \
+	  F(u64, idle))                                                                  \
 	/* D> a lifetime ran out. */                                                     \
 	M(SA_EXPIRE, sa_expire, F(u32, spi) F(u8, inbound) F(addr, dst) F(u8, hard))     \
 	/* P> both SAs of this CHILD SA are installed. name: text. */                    \
-	M(CHILD_PUT, child_put,                                                          \
-	  F(u64, ike) F(u32, spi_in) F(u32, spi_out) F(blob, name) F(blob, state))       \
+	M(CHILD_PUT, child_put, F(u64, ike) F(u32, spi_in) F(u32, spi_out) F(blob, name) \
+	  F(blob, state))                                                                \
 	/* P> the CHILD SA ended. */                                                     \
 	M(CHILD_DEL, child_del, F(u64, ike) F(u32, spi_in))                              \
 	/* D> takeover of an IKE SA. recv_mid: the next request expected of the peer;    \
 	   send_mid: the next request of ours. remote: as last seen. */                  \
-	M(IKE_IMPORT, ike_import,                                                        \
-	  F(u64, spi) F(addr, remote) F(u32, recv_mid) F(u32, send_mid) F(blob, state))  \
+	M(IKE_IMPORT, ike_import, F(u64, spi) F(addr, remote) F(u32, recv_mid)           \
+	  F(u32, send_mid) F(blob, state))                                               \
 	M(CHILD_IMPORT, child_import, F(u64, ike) F(u32, spi_in) F(blob, state))         \
 	M(IKE_ACTIVATE, ike_activate, F(u64, spi))                                       \
 	M(IKE_DROP, ike_drop, F(u64, spi))                                               \
@@ -127,13 +123,13 @@ unsigned local_ts_count(const struct local_blob *list);
 	/* P> a virtual address is wanted from a pool: base address and number of        \
 	   addresses (saturated). Answered by ADDRESS with the same id, family 0 if      \
 	   none is free. identity: the user's encoded identity. */                       \
-	M(ADDRESS_WANT, address_want,                                                    \
-	  F(u32, id) F(blob, pool) F(addr, base) F(u32, count) F(blob, identity)         \
-	      F(addr, requested))                                                        \
+	M(ADDRESS_WANT, address_want, F(u32, id) F(blob, pool) F(addr, base)             \
+	  F(u32, count) F(blob, identity) F(addr, requested))                            \
 	M(ADDRESS, address, F(u32, id) F(addr, address))                                 \
 	M(ADDRESS_RELEASE, address_release, F(addr, address) F(blob, identity))          \
 	/* P> a pool that charon knows: never routed but to a session. */                \
 	M(POOL, pool, F(blob, name) F(addr, base) F(u32, count))
+/* clang-format on */
 
 enum local_type {
 	LOCAL_NONE,
