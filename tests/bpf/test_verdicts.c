@@ -1,0 +1,718 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/*
+ * The filter's verdicts, frame by frame: the userspace twin and, where this process may
+ * load it, the BPF program in the kernel.
+ */
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <setjmp.h>
+#include <cmocka.h>
+
+#include <arpa/inet.h>
+#include <bpf/bpf.h>
+#include <errno.h>
+#include <linux/bpf.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+
+#include "src/filter.h"
+#include "tests/bpf/frame.h"
+
+#define SELF 7
+#define OTHER 8
+#define LO 1 /* BPF_PROG_TEST_RUN puts its frames on "lo" */
+#define NEVER UINT64_MAX
+
+#define SRC 0xc6336407ull /* 198.51.100.7 */
+#define VIP 0xc0000201ull /* 192.0.2.1 */
+#define SPI_I "\x11\x22\x33\x44\x55\x66\x77\x88"
+#define SPI_R "\xa1\xa2\xa3\xa4\xa5\xa6\xa7\xa9"
+#define NO_SPI "\0\0\0\0\0\0\0\0"
+#define UDP_TO(port, len) "\x04\x01" port len "\0\0"
+#define TO_500 "\x01\xf4"
+#define TO_4500 "\x11\x94"
+/* Header of an IKE message: the rest is next payload, version, exchange, flags, ID,
+ * length. */
+#define IKE2(spi_r, flags) SPI_I spi_r "\x21\x20\x22" flags "\0\0\0\0\0\0\0\x1c"
+#define IKE1(spi_r) SPI_I spi_r "\x01\x10\x02\0\0\0\0\0\0\0\0\x1c"
+#define BYTES(s) .body = (s), .body_len = sizeof(s) - 1
+#define TAG(s) .tag = (const uint8_t *)(s)
+
+/* How the expected unit is given: not at all, as it is, or as what is folded. */
+enum way { NO_UNIT, UNIT, FOLD };
+
+static const struct verdict_case {
+	const char *name;
+	struct frame_spec frame;
+	enum unit_reason reason; /* when the unit is ours */
+	enum way way;
+	uint64_t unit;
+} cases[] = {
+	/* Whose frame is it? */
+	{ "broadcast", { .mac = FRAME_BROADCAST_MAC, .protocol = 17 }, UNIT_BY_OTHER },
+	{ "other multicast",
+	  { .mac = FRAME_MULTICAST_MAC, .protocol = 89 },
+	  UNIT_BY_OTHER },
+	{ "foreign unicast", { .mac = FRAME_OTHER_MAC, .protocol = 6 }, UNIT_BY_OTHER },
+	{ "own MAC, own address",
+	  { .mac = FRAME_OWN_MAC, .to = "192.0.2.11" },
+	  UNIT_BY_OTHER },
+	{ "own MAC, ARP", { .mac = FRAME_OWN_MAC, .ethertype = 0x0806 }, UNIT_BY_OTHER },
+	{ "own MAC, IPv6", { .mac = FRAME_OWN_MAC, .ethertype = 0x86dd }, UNIT_BY_OTHER },
+	{ "own MAC, cluster address",
+	  { .mac = FRAME_OWN_MAC, .protocol = 50, BYTES("\x12\x34\x57\xff\0\0\0\1") },
+	  UNIT_BY_ESP,
+	  UNIT,
+	  0x3ff },
+	{ "own MAC, session route",
+	  { .mac = FRAME_OWN_MAC, .to = "10.9.0.5", .protocol = 6 },
+	  UNIT_BY_ROUTED,
+	  UNIT,
+	  321 },
+	{ "own MAC, pool without session",
+	  { .mac = FRAME_OWN_MAC, .to = "10.9.0.6" },
+	  UNIT_BY_NO_SESSION },
+	{ "ARP to the cluster MAC", { .ethertype = 0x0806 }, UNIT_BY_ARP },
+	{ "IPv6 to the cluster MAC", { .ethertype = 0x86dd }, UNIT_BY_NOT_IPV4 },
+	{ "length instead of type", { .ethertype = 0x0040 }, UNIT_BY_NOT_IPV4 },
+	{ "VLAN 5",
+	  { TAG("\x81\0\0\5"), .protocol = 50, BYTES("\0\0\x10\1\0\0\0\1") },
+	  UNIT_BY_VLAN },
+	{ "service tag", { TAG("\x88\xa8\0\0"), .protocol = 50 }, UNIT_BY_VLAN },
+	{ "priority tag",
+	  { TAG("\x81\0\xe0\0"), .protocol = 50, BYTES("\0\0\x10\1\0\0\0\1") },
+	  UNIT_BY_ESP,
+	  UNIT,
+	  1 },
+	{ "VLAN behind a priority tag",
+	  { TAG("\x81\0\0\0"), .ethertype = 0x8100 },
+	  UNIT_BY_NOT_IPV4 },
+
+	/* IKE */
+	{ "IKEv2, first message",
+	  { .protocol = 17, BYTES(UDP_TO(TO_500, "\0\x24") IKE2(NO_SPI, "\x08")) },
+	  UNIT_BY_IKE,
+	  FOLD,
+	  0x1122334455667788ull ^ SRC },
+	{ "IKEv2, from the initiator",
+	  { .protocol = 17, BYTES(UDP_TO(TO_500, "\0\x24") IKE2(SPI_R, "\x08")) },
+	  UNIT_BY_IKE,
+	  UNIT,
+	  0x3a9 },
+	{ "IKEv2, from the responder",
+	  { .protocol = 17, BYTES(UDP_TO(TO_500, "\0\x24") IKE2(SPI_R, "\x20")) },
+	  UNIT_BY_IKE,
+	  UNIT,
+	  0x388 },
+	{ "IKEv2, a responder's cookie",
+	  { .protocol = 17, BYTES(UDP_TO(TO_500, "\0\x24") IKE2(NO_SPI, "\x20")) },
+	  UNIT_BY_IKE,
+	  UNIT,
+	  0x388 },
+	{ "IKEv2 on 4500",
+	  { .protocol = 17,
+	    BYTES(UDP_TO(TO_4500, "\0\x28") "\0\0\0\0" IKE2(SPI_R, "\x28")) },
+	  UNIT_BY_IKE,
+	  UNIT,
+	  0x3a9 },
+	{ "IKEv2, first message on 4500",
+	  { .protocol = 17,
+	    BYTES(UDP_TO(TO_4500, "\0\x28") "\0\0\0\0" IKE2(NO_SPI, "\x08")) },
+	  UNIT_BY_IKE,
+	  FOLD,
+	  0x1122334455667788ull ^ SRC },
+	{ "IKEv2 with IP options",
+	  { .protocol = 17,
+	    .options = 40,
+	    BYTES(UDP_TO(TO_500, "\0\x24") IKE2(SPI_R, "\x08")) },
+	  UNIT_BY_IKE,
+	  UNIT,
+	  0x3a9 },
+	{ "IKEv1, first message",
+	  { .protocol = 17, BYTES(UDP_TO(TO_500, "\0\x24") IKE1(NO_SPI)) },
+	  UNIT_BY_IKE,
+	  FOLD,
+	  SRC },
+	{ "IKEv1",
+	  { .protocol = 17, BYTES(UDP_TO(TO_500, "\0\x24") IKE1(SPI_R)) },
+	  UNIT_BY_IKE,
+	  UNIT,
+	  0x3a9 },
+	{ "IKE header cut by the UDP length",
+	  { .protocol = 17, BYTES(UDP_TO(TO_500, "\0\x23") IKE2(SPI_R, "\x08")) },
+	  UNIT_BY_MALFORMED },
+	{ "IKE header cut by the IP length",
+	  { .protocol = 17,
+	    BYTES(UDP_TO(TO_4500, "\0\x24") "\0\0\0\0" SPI_I SPI_R
+					    "\x21\x20\x22\x08\0\0\0\0") },
+	  UNIT_BY_MALFORMED },
+
+	/* ESP */
+	{ "ESP",
+	  { .protocol = 50, BYTES("\xc0\xff\xee\x01\0\0\0\1......") },
+	  UNIT_BY_ESP,
+	  UNIT,
+	  0x201 },
+	{ "ESP with IP options",
+	  { .protocol = 50, .options = 4, BYTES("\xc0\xff\xee\x01\0\0\0\1......") },
+	  UNIT_BY_ESP,
+	  UNIT,
+	  0x201 },
+	{ "ESP of 7 bytes",
+	  { .protocol = 50, BYTES("\xc0\xff\xee\x01\0\0\0") },
+	  UNIT_BY_MALFORMED },
+	{ "ESP in UDP",
+	  { .protocol = 17,
+	    BYTES(UDP_TO(TO_4500, "\0\x12") "\xc0\xff\xee\x03\0\0\0\1..") },
+	  UNIT_BY_ESP_UDP,
+	  UNIT,
+	  0x203 },
+	{ "ESP in UDP of 7 bytes",
+	  { .protocol = 17, BYTES(UDP_TO(TO_4500, "\0\x0f") "\xc0\xff\xee\x03\0\0\0") },
+	  UNIT_BY_MALFORMED },
+	{ "NAT keepalive",
+	  { .protocol = 17, BYTES(UDP_TO(TO_4500, "\0\x09") "\xff") },
+	  UNIT_BY_KEEPALIVE },
+	{ "NAT keepalive of another byte",
+	  { .protocol = 17, BYTES(UDP_TO(TO_4500, "\0\x09") "\xfe") },
+	  UNIT_BY_MALFORMED },
+	{ "NAT keepalive with padding of Ethernet",
+	  { .protocol = 17, BYTES(UDP_TO(TO_4500, "\0\x09") "\xff"), .padding = 17 },
+	  UNIT_BY_KEEPALIVE },
+	{ "nothing on 4500",
+	  { .protocol = 17, BYTES(UDP_TO(TO_4500, "\0\x08")) },
+	  UNIT_BY_MALFORMED },
+
+	/* The rest to a cluster address */
+	{ "echo request",
+	  { .protocol = 1, BYTES("\x08\0\0\0\0\1\0\1") },
+	  UNIT_BY_ICMP,
+	  FOLD,
+	  SRC ^ VIP },
+	{ "unreachable",
+	  { .protocol = 1, BYTES("\x03\4\0\0\0\0\5\xdc") },
+	  UNIT_BY_ICMP_ERROR },
+	{ "time exceeded",
+	  { .protocol = 1, BYTES("\x0b\0\0\0\0\0\0\0") },
+	  UNIT_BY_ICMP_ERROR },
+	{ "redirect",
+	  { .protocol = 1, BYTES("\x05\0\0\0\0\0\0\0") },
+	  UNIT_BY_ICMP,
+	  FOLD,
+	  SRC ^ VIP },
+	{ "ICMP of 7 bytes",
+	  { .protocol = 1, BYTES("\x08\0\0\0\0\1\0") },
+	  UNIT_BY_MALFORMED },
+	{ "UDP",
+	  { .protocol = 17, BYTES(UDP_TO("\0\x35", "\0\x08")) },
+	  UNIT_BY_TRANSPORT,
+	  FOLD,
+	  SRC ^ 0x401 },
+	{ "UDP longer than its packet",
+	  { .protocol = 17, BYTES(UDP_TO("\0\x35", "\0\x09")) },
+	  UNIT_BY_MALFORMED },
+	{ "UDP length below 8",
+	  { .protocol = 17, BYTES(UDP_TO("\0\x35", "\0\x07")) },
+	  UNIT_BY_MALFORMED },
+	{ "UDP header cut",
+	  { .protocol = 17, BYTES("\x04\x01\0\x35\0\x08\0") },
+	  UNIT_BY_MALFORMED },
+	{ "TCP",
+	  { .protocol = 6, BYTES("\x04\x02\0\x50\0\0\0\0\0\0\0\0\x50\2\0\0\0\0\0\0") },
+	  UNIT_BY_TRANSPORT,
+	  FOLD,
+	  SRC ^ 0x402 },
+	{ "TCP header cut",
+	  { .protocol = 6, BYTES("\x04\x02\0\x50\0\0\0\0\0\0\0\0\x50\2\0\0\0\0\0") },
+	  UNIT_BY_MALFORMED },
+	{ "GRE",
+	  { .protocol = 47, BYTES("\0\0\x08\0") },
+	  UNIT_BY_PROTOCOL,
+	  FOLD,
+	  SRC ^ VIP },
+	{ "protocol without a body",
+	  { .protocol = 47 },
+	  UNIT_BY_PROTOCOL,
+	  FOLD,
+	  SRC ^ VIP },
+	{ "first fragment",
+	  { .protocol = 17,
+	    .fragment = 0x2000,
+	    BYTES(UDP_TO(TO_500, "\0\x24") IKE2(SPI_R, "\x08")) },
+	  UNIT_BY_FRAGMENT },
+	{ "later fragment",
+	  { .protocol = 50, .fragment = 0x00b9, BYTES("\0\0\1\1\0\0\0\1") },
+	  UNIT_BY_FRAGMENT },
+	{ "do not fragment",
+	  { .protocol = 50, .fragment = 0x4000, BYTES("\0\0\1\1\0\0\0\1") },
+	  UNIT_BY_ESP,
+	  UNIT,
+	  0x101 },
+
+	/* Through the cluster */
+	{ "forwarded",
+	  { .source = "10.1.0.1", .to = "203.0.113.9", .protocol = 6 },
+	  UNIT_BY_FORWARDED,
+	  FOLD,
+	  0x0a010001 ^ 0xcb007109 },
+	{ "forwarded, the other way",
+	  { .source = "203.0.113.9", .to = "10.1.0.1", .protocol = 6 },
+	  UNIT_BY_FORWARDED,
+	  FOLD,
+	  0x0a010001 ^ 0xcb007109 },
+	{ "forwarded fragment",
+	  { .source = "10.1.0.1",
+	    .to = "203.0.113.9",
+	    .protocol = 17,
+	    .fragment = 0x2001 },
+	  UNIT_BY_FORWARDED,
+	  FOLD,
+	  0x0a010001 ^ 0xcb007109 },
+	{ "session route",
+	  { .to = "10.9.0.5", .protocol = 6 },
+	  UNIT_BY_ROUTED,
+	  UNIT,
+	  321 },
+	{ "session route, fragment",
+	  { .to = "10.9.0.5", .fragment = 0x2000 },
+	  UNIT_BY_ROUTED,
+	  UNIT,
+	  321 },
+	{ "route of a network",
+	  { .to = "10.8.77.1", .protocol = 1 },
+	  UNIT_BY_ROUTED,
+	  UNIT,
+	  1023 },
+	{ "pool without session",
+	  { .to = "10.9.0.6", .protocol = 6 },
+	  UNIT_BY_NO_SESSION },
+	{ "next to the pool",
+	  { .to = "10.10.0.1", .protocol = 6 },
+	  UNIT_BY_FORWARDED,
+	  FOLD,
+	  SRC ^ 0x0a0a0001 },
+	{ "to a group", { .to = "224.0.0.5", .protocol = 89 }, UNIT_BY_DESTINATION },
+	{ "to everybody",
+	  { .to = "255.255.255.255", .protocol = 17 },
+	  UNIT_BY_DESTINATION },
+	{ "to loopback", { .to = "127.0.0.1", .protocol = 6 }, UNIT_BY_DESTINATION },
+	{ "to nobody", { .to = "0.0.0.0", .protocol = 6 }, UNIT_BY_DESTINATION },
+
+	/* IP headers that contradict themselves */
+	{ "version 6",
+	  { .first_byte = 0x65, .protocol = 50, BYTES("\0\0\1\1\0\0\0\1") },
+	  UNIT_BY_MALFORMED },
+	{ "header of 16 bytes",
+	  { .first_byte = 0x44, .protocol = 50, BYTES("\0\0\1\1\0\0\0\1") },
+	  UNIT_BY_MALFORMED },
+	{ "header longer than the packet",
+	  { .first_byte = 0x4f, .protocol = 50, BYTES("\0\0\1\1\0\0\0\1") },
+	  UNIT_BY_MALFORMED },
+	{ "total length below the header",
+	  { .total = 19, .protocol = 50, BYTES("\0\0\1\1\0\0\0\1") },
+	  UNIT_BY_MALFORMED },
+	{ "total length above the frame",
+	  { .total = 29, .protocol = 50, BYTES("\0\0\1\1\0\0\0\1") },
+	  UNIT_BY_MALFORMED },
+};
+
+#define CASES (sizeof(cases) / sizeof(cases[0]))
+
+static const uint8_t key_bytes[FILTER_KEY_SIZE] = { 0,	  1,	2,    3,    4,	  5,
+						    6,	  7,	0x88, 0x99, 0xaa, 0xbb,
+						    0xcc, 0xdd, 0xee, 0xff };
+
+static struct filter *filter;
+static bool in_kernel;
+
+static struct filter *make_filter(bool userspace, char *err)
+{
+	struct filter_config config = {
+		.self = SELF,
+		.networks = { { .ifname = "lo" } },
+		.network_count = 1,
+		.address_count = 2,
+		.lease_fd = -1,
+		.userspace = userspace,
+	};
+
+	memcpy(config.networks[0].cluster_mac, FRAME_CLUSTER_MAC, 6);
+	inet_pton(AF_INET, "192.0.2.1", &config.addresses[0]);
+	inet_pton(AF_INET, "192.0.2.2", &config.addresses[1]);
+	return filter_new(&config, err);
+}
+
+static void route(const char *address, unsigned prefixlen, uint16_t unit)
+{
+	struct in_addr a;
+
+	inet_pton(AF_INET, address, &a);
+	assert_int_equal(filter_route_add(filter, AF_INET, &a, prefixlen, unit), 0);
+}
+
+static int setup(void **state)
+{
+	char err[FILTER_ERROR_SIZE] = "";
+
+	filter = make_filter(false, err);
+	in_kernel = filter != NULL;
+	if (!filter) {
+		fprintf(stderr, "not in the kernel (%s): the userspace twin only\n", err);
+		filter = make_filter(true, err);
+	}
+	if (!filter) {
+		fprintf(stderr, "%s\n", err);
+		return -1;
+	}
+	filter_set_key(filter, key_bytes);
+	route("10.9.0.0", 16, FILTER_ROUTE_DROP);
+	route("10.9.0.5", 32, 321);
+	route("10.8.0.0", 16, 1023);
+	return 0;
+}
+
+static int teardown(void **state)
+{
+	filter_free(filter);
+	return 0;
+}
+
+static void give_all_to(uint16_t owner)
+{
+	for (unsigned unit = 0; unit < UNIT_COUNT; unit++)
+		filter_set_owner(filter, (uint16_t)unit, owner);
+}
+
+/* Runs the tc program over the frame; false if the kernel does not take such a frame. */
+static bool kernel_classify(const uint8_t *frame, size_t len, struct unit_result *out)
+{
+	struct __sk_buff skb = { 0 };
+	LIBBPF_OPTS(bpf_test_run_opts, run, .data_in = frame,
+		    .data_size_in = (uint32_t)len, .ctx_out = &skb,
+		    .ctx_size_out = sizeof(skb));
+
+	/* The kernel runs no test without the headers that Ethernet's type promises. */
+	if (len < 14 || (frame[12] == 0x08 && frame[13] == 0x00 && len < 34) ||
+	    (frame[12] == 0x86 && frame[13] == 0xdd && len < 54))
+		return false;
+	assert_int_equal(bpf_prog_test_run_opts(filter_tc_fd(filter), &run), 0);
+	out->verdict = (uint8_t)(skb.cb[0] >> 24);
+	out->reason = (uint8_t)(skb.cb[0] >> 16);
+	out->unit = (uint16_t)skb.cb[0];
+	int action = out->verdict == UNIT_DROP	   ? 2 /* TC_ACT_SHOT */
+		     : out->verdict == UNIT_DAEMON ? 4 /* TC_ACT_STOLEN */
+						   : -1 /* TC_ACT_UNSPEC */;
+	assert_int_equal((int)run.retval, action);
+	return true;
+}
+
+static void check_one(const char *name, const char *where, struct unit_result r,
+		      enum unit_verdict verdict, enum unit_reason reason, unsigned unit)
+{
+	if (r.verdict == verdict && r.reason == reason && r.unit == unit)
+		return;
+	fail_msg("%s, %s: %s because of %s, unit %u; expected %s because of %s, unit %u",
+		 name, where, filter_verdict_name(r.verdict),
+		 filter_reason_name(r.reason), r.unit, filter_verdict_name(verdict),
+		 filter_reason_name(reason), unit);
+}
+
+static void check(const struct verdict_case *c, enum unit_verdict verdict,
+		  enum unit_reason reason, unsigned unit)
+{
+	uint8_t frame[FRAME_MAX];
+	size_t len = frame_build(&c->frame, frame);
+	struct unit_result r;
+
+	check_one(c->name, "twin", filter_classify(filter, frame, len, LO, 1), verdict,
+		  reason, unit);
+	if (in_kernel && kernel_classify(frame, len, &r))
+		check_one(c->name, "kernel", r, verdict, reason, unit);
+}
+
+static unsigned expected_unit(const struct verdict_case *c)
+{
+	return c->way == NO_UNIT ? UNIT_NONE
+	       : c->way == UNIT	 ? (unsigned)c->unit
+				 : unit_fold(filter_key(filter), 0, c->unit);
+}
+
+static enum unit_verdict verdict_of(enum unit_reason reason)
+{
+	static const uint8_t verdicts[] = {
+#define X(symbol, verdict, name) UNIT_##verdict,
+		UNIT_REASONS(X)
+#undef X
+	};
+	return verdicts[reason];
+}
+
+static void test_ours(void **state)
+{
+	filter_renew(filter, NEVER);
+	give_all_to(SELF);
+	for (size_t i = 0; i < CASES; i++)
+		check(&cases[i], verdict_of(cases[i].reason), cases[i].reason,
+		      expected_unit(&cases[i]));
+}
+
+/* What has a unit is dropped if it is another's; what has none has the same verdict. */
+static void test_not_ours(void **state)
+{
+	static const struct {
+		uint16_t owner;
+		enum unit_reason reason;
+	} others[] = { { OTHER, UNIT_BY_FOREIGN }, { UNIT_NOBODY, UNIT_BY_UNOWNED } };
+
+	filter_renew(filter, NEVER);
+	for (size_t o = 0; o < 2; o++) {
+		give_all_to(others[o].owner);
+		for (size_t i = 0; i < CASES; i++) {
+			bool has_unit = cases[i].way != NO_UNIT;
+			enum unit_reason reason =
+			    has_unit ? others[o].reason : cases[i].reason;
+			check(&cases[i], verdict_of(reason), reason,
+			      expected_unit(&cases[i]));
+		}
+	}
+}
+
+/* One unit is ours, all others are not: the owner is looked up under the right number. */
+static void test_single_unit(void **state)
+{
+	filter_renew(filter, NEVER);
+	give_all_to(OTHER);
+	for (size_t i = 0; i < CASES; i++) {
+		unsigned unit = expected_unit(&cases[i]);
+		if (unit == UNIT_NONE)
+			continue;
+		filter_set_owner(filter, (uint16_t)unit, SELF);
+		check(&cases[i], verdict_of(cases[i].reason), cases[i].reason, unit);
+		filter_set_owner(filter, (uint16_t)unit, OTHER);
+	}
+}
+
+static void test_lease_over(void **state)
+{
+	struct timespec t;
+
+	give_all_to(SELF);
+	clock_gettime(CLOCK_MONOTONIC, &t);
+	uint64_t past = (uint64_t)t.tv_sec * 1000000000u + (uint64_t)t.tv_nsec;
+	const uint64_t leases[] = { 0, past };
+	for (size_t l = 0; l < 2; l++) {
+		filter_renew(filter, leases[l]);
+		for (size_t i = 0; i < CASES; i++) {
+			enum unit_reason r = cases[i].reason;
+			if (r != UNIT_BY_OTHER && r != UNIT_BY_VLAN && r != UNIT_BY_ARP &&
+			    r != UNIT_BY_NOT_IPV4)
+				r = UNIT_BY_LEASE;
+			uint8_t frame[FRAME_MAX];
+			size_t len = frame_build(&cases[i].frame, frame);
+			struct unit_result got;
+			check_one(cases[i].name, "twin",
+				  filter_classify(filter, frame, len, LO, past),
+				  verdict_of(r), r, UNIT_NONE);
+			if (in_kernel && kernel_classify(frame, len, &got))
+				check_one(cases[i].name, "kernel", got, verdict_of(r), r,
+					  UNIT_NONE);
+		}
+	}
+}
+
+static void test_revoke(void **state)
+{
+	struct unit_result r;
+	uint8_t frame[FRAME_MAX];
+	const struct frame_spec esp = { .protocol = 50, BYTES("\0\0\1\1\0\0\0\1") };
+	size_t len = frame_build(&esp, frame);
+
+	if (!in_kernel)
+		skip();
+	give_all_to(SELF);
+	filter_renew(filter, NEVER);
+	kernel_classify(frame, len, &r);
+	assert_int_equal(r.verdict, UNIT_DAEMON);
+	assert_int_equal(filter_revoke(filter_lease_fd(filter)), 0);
+	kernel_classify(frame, len, &r);
+	assert_int_equal(r.reason, UNIT_BY_LEASE);
+}
+
+/* Every cut of every frame: no read beyond the end, and both agree. */
+static void test_truncated(void **state)
+{
+	filter_renew(filter, NEVER);
+	give_all_to(SELF);
+	for (size_t i = 0; i < CASES; i++) {
+		uint8_t frame[FRAME_MAX];
+		size_t len = frame_build(&cases[i].frame, frame);
+		for (size_t cut = 0; cut < len; cut++) {
+			uint8_t *exact = malloc(cut ? cut : 1); /* for the sanitizer */
+			struct unit_result r, twin;
+			memcpy(exact, frame, cut);
+			twin = filter_classify(filter, exact, cut, LO, 1);
+			if (cut + cases[i].frame.padding < len &&
+			    cases[i].frame.mac == NULL)
+				assert_int_not_equal(twin.verdict, UNIT_DAEMON);
+			if (in_kernel && kernel_classify(exact, cut, &r))
+				check_one(cases[i].name, "cut, kernel", r, twin.verdict,
+					  twin.reason, twin.unit);
+			free(exact);
+		}
+	}
+}
+
+/* Spoilt bytes: whatever the verdict is, both come to it. */
+static void test_agreement(void **state)
+{
+	unsigned seed = 1;
+
+	if (!in_kernel)
+		skip();
+	filter_renew(filter, NEVER);
+	for (unsigned unit = 0; unit < UNIT_COUNT; unit++)
+		filter_set_owner(filter, (uint16_t)unit, unit % 3 ? SELF : OTHER);
+	for (unsigned round = 0; round < 20000; round++) {
+		const struct verdict_case *c = &cases[(unsigned)rand_r(&seed) % CASES];
+		uint8_t frame[FRAME_MAX];
+		size_t len = frame_build(&c->frame, frame);
+		for (int n = rand_r(&seed) % 4; n >= 0; n--)
+			frame[12 + (size_t)rand_r(&seed) % (len - 12)] =
+			    (uint8_t)rand_r(&seed);
+		struct unit_result r, twin = filter_classify(filter, frame, len, LO, 1);
+		if (kernel_classify(frame, len, &r))
+			check_one(c->name, "spoilt, kernel", r, twin.verdict, twin.reason,
+				  twin.unit);
+	}
+}
+
+static void test_other_interface(void **state)
+{
+	uint8_t frame[FRAME_MAX];
+	const struct frame_spec esp = { .protocol = 50, BYTES("\0\0\1\1\0\0\0\1") };
+	size_t len = frame_build(&esp, frame);
+
+	filter_renew(filter, NEVER);
+	give_all_to(SELF);
+	check_one("not a cluster network", "twin",
+		  filter_classify(filter, frame, len, 99, 1), UNIT_PASS, UNIT_BY_OTHER,
+		  UNIT_NONE);
+}
+
+static void test_routes(void **state)
+{
+	struct in_addr a;
+	const struct verdict_case c = { "route", { .to = "10.7.1.1" }, 0, UNIT, 0 };
+
+	filter_renew(filter, NEVER);
+	give_all_to(SELF);
+	inet_pton(AF_INET, "10.7.1.1", &a);
+	unsigned fold = unit_pair(filter_key(filter), SRC, 0x0a070101);
+	check(&c, UNIT_HOST, UNIT_BY_FORWARDED, fold);
+	for (unsigned prefix = 8; prefix <= 32; prefix += 8) {
+		assert_int_equal(
+		    filter_route_add(filter, AF_INET, &a, prefix, (uint16_t)prefix), 0);
+		check(&c, UNIT_HOST, UNIT_BY_ROUTED, prefix);
+	}
+	assert_int_equal(filter_route_add(filter, AF_INET, &a, 32, 500), 0);
+	check(&c, UNIT_HOST, UNIT_BY_ROUTED, 500);
+	for (unsigned prefix = 32; prefix > 8; prefix -= 8) {
+		assert_int_equal(filter_route_del(filter, AF_INET, &a, prefix), 0);
+		check(&c, UNIT_HOST, UNIT_BY_ROUTED, prefix - 8);
+	}
+	assert_int_equal(filter_route_del(filter, AF_INET, &a, 8), 0);
+	check(&c, UNIT_HOST, UNIT_BY_FORWARDED, fold);
+	assert_int_equal(filter_route_del(filter, AF_INET, &a, 8), -ENOENT);
+	assert_int_equal(filter_route_add(filter, AF_INET, &a, 33, 1), -EINVAL);
+	assert_int_equal(filter_route_add(filter, AF_INET, &a, 32, 1024), -EINVAL);
+	assert_int_equal(filter_route_add(filter, AF_INET6, &a, 32, 1), -EAFNOSUPPORT);
+}
+
+/* SipHash-1-3 as OpenSSL computes it, folded by hand. */
+static void test_fold_vectors(void **state)
+{
+	const struct unit_key *key = filter_key(filter);
+
+	assert_int_equal(key->k[0], 0x0001020304050607ull);
+	assert_int_equal(unit_fold(key, 0x8877665544332211ull, 0x0807060504030201ull),
+			 729);
+	assert_int_equal(unit_fold(key, 0, 0), 736);
+}
+
+static void test_fold_symmetric(void **state)
+{
+	const struct unit_key *key = filter_key(filter);
+	unsigned seed = 2;
+
+	for (unsigned i = 0; i < 1000; i++) {
+		uint32_t a = (uint32_t)rand_r(&seed) * 2654435761u,
+			 b = (uint32_t)rand_r(&seed) * 2246822519u;
+		assert_int_equal(unit_pair(key, a, b), unit_pair(key, b, a));
+	}
+}
+
+/*
+ * Neighbouring addresses spread over all units: over 64 a unit on average, 128 is
+ * eight standard deviations away. Another key gives another spread.
+ */
+static void test_fold_spread(void **state)
+{
+	struct unit_key key = *filter_key(filter), key2 = key;
+	unsigned count[UNIT_COUNT] = { 0 }, same = 0;
+
+	key2.k[1] ^= 1;
+	for (uint32_t i = 0; i < 64 * UNIT_COUNT; i++) {
+		uint16_t unit = unit_address(&key, 0x0a000000 + i);
+		count[unit]++;
+		same += unit == unit_address(&key2, 0x0a000000 + i);
+	}
+	for (unsigned unit = 0; unit < UNIT_COUNT; unit++)
+		assert_in_range(count[unit], 8, 128);
+	assert_in_range(same, 8, 128);
+}
+
+static void test_statistics(void **state)
+{
+	struct statistic all[UNIT_REASON_COUNT + 1];
+	size_t n = filter_statistics(filter, all, UNIT_REASON_COUNT + 1);
+
+	assert_int_equal(n, UNIT_REASON_COUNT);
+	assert_string_equal(all[UNIT_BY_FOREIGN].name, "filter.foreign");
+	if (!in_kernel)
+		return;
+	const struct frame_spec esp = { .protocol = 50, BYTES("\0\0\1\1\0\0\0\1") };
+	uint8_t frame[FRAME_MAX];
+	size_t len = frame_build(&esp, frame);
+	struct unit_result r;
+	filter_renew(filter, NEVER);
+	give_all_to(OTHER);
+	uint64_t before = all[UNIT_BY_FOREIGN].value;
+	for (unsigned i = 0; i < 5; i++)
+		kernel_classify(frame, len, &r);
+	filter_statistics(filter, all, UNIT_REASON_COUNT);
+	assert_int_equal(all[UNIT_BY_FOREIGN].value, before + 5);
+	assert_int_equal(filter_statistics(filter, all, 3), 3);
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(test_ours),
+		cmocka_unit_test(test_not_ours),
+		cmocka_unit_test(test_single_unit),
+		cmocka_unit_test(test_lease_over),
+		cmocka_unit_test(test_revoke),
+		cmocka_unit_test(test_truncated),
+		cmocka_unit_test(test_agreement),
+		cmocka_unit_test(test_other_interface),
+		cmocka_unit_test(test_routes),
+		cmocka_unit_test(test_fold_vectors),
+		cmocka_unit_test(test_fold_symmetric),
+		cmocka_unit_test(test_fold_spread),
+		cmocka_unit_test(test_statistics),
+	};
+	return cmocka_run_group_tests(tests, setup, teardown);
+}
