@@ -24,19 +24,33 @@ verb_capture()
 	file=$(realpath "$file")
 	# A bridge that somebody listens to promiscuously shows each frame once.
 	setsid ip netns exec "$(ns "$node")" tcpdump -i "$interface" -n -U -s 0 -B 65536 \
-		-Z root -w "$file" </dev/null >"$dir/log" 2>&1 &
+		--immediate-mode -Z root -w "$file" </dev/null >"$dir/log" 2>&1 &
 	echo $! >"$dir/pid"
+	echo "$file" >"$dir/file"
 	echo $! >>"$(node_dir "$node")/capture.pid"
 	wait_for 10 "tcpdump" grep -q 'listening on' "$dir/log" || die "$(cat "$dir/log")"
 }
 
 process_gone() { ! kill -0 "$1" 2>/dev/null; }
 
+capture_settle()
+{
+	local before=-1 size tries
+	for ((tries = 0; tries < 25; tries++)); do
+		size=$(stat -c %s "$1")
+		[[ $size != "$before" ]] || return 0
+		before=$size
+		nap
+	done
+}
+
 capture_stop()
 {
 	local pid lost
 	[[ -e $2/pid ]] || die "$1 is not being captured"
 	pid=$(cat "$2/pid")
+	# What was seen before this call is in the file, unless traffic still goes on.
+	capture_settle "$(cat "$2/file")"
 	kill -TERM "$pid" 2>/dev/null || true
 	wait_for 10 "the end of tcpdump" process_gone "$pid"
 	lost=$(sed -n 's/ packets\{0,1\} dropped by kernel//p' "$2/log")

@@ -15,16 +15,16 @@ phalanx_conf()
 		run-directory '"/run/phalanx"' mode "$MODE" log-level debug
 	if [[ $node == g1 ]]; then
 		printf 'member "g1" {\n\tid = 1\n\taddress = "10.5.0.11"\n}\n'
-		phalanx_network outside outside $VIP_SITE
-		phalanx_network inside inside $VIP_SITE_INSIDE
+		phalanx_network outside outside "$VIP_SITE"
+		phalanx_network inside inside "$VIP_SITE_INSIDE"
 	else
 		for member in $(members); do
 			host=$(node_index "$member")
 			printf 'member "%s" {\n\tid = %d\n\taddress = "10.9.0.%d"\n}\n' \
 				"$member" "$host" $((10 + host))
 		done
-		phalanx_network outside outside $VIP_OUTSIDE
-		phalanx_network inside inside $VIP_INSIDE
+		phalanx_network outside outside "$VIP_OUTSIDE"
+		phalanx_network inside inside "$VIP_INSIDE"
 	fi
 	echo "ipsec {"
 	set_of ipsec socket "\"$(charon_socket)\""
@@ -126,8 +126,8 @@ phalanxd_start()
 
 plain_start()
 {
-	ip -n "$(ns m1)" address add $VIP_OUTSIDE/24 dev outside
-	ip -n "$(ns m1)" address add $VIP_INSIDE/16 dev inside
+	ip -n "$(ns m1)" address add "$VIP_OUTSIDE"/24 dev outside
+	ip -n "$(ns m1)" address add "$VIP_INSIDE"/16 dev inside
 	charon_start m1
 }
 
@@ -140,14 +140,14 @@ peer_start()
 	gateway_start g1
 }
 
-# A member that answers, the lowest first; in a cut cluster the largest part's.
+# A member that answers, the lowest first.
 living_member()
 {
 	local node
 	for node in $(members); do
 		if [[ $(process_state "$node" phalanxd) == up ]] &&
-			timeout 3 "$here/lab" exec "$node" clusterctl status --json \
-				>/dev/null 2>&1; then
+			node_run "$node" timeout 3 clusterctl status --json >/dev/null 2>&1
+		then
 			echo "$node"
 			return
 		fi
@@ -175,8 +175,8 @@ session_of()
 	esac
 	node_run "$2" clusterctl sessions --json | jq -er --arg user "$user" \
 		--arg virtual "${virtual:-none}" \
-		"first(.sessions[] | select((.virtual | split(\"/\")[0] == \$virtual) or
-			(.user | startswith(\$user)))) | $3" ||
+		"first(.sessions[] | select((.virtual_address | split(\"/\")[0] == \$virtual)
+			or (.user | startswith(\$user)))) | $3" ||
 		die "no session of $1"
 }
 
@@ -262,7 +262,8 @@ cluster_complete()
 	local member
 	member=$(living_member) || return 1
 	node_run "$member" clusterctl status --json | jq -e --argjson n "$1" '
-		([.members[] | select(.complete)] | length == $n) and .units.unowned == 0'
+		([.members[] | select(.present and .complete and .able)] | length == $n) and
+			.units.without_owner == 0'
 }
 
 verb_down()

@@ -20,6 +20,7 @@ verb_env()
 	LAB_DIR=$LAB_DIR
 	BUILD=$BUILD
 	MODE=$MODE
+	PEER=$PEER
 	MEMBERS='$(members | xargs)'
 	CLIENTS='$(clients | xargs)'
 	VIP_OUTSIDE=$VIP_OUTSIDE

@@ -1,0 +1,409 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+# What network tests, the demo and the measurement share. Sourced after `set -euo pipefail`.
+#
+# A test calls net_begin with its name and arguments, then one or more scenarios:
+#
+#	scenario_begin NAME      all clients connected, capture and traffic running
+#	... faults by lab, waits by wait_for ...
+#	scenario_end             traffic ended and judged, capture and replay checked
+#
+# and prints "ok NAME", "not ok NAME - why" or "skip NAME - why" for each. A test brings
+# its own lab up, unless LAB_SHARED is set: then it uses the one that is up.
+
+net=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
+BUILD=${BUILD:-$(cd "$net/../.." && pwd)/build}
+export BUILD
+# shellcheck source=/dev/null
+. "$net/lab.d/util.sh"
+
+lab() { "$net/lab" "$@"; }
+
+# ---- the test as a whole
+
+net_mode=multicast net_members=3 net_clients=4 net_peer=1 net_failed=0 net_own_lab=0
+
+net_options()
+{
+	while (($#)); do
+		case $1 in
+		--mode) net_mode=$2 && shift ;;
+		--members) net_members=$2 && shift ;;
+		--clients) net_clients=$2 && shift ;;
+		*)
+			echo "usage: ${0##*/} [--mode multicast|unicast] [--members N] [--clients N]" >&2
+			exit 2
+			;;
+		esac
+		shift
+	done
+}
+
+net_begin()
+{
+	net_options "$@"
+	((EUID == 0)) || {
+		echo "skip ${0##*/} - needs root"
+		exit 77
+	}
+	out=$(mktemp -d "${TMPDIR:-/tmp}/phalanx-net.XXXXXX")
+	trap net_end EXIT
+	trap 'exit 129' HUP INT TERM
+	if [[ -z ${LAB_SHARED-} ]]; then
+		lab_begin
+	fi
+	eval "$(lab env)"
+	lab_clients=$CLIENTS
+	if ((PEER)); then lab_clients+=" g1"; fi
+	lab_members=$MEMBERS
+}
+
+lab_begin()
+{
+	local options=()
+	((net_peer)) && options+=(--peer)
+	# The lab is ours only if none was there before.
+	net_own_lab=$([[ -e ${LAB_DIR:-/run/phalanx-lab} ]] && echo 0 || echo 1)
+	lab up --mode "$net_mode" --members "$net_members" --clients "$net_clients" \
+		"${options[@]}"
+}
+
+net_end()
+{
+	local status=$?
+	trap - EXIT
+	((net_failed)) && status=1
+	stop_traffic_programs || true
+	if ((status && status != 77)); then
+		save_logs || true
+		echo "# logs, captures and results are kept in $out"
+	else
+		rm -rf "$out"
+	fi
+	((net_own_lab)) && { lab down || true; }
+	exit "$status"
+}
+
+save_logs()
+{
+	local node
+	for node in ${lab_members-} ${lab_clients-}; do
+		lab logs "$node" >"$out/$node.log" 2>&1
+	done
+}
+
+# ---- what the cluster says
+
+# ask MEMBER COMMAND...: clusterctl's answer there, as JSON.
+ask()
+{
+	local member=$1
+	shift
+	lab exec "$member" timeout 5 clusterctl "$@" --json
+}
+
+# other_member NODE: a member that is not this one.
+other_member()
+{
+	local member
+	for member in $lab_members; do
+		[[ $member == "$1" ]] || {
+			echo "$member"
+			return
+		}
+	done
+}
+
+# owners MEMBER: "CLIENT OWNER" for each session, in that member's view.
+owners()
+{
+	ask "$1" sessions | jq -r '.sessions[] | "\(.user | split("@")[0]) \(.owner)"' |
+		sed 's/^site.example.org /g1 /' | sort
+}
+
+# owner_of CLIENT MEMBER
+owner_of() { owners "$2" | sed -n "s/^$1 //p"; }
+
+# busiest MEMBER: the member with the most sessions.
+busiest() { owners "$1" | cut -d' ' -f2 | sort | uniq -c | sort -k1,1nr -k2 | awk 'NR == 1 { print $2 }'; }
+
+master() { ask "$1" status | jq -r .master; }
+
+# owns_nothing VICTIM MEMBER: no unit belongs to the victim any more, all have an owner.
+owns_nothing()
+{
+	ask "$2" status | jq -e --arg victim "$1" \
+		'([.members[] | select(.name == $victim) | .units] | add // 0) == 0 and
+			.units.without_owner == 0'
+}
+
+# whole MEMBER: all members are there and complete, and each has some units.
+whole()
+{
+	ask "$1" status | jq -e --argjson n "$(wc -w <<<"$lab_members")" \
+		'([.members[] | select(.present and .complete and .able and .units > 0)] |
+			length) == $n and .units.without_owner == 0'
+}
+
+# ---- clients
+
+# fingerprint CLIENT: the SPIs of its IKE SA and its ESP SAs.
+fingerprint()
+{
+	lab exec "$1" swanctl --list-sas --raw --ike home |
+		grep -o '\(initiator-spi\|responder-spi\|spi-in\|spi-out\)=[0-9a-f]*' | xargs
+}
+
+# Who speaks through the client's tunnel.
+speaker() { if [[ $1 == g1 ]]; then echo h1; else echo "$1"; fi; }
+
+# reaches CLIENT [PING'S OPTIONS]
+reaches() { lab exec "$(speaker "$1")" ping -n -q -c 1 -W 1 "${@:2}" "$S1"; }
+
+all_reach()
+{
+	local client
+	for client in $lab_clients; do reaches "$client" || return 1; done
+}
+
+# connect_all: every client that has no tunnel connects; then all reach the server.
+connect_all()
+{
+	local client
+	for client in $lab_clients; do
+		[[ -n $(fingerprint "$client" 2>/dev/null || true) ]] || lab client "$client" up
+	done
+	wait_for 10 "all clients to reach the server" all_reach
+}
+
+# ---- traffic: each client pings the server and downloads from it
+
+traffic_port=5001
+ping_interval=10 # ms
+download_rate=1000000 # bytes a second
+
+# program_start NODE NAME COMMAND...: in the background; its pid in $out/NAME.pid.
+program_start()
+{
+	local node=$1 name=$2
+	shift 2
+	"$net/lab" exec "$node" "$@" </dev/null >"$out/$name.log" 2>&1 &
+	echo $! >"$out/$name.pid"
+}
+
+program_stop()
+{
+	local pid
+	[[ -s $out/$1.pid ]] || return 0
+	pid=$(cat "$out/$1.pid")
+	kill -TERM "$pid" 2>/dev/null || true
+	wait "$pid" 2>/dev/null || true
+	rm -f "$out/$1.pid"
+}
+
+stop_traffic_programs()
+{
+	local file
+	for file in "${out:-/nonexistent}"/*.pid; do
+		[[ -e $file ]] || continue
+		file=${file##*/}
+		program_stop "${file%.pid}"
+	done
+}
+
+server_listens() { lab exec s1 ss -Hltn "sport = :$traffic_port" | grep -q .; }
+
+serve_start()
+{
+	program_start s1 serve traffic serve "$traffic_port"
+	wait_for 5 "the server" server_listens
+}
+
+# pings_start TAG
+pings_start()
+{
+	local client
+	for client in $lab_clients; do
+		program_start "$(speaker "$client")" "ping-$1-$client" traffic ping "$S1" \
+			-i "$ping_interval" -t 3600 -o "$out/ping-$1-$client.json"
+	done
+}
+
+pings_stop()
+{
+	local client
+	for client in $lab_clients; do program_stop "ping-$1-$client"; done
+}
+
+# downloads_start TAG SECONDS: as many bytes as last that long without a pause.
+downloads_start()
+{
+	local client
+	for client in $lab_clients; do
+		program_start "$(speaker "$client")" "get-$1-$client" traffic get "$S1" "$traffic_port" \
+			$((download_rate * $2)) --rate "$download_rate" \
+			-o "$out/get-$1-$client.json" --events "$out/get-$1-$client.events"
+	done
+}
+
+downloads_done()
+{
+	local client
+	for client in $lab_clients; do
+		! kill -0 "$(cat "$out/get-$1-$client.pid")" 2>/dev/null || return 1
+	done
+}
+
+# ---- scenarios
+
+scenario= reasons=()
+declare -A scenario_prints=()
+
+fail() { reasons+=("$*"); }
+
+# must SECONDS DESCRIPTION COMMAND...: a scenario without this has failed.
+must()
+{
+	wait_for "$@" 2>/dev/null || fail "waited $1 s for $2"
+}
+
+# scenario_begin NAME [partly] [quiet]: partly: a member is missing; quiet: no traffic.
+scenario_begin()
+{
+	local client options=" ${*:2} "
+	scenario=$1-$MODE reasons=() scenario_quiet=0
+	echo "# $scenario"
+	trap 'scenario_died' ERR
+	connect_all
+	[[ $options == *" partly "* ]] || wait_for 40 "all members" whole m1
+	for client in $lab_clients; do
+		scenario_prints[$client]=$(fingerprint "$client")
+	done
+	lab capture outside "$out/$scenario.pcap"
+	if [[ $options == *" quiet "* ]]; then
+		scenario_quiet=1
+	else
+		serve_start
+		pings_start "$scenario"
+		downloads_start "$scenario" 10
+		must 10 "the downloads to begin" downloads_begun
+	fi
+}
+
+scenario_died()
+{
+	echo "not ok ${scenario:-${0##*/}} - a command failed: ${BASH_COMMAND:0:120}"
+	net_failed=1
+}
+
+downloads_begun()
+{
+	(($(lab exec s1 ss -Htn state established "sport = :$traffic_port" | wc -l) >=
+		$(wc -w <<<"$lab_clients")))
+}
+
+scenario_end()
+{
+	((scenario_quiet)) || traffic_judge "$scenario"
+	prints_judge
+	lab capture outside stop || fail "the capture is incomplete"
+	espcheck_judge "$out/$scenario.pcap"
+	replay_judge "$out/$scenario.pcap"
+	trap - ERR
+	if ((${#reasons[@]})); then
+		net_failed=1
+		echo "not ok $scenario - $(printf '%s; ' "${reasons[@]}")"
+	else
+		echo "ok $scenario"
+		rm -f "$out/$scenario.pcap"
+	fi
+}
+
+# traffic_judge TAG: every download came to its end and was right, every ping goes on.
+traffic_judge()
+{
+	local client file
+	must 90 "the downloads to end" downloads_done "$1"
+	pings_stop
+	for client in $lab_clients; do
+		file=$out/get-$1-$client.json
+		download_right "$file" || fail "$client's download: $(xargs <"$out/get-$1-$client.log")"
+		program_stop "get-$1-$client"
+	done
+	program_stop serve
+}
+
+# Nobody connected again: the same IKE SA and ESP SAs as before.
+prints_judge()
+{
+	local client now
+	for client in $lab_clients; do
+		now=$(fingerprint "$client" || true)
+		[[ -n $now && $now == "${scenario_prints[$client]}" ]] ||
+			fail "$client has other SAs (was ${scenario_prints[$client]}, is ${now:-none})"
+	done
+}
+
+espcheck_judge()
+{
+	local said
+	said=$(espcheck "$1" 2>&1) || fail "espcheck: $(head -c 300 <<<"$said" | xargs -0)"
+}
+
+# replay_judge FILE: all of the clients' ESP packets come once more; none is accepted.
+replay_judge()
+{
+	local counted before
+	must 10 "the connections to close" no_connections
+	before=$(replays_counted)
+	lab capture s1:eth0 "$out/replay.pcap"
+	replay_send "$1" || fail "could not replay the capture"
+	# Packets are worked off in order: when this ping of unusual size is through, so is
+	# all that was accepted before it.
+	must 20 "a ping after the replay" reaches "${lab_clients%% *}" -s 77
+	lab capture s1:eth0 stop
+	tcpdump -nr "$out/replay.pcap" "dst host $S1 and (src net 10.3.0.0/24 or
+		src net 10.5.0.0/24)" >"$out/replay.txt" 2>/dev/null
+	counted=$(grep -vc 'ICMP echo request.* length 85$' "$out/replay.txt" || true)
+	((counted == 0)) || fail "$counted replayed packets were accepted"
+	grep -q 'length 85$' "$out/replay.txt" || fail "the replay's end was not seen"
+	(($(replays_counted) > before)) || fail "no replay was counted"
+	rm -f "$out/replay.pcap"
+}
+
+no_connections()
+{
+	[[ -z $(lab exec s1 ss -Htn state connected "sport = :$traffic_port") ]]
+}
+
+# As an attacker beside the router would.
+replay_send()
+{
+	lab exec r1 espreplay -i outside -d "$VIP_OUTSIDE" -r 8000 "$1" >"$out/espreplay.txt" 2>&1
+}
+
+# The replays that all living members have counted.
+replays_counted()
+{
+	local member sum=0 n
+	for member in $lab_members; do
+		n=$(ask "$member" status --counters 2>/dev/null | jq '[.counters | to_entries[] |
+			select(.key | test("replay")) | .value] | add // 0') || n=0
+		sum=$((sum + ${n:-0}))
+	done
+	echo "$sum"
+}
+
+has_other_master()
+{
+	local now
+	now=$(master "$2")
+	[[ -n $now && $now != null && $now != "$1" ]]
+}
+
+# revive NODE: and wait until it has units again, so that the next scenario finds a whole
+# cluster.
+revive()
+{
+	lab revive "$1"
+	wait_for 40 "$1 to be a member with units" whole "$(other_member "$1")"
+}
