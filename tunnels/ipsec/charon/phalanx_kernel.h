@@ -1,0 +1,19 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/*
+ * charon's IPsec "kernel": phalanxd does ESP. SAs go there; policies are accepted and
+ * forgotten, because the SAs carry their selectors. Inbound SPIs have the work unit of
+ * their IKE SA in their low 10 bits.
+ */
+#ifndef PHALANX_KERNEL_H_
+#define PHALANX_KERNEL_H_
+
+#include <kernel/kernel_ipsec.h>
+
+#include "tunnels/ipsec/charon/phalanx_link.h"
+
+kernel_ipsec_t *phalanx_kernel_create(phalanx_link_t *link);
+
+/* A lifetime ran out in phalanxd. */
+void phalanx_kernel_expire(const struct local_sa_expire *expire);
+
+#endif

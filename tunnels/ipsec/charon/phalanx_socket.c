@@ -1,0 +1,115 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+#include <daemon.h>
+
+#include "tunnels/ipsec/charon/phalanx_convert.h"
+#include "tunnels/ipsec/charon/phalanx_kernel.h"
+#include "tunnels/ipsec/charon/phalanx_socket.h"
+
+#define MARKER_LEN 4
+
+typedef struct private_phalanx_socket_t private_phalanx_socket_t;
+
+struct private_phalanx_socket_t {
+	socket_t public;
+	phalanx_link_t *link;
+	phalanx_import_t *import;
+};
+
+/* charon expects and adds the non-ESP marker (RFC 3948) when neither port is 500. */
+static bool has_marker(host_t *src, host_t *dst)
+{
+	return src->get_port(src) != IKEV2_UDP_PORT &&
+	       dst->get_port(dst) != IKEV2_UDP_PORT;
+}
+
+static packet_t *make_packet(const struct local_ike_rx *rx)
+{
+	host_t *src = phalanx_host(&rx->src), *dst = phalanx_host(&rx->dst);
+	chunk_t bytes = phalanx_chunk(rx->packet), marker = chunk_from_chars(0, 0, 0, 0);
+
+	if (!src || !dst) {
+		DESTROY_IF(src);
+		DESTROY_IF(dst);
+		return NULL;
+	}
+	if (!has_marker(src, dst))
+		marker = chunk_empty;
+	return packet_create_from_data(src, dst, chunk_cat("cc", marker, bytes));
+}
+
+METHOD(socket_t, receive, status_t, private_phalanx_socket_t *this, packet_t **packet)
+{
+	phalanx_event_t *event;
+	packet_t *received = NULL;
+
+	while (!received) {
+		event = this->link->next(this->link);
+		switch (event->message.type) {
+		case LOCAL_IKE_RX:
+			received = make_packet(&event->message.ike_rx);
+			break;
+		case LOCAL_SA_EXPIRE:
+			phalanx_kernel_expire(&event->message.sa_expire);
+			break;
+		default:
+			event = this->import->process(this->import, event);
+			break;
+		}
+		if (event)
+			this->link->done(this->link, event);
+	}
+	*packet = received;
+	return SUCCESS;
+}
+
+METHOD(socket_t, send_, status_t, private_phalanx_socket_t *this, packet_t *packet)
+{
+	host_t *src = packet->get_source(packet), *dst = packet->get_destination(packet);
+	chunk_t bytes = packet->get_data(packet);
+	struct local_message m = { .type = LOCAL_IKE_TX };
+
+	if (has_marker(src, dst)) {
+		/* NAT keepalives have no marker; phalanxd sends those itself. */
+		if (bytes.len <= MARKER_LEN)
+			return SUCCESS;
+		bytes = chunk_skip(bytes, MARKER_LEN);
+	}
+	m.ike_tx.src = phalanx_addr(src);
+	m.ike_tx.dst = phalanx_addr(dst);
+	m.ike_tx.packet = phalanx_blob(bytes);
+	this->link->send(this->link, &m);
+	return SUCCESS;
+}
+
+METHOD(socket_t, get_port, uint16_t, private_phalanx_socket_t *this, bool nat_t)
+{
+	return nat_t ? IKEV2_NATT_PORT : IKEV2_UDP_PORT;
+}
+
+METHOD(socket_t, supported_families, socket_family_t, private_phalanx_socket_t *this)
+{
+	return SOCKET_FAMILY_BOTH;
+}
+
+METHOD(socket_t, destroy, void, private_phalanx_socket_t *this)
+{
+	free(this);
+}
+
+socket_t *phalanx_socket_create(phalanx_link_t *link, phalanx_import_t *import)
+{
+	private_phalanx_socket_t *this;
+
+	INIT(this,
+		.public = {
+			.receive = _receive,
+			.send = _send_,
+			.get_port = _get_port,
+			.supported_families = _supported_families,
+			.destroy = _destroy,
+		},
+		.link = link,
+		.import = import,
+	);
+	return &this->public;
+}

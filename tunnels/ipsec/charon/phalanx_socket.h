@@ -1,0 +1,16 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/*
+ * charon's socket: IKE packets come from phalanxd and go there. The thread in receive() also
+ * works off all other events, so that they keep their order with the packets.
+ */
+#ifndef PHALANX_SOCKET_H_
+#define PHALANX_SOCKET_H_
+
+#include <network/socket.h>
+
+#include "tunnels/ipsec/charon/phalanx_import.h"
+#include "tunnels/ipsec/charon/phalanx_link.h"
+
+socket_t *phalanx_socket_create(phalanx_link_t *link, phalanx_import_t *import);
+
+#endif

@@ -1,0 +1,70 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/*
+ * What another member's charon needs to go on with an IKE SA and its CHILD SAs.
+ *
+ *   essential, IKE:  both SPIs and who initiated, addresses, identities, proposal, DH
+ *                    secret, nonces, the old SK_d of a rekeying, connection's name,
+ *                    extensions, conditions, virtual addresses, whether rekeyed, times
+ *   essential, CHILD: both SPIs, connection's name, mode, encapsulation, proposal, selectors,
+ *                    whether rekeyed. No keys: those are in phalanxd's SAs
+ *   calculable:      the keys of the IKE SA, lifetimes of the CHILD SAs, jobs
+ *
+ * Times travel as wall-clock seconds, because members' monotonic clocks differ; whoever
+ * reads them bounds them by its own configuration.
+ */
+#ifndef PHALANX_STATE_H_
+#define PHALANX_STATE_H_
+
+#include <library.h>
+#include <sa/child_sa.h>
+#include <sa/ike_sa.h>
+
+#include "tunnels/ipsec/local.h"
+
+#define PHALANX_STATE_VERSION 1
+#define PHALANX_VIPS_MAX 16
+
+typedef struct phalanx_keys_t phalanx_keys_t;
+typedef struct phalanx_ike_state_t phalanx_ike_state_t;
+typedef struct phalanx_child_state_t phalanx_child_state_t;
+
+/* What an IKE SA's keys are derived from. */
+struct phalanx_keys_t {
+	chunk_t secret, nonce_i, nonce_r, old_skd;
+	uint16_t old_prf;
+};
+
+/* Chunks point into the decoded bytes. Numbers are in host byte order. */
+struct phalanx_ike_state_t {
+	uint64_t spi_i, spi_r;
+	uint8_t initiator, rekeyed;
+	struct local_addr local, remote;
+	chunk_t local_id, remote_id, eap_id, name;
+	uint16_t encr, encr_len, integ, prf, group;
+	phalanx_keys_t keys;
+	uint32_t extensions, conditions;
+	uint8_t vip_count;
+	struct local_addr vips[PHALANX_VIPS_MAX];
+	uint64_t established, rekey, reauth; /* wall clock; 0: none */
+};
+
+struct phalanx_child_state_t {
+	uint32_t spi_in, spi_out, rekey_spi;
+	uint8_t mode, encap, rekeyed;
+	uint16_t encr, encr_len, integ, group, esn;
+	chunk_t name, local_ts, remote_ts;
+};
+
+void phalanx_keys_clone(phalanx_keys_t *to, const phalanx_keys_t *from);
+void phalanx_keys_clear(phalanx_keys_t *keys);
+
+/* The caller wipes and frees the bytes. `digest` changes when a peer or a user would see
+ * a difference. Empty if the SA cannot be encoded. */
+chunk_t phalanx_state_ike(ike_sa_t *ike_sa, const phalanx_keys_t *keys, uint64_t *digest);
+chunk_t phalanx_state_child(child_sa_t *child_sa, uint64_t *digest);
+
+/* FALSE if malformed or of another version. */
+bool phalanx_state_read_ike(struct local_blob bytes, phalanx_ike_state_t *state);
+bool phalanx_state_read_child(struct local_blob bytes, phalanx_child_state_t *state);
+
+#endif
