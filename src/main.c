@@ -1,0 +1,227 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+#include <errno.h>
+#include <getopt.h>
+#include <openssl/crypto.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/resource.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "config.h"
+#include "src/cert.h"
+#include "src/conf.h"
+#include "src/daemon.h"
+#include "src/filter.h"
+#include "src/host.h"
+#include "src/keeper.h"
+#include "src/log.h"
+
+#define EXIT_USAGE 2
+
+struct options {
+	const char *path;
+	bool check, print, debug, detach;
+};
+
+static void usage(FILE *out)
+{
+	fprintf(out,
+		"usage: phalanxd [-dfnv] [-c FILE]\n"
+		"       phalanxd --detach [-c FILE]\n"
+		"\n"
+		"  -c, --config FILE  configuration (default %s)\n"
+		"  -d, --debug        log everything\n"
+		"  -f, --foreground   stay in the foreground; it always does\n"
+		"  -n, --check        check the configuration and exit\n"
+		"  -v, --print        print the configuration as it was understood, and "
+		"exit\n"
+		"      --detach       take the filter off this machine's interfaces, and "
+		"exit\n"
+		"  -h, --help\n"
+		"  -V, --version\n",
+		CONF_PATH);
+}
+
+static void read_options(int argc, char **argv, struct options *o)
+{
+	static const struct option longs[] = {
+		{ "config", required_argument, NULL, 'c' },
+		{ "debug", no_argument, NULL, 'd' },
+		{ "foreground", no_argument, NULL, 'f' },
+		{ "check", no_argument, NULL, 'n' },
+		{ "print", no_argument, NULL, 'v' },
+		{ "detach", no_argument, NULL, 'D' },
+		{ "help", no_argument, NULL, 'h' },
+		{ "version", no_argument, NULL, 'V' },
+		{ 0 },
+	};
+	int c;
+
+	while ((c = getopt_long(argc, argv, "c:dfnvhV", longs, NULL)) != -1) {
+		switch (c) {
+		case 'c':
+			o->path = optarg;
+			break;
+		case 'd':
+			o->debug = true;
+			break;
+		case 'f':
+			break;
+		case 'n':
+			o->check = true;
+			break;
+		case 'v':
+			o->print = true;
+			break;
+		case 'D':
+			o->detach = true;
+			break;
+		case 'h':
+			usage(stdout);
+			exit(0);
+		case 'V':
+			printf("phalanxd %s\n", PACKAGE_VERSION);
+			exit(0);
+		default:
+			usage(stderr);
+			exit(EXIT_USAGE);
+		}
+	}
+	if (optind != argc) {
+		fprintf(stderr, "phalanxd: unexpected argument %s\n", argv[optind]);
+		usage(stderr);
+		exit(EXIT_USAGE);
+	}
+}
+
+static int detach(const struct conf *conf)
+{
+	int status = 0;
+
+	for (unsigned i = 0; i < conf->nnetworks; i++) {
+		int err = filter_detach(conf->networks[i].interface);
+
+		if (err && err != -ENOENT) {
+			log_warnx("%s: %s", conf->networks[i].interface, strerror(-err));
+			status = 1;
+		}
+	}
+	return status;
+}
+
+/* Which of the listed members this machine is: its certificate says so. */
+static const struct conf_member *find_self(const struct conf *conf)
+{
+	char name[CLUSTER_NAME_MAX], err[CERT_ERR];
+	const struct conf_member *self;
+	member_id id;
+
+	if (cert_read_file(conf->certificate, name, &id, err) ||
+	    cert_check_files(conf->certificate, conf->key, conf->authority, err))
+		fatalx("%s", err);
+	if (*conf->node && strcmp(conf->node, name)) {
+		log_warnx("%s is the certificate of %s, but node is %s",
+			  conf->certificate, name, conf->node);
+		exit(CONF_EXIT);
+	}
+	self = conf_member_named(conf, name);
+	if (!self || self->id != id) {
+		log_warnx(
+		    "%s is the certificate of %s with id %u, which is not among the "
+		    "configured members",
+		    conf->certificate, name, id);
+		exit(CONF_EXIT);
+	}
+	return self;
+}
+
+static void check_host(const struct conf *conf)
+{
+	const char *names[CONF_NETWORKS_MAX];
+	char err[HOST_ERROR_SIZE];
+
+	for (unsigned i = 0; i < conf->nnetworks; i++)
+		names[i] = conf->networks[i].interface;
+	if (host_check(names, conf->nnetworks, err))
+		fatalx("%s", err);
+}
+
+static void make_directory(const char *path, mode_t mode)
+{
+	if (mkdir(path, mode) && errno != EEXIST)
+		fatal("%s", path);
+}
+
+/* In the parent, when the member is dead: the filter closes before anything else. */
+static void at_death(void *ctx)
+{
+	filter_revoke(*(int *)ctx);
+}
+
+/* Secrets must not end up in a core file or in swap-backed dumps. */
+static void no_core(void)
+{
+	const struct rlimit none = { 0, 0 };
+
+	setrlimit(RLIMIT_CORE, &none);
+}
+
+static int run(const struct conf *conf, const struct conf_member *self)
+{
+	int lease = filter_lease_open();
+	const struct keeper_config keeper = { at_death, &lease };
+	char err[DAEMON_ERROR_SIZE];
+	struct keeper_page *page;
+	struct daemon *d;
+	int status;
+
+	if (lease < 0)
+		fatalx("cannot make a BPF map: %s", strerror(-lease));
+	page = keeper_run(&keeper);
+	if (!page)
+		fatal("cannot fork");
+	signal(SIGPIPE, SIG_IGN);
+	d = daemon_new(conf, self, lease, page, err);
+	if (!d)
+		fatalx("%s", err);
+	status = daemon_run(d);
+	daemon_free(d);
+	log_info("left");
+	return status;
+}
+
+int main(int argc, char **argv)
+{
+	struct options options = { .path = CONF_PATH };
+	const struct conf_member *self;
+	struct conf *conf;
+	int status = 0;
+
+	read_options(argc, argv, &options);
+	conf = conf_read(options.path, stderr);
+	if (!conf)
+		return CONF_EXIT;
+	if (options.print)
+		conf_print(conf, stdout);
+	if (options.check || options.print) {
+		conf_free(conf);
+		return 0;
+	}
+	log_init(options.debug ? LOG_LEVEL_DEBUG : conf->log_level, false);
+	if (options.detach) {
+		status = detach(conf);
+		conf_free(conf);
+		return status;
+	}
+	no_core();
+	self = find_self(conf);
+	check_host(conf);
+	make_directory(conf->state_directory, 0700);
+	make_directory(conf->run_directory, 0755);
+	status = run(conf, self);
+	conf_free(conf);
+	return status;
+}
