@@ -71,7 +71,11 @@ net_end()
 {
 	local status=$?
 	trap - EXIT
+	set +e
 	((net_failed)) && status=1
+	if ((status && scenario_open)); then
+		echo "not ok $scenario - it could not go on; $(printf '%s; ' "${reasons[@]}")"
+	fi
 	stop_traffic_programs || true
 	if ((status && status != 77)); then
 		save_logs || true
@@ -178,6 +182,7 @@ connect_all()
 # ---- traffic: each client pings the server and downloads from it
 
 traffic_port=5001
+export PATH=$BUILD:$BUILD/tests/net/tools:$PATH
 ping_interval=10 # ms
 download_rate=1000000 # bytes a second
 
@@ -190,14 +195,15 @@ program_start()
 	echo $! >"$out/$name.pid"
 }
 
+# program_stop NAME: ends it if it still runs; its exit status.
 program_stop()
 {
 	local pid
 	[[ -s $out/$1.pid ]] || return 0
 	pid=$(cat "$out/$1.pid")
-	kill -TERM "$pid" 2>/dev/null || true
-	wait "$pid" 2>/dev/null || true
 	rm -f "$out/$1.pid"
+	kill -TERM "$pid" 2>/dev/null || true
+	wait "$pid" 2>/dev/null
 }
 
 stop_traffic_programs()
@@ -206,7 +212,7 @@ stop_traffic_programs()
 	for file in "${out:-/nonexistent}"/*.pid; do
 		[[ -e $file ]] || continue
 		file=${file##*/}
-		program_stop "${file%.pid}"
+		program_stop "${file%.pid}" || true
 	done
 }
 
@@ -218,30 +224,40 @@ serve_start()
 	wait_for 5 "the server" server_listens
 }
 
+# mark TAG EVENT: from now on, pauses and losses are put down to that event.
+mark() { traffic mark "$out/$1.events" "$2"; }
+
 # pings_start TAG
 pings_start()
 {
 	local client
+	: >>"$out/$1.events"
 	for client in $lab_clients; do
 		program_start "$(speaker "$client")" "ping-$1-$client" traffic ping "$S1" \
-			-i "$ping_interval" -t 3600 -o "$out/ping-$1-$client.json"
+			-i "$ping_interval" -o "$out/ping-$1-$client.json" \
+			--events "$out/$1.events"
 	done
 }
 
+# pings_stop TAG: false if one of them never got an answer.
 pings_stop()
 {
-	local client
-	for client in $lab_clients; do program_stop "ping-$1-$client"; done
+	local client bad=0
+	for client in $lab_clients; do
+		program_stop "ping-$1-$client" || bad=1
+	done
+	return "$bad"
 }
 
 # downloads_start TAG SECONDS: as many bytes as last that long without a pause.
 downloads_start()
 {
 	local client
+	: >>"$out/$1.events"
 	for client in $lab_clients; do
-		program_start "$(speaker "$client")" "get-$1-$client" traffic get "$S1" "$traffic_port" \
-			$((download_rate * $2)) --rate "$download_rate" \
-			-o "$out/get-$1-$client.json" --events "$out/get-$1-$client.events"
+		program_start "$(speaker "$client")" "get-$1-$client" traffic get "$S1" \
+			"$traffic_port" $((download_rate * $2)) --rate "$download_rate" \
+			-o "$out/get-$1-$client.json" --events "$out/$1.events"
 	done
 }
 
@@ -253,9 +269,33 @@ downloads_done()
 	done
 }
 
+# received CLIENT: bytes of its download so far.
+received()
+{
+	lab exec "$(speaker "$1")" ss -Htin dst "$S1" | grep -o 'bytes_received:[0-9]*' |
+		cut -d: -f2 | sort -n | tail -n 1
+}
+
+declare -A received_then=()
+downloads_note()
+{
+	local client
+	for client in $lab_clients; do received_then[$client]=$(received "$client"); done
+}
+
+# Every download has got something since downloads_note, or is through.
+downloads_moved()
+{
+	local client now
+	for client in $lab_clients; do
+		now=$(received "$client")
+		[[ -z $now ]] || ((now > ${received_then[$client]:-0})) || return 1
+	done
+}
+
 # ---- scenarios
 
-scenario= reasons=()
+scenario='' scenario_open=0 reasons=()
 declare -A scenario_prints=()
 
 fail() { reasons+=("$*"); }
@@ -269,17 +309,16 @@ must()
 # scenario_begin NAME [partly] [quiet]: partly: a member is missing; quiet: no traffic.
 scenario_begin()
 {
-	local client options=" ${*:2} "
-	scenario=$1-$MODE reasons=() scenario_quiet=0
+	local client how=" ${*:2} "
+	scenario=$1-$MODE scenario_open=1 reasons=() scenario_quiet=0
 	echo "# $scenario"
-	trap 'scenario_died' ERR
 	connect_all
-	[[ $options == *" partly "* ]] || wait_for 40 "all members" whole m1
+	[[ $how == *" partly "* ]] || wait_for 40 "all members" whole m1
 	for client in $lab_clients; do
 		scenario_prints[$client]=$(fingerprint "$client")
 	done
 	lab capture outside "$out/$scenario.pcap"
-	if [[ $options == *" quiet "* ]]; then
+	if [[ $how == *" quiet "* ]]; then
 		scenario_quiet=1
 	else
 		serve_start
@@ -287,12 +326,6 @@ scenario_begin()
 		downloads_start "$scenario" 10
 		must 10 "the downloads to begin" downloads_begun
 	fi
-}
-
-scenario_died()
-{
-	echo "not ok ${scenario:-${0##*/}} - a command failed: ${BASH_COMMAND:0:120}"
-	net_failed=1
 }
 
 downloads_begun()
@@ -308,7 +341,7 @@ scenario_end()
 	lab capture outside stop || fail "the capture is incomplete"
 	espcheck_judge "$out/$scenario.pcap"
 	replay_judge "$out/$scenario.pcap"
-	trap - ERR
+	scenario_open=0
 	if ((${#reasons[@]})); then
 		net_failed=1
 		echo "not ok $scenario - $(printf '%s; ' "${reasons[@]}")"
@@ -321,15 +354,14 @@ scenario_end()
 # traffic_judge TAG: every download came to its end and was right, every ping goes on.
 traffic_judge()
 {
-	local client file
+	local client
 	must 90 "the downloads to end" downloads_done "$1"
-	pings_stop
+	pings_stop "$1" || fail "pings without any answer"
 	for client in $lab_clients; do
-		file=$out/get-$1-$client.json
-		download_right "$file" || fail "$client's download: $(xargs <"$out/get-$1-$client.log")"
-		program_stop "get-$1-$client"
+		program_stop "get-$1-$client" ||
+			fail "$client's download: $(xargs <"$out/get-$1-$client.log")"
 	done
-	program_stop serve
+	program_stop serve || true
 }
 
 # Nobody connected again: the same IKE SA and ESP SAs as before.
