@@ -570,15 +570,14 @@ int cert_read_file(const char *path, char name[CLUSTER_NAME_MAX], member_id *id,
 }
 
 /* Checks chain and dates, for both ends of a connection. */
-static int verify(const char *path, X509 *cert, const char *ca_path, X509 *ca,
-		  char err[CERT_ERR])
+static int verify(const char *path, X509 *cert, const char *ca_path, char err[CERT_ERR])
 {
 	const char *const purposes[] = { "ssl_client", "ssl_server" };
 	X509_STORE *store = X509_STORE_new();
 	int r = 0;
 
-	if (!store || X509_STORE_add_cert(store, ca) != 1)
-		r = fail_openssl(err, "load the authority's certificate");
+	if (!store || X509_STORE_load_file(store, ca_path) != 1)
+		r = fail_openssl(err, "load the authority's certificates");
 	for (unsigned i = 0; i < 2 && r == 0; i++) {
 		X509_STORE_CTX *ctx = X509_STORE_CTX_new();
 		if (!ctx || X509_STORE_CTX_init(ctx, store, cert, NULL) != 1 ||
@@ -617,7 +616,7 @@ int cert_check_files(const char *cert_path, const char *key_path, const char *ca
 		r = fail(err, -EINVAL, "%s: is not a member's certificate (no member id)",
 			 cert_path);
 	if (r == 0)
-		r = verify(cert_path, cert, ca_path, ca, err);
+		r = verify(cert_path, cert, ca_path, err);
 	ERR_clear_error();
 	X509_free(cert);
 	X509_free(ca);
