@@ -77,7 +77,7 @@ int ike_copy_add(struct ike_copy *c, uint32_t mid, const struct local_addr *src,
 		c->valid = true;
 		c->mid = mid;
 	}
-	if (c->packets == IKE_COPY_PACKETS || len > IKE_COPY_MAX - c->len)
+	if (c->packets == IKE_COPY_PACKETS || len == 0 || len > IKE_COPY_MAX - c->len)
 		return -EMSGSIZE;
 	bytes = realloc(c->bytes, c->len + len);
 	if (!bytes)
