@@ -53,7 +53,7 @@ static int connect_to(const char *path, char err[CONTROL_ERR])
 static int send_request(int fd, const char *command, json_t *arguments)
 {
 	json_t *request =
-	    json_pack("{s:s,s:O?}", "command", command, "arguments", arguments);
+	    json_pack("{s:s,s:O*}", "command", command, "arguments", arguments);
 	char *text = request ? json_dumps(request, JSON_COMPACT) : NULL;
 	size_t len = text ? strlen(text) : 0;
 	int ret = text ? 0 : -ENOMEM;
