@@ -58,7 +58,8 @@ static int request_run(struct netlink *n, struct nlmsghdr *h, mnl_cb_t each, voi
 
 	h->nlmsg_seq = sequence;
 	h->nlmsg_flags |= NLM_F_REQUEST;
-	if (!(h->nlmsg_flags & NLM_F_DUMP))
+	/* A dump ends by itself. Its two bits mean other things in other requests. */
+	if ((h->nlmsg_flags & NLM_F_DUMP) != NLM_F_DUMP)
 		h->nlmsg_flags |= NLM_F_ACK;
 	if (mnl_socket_sendto(n->socket, h, h->nlmsg_len) < 0)
 		return -errno;

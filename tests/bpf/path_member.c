@@ -1,0 +1,309 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/*
+ * A member's packet path without a cluster, for test_path: takes commands on standard
+ * input, one a line, and prints what happens.
+ *
+ *   path_member check IF...
+ *   path_member run NAME SELF TUN CLUSTER-MAC OUTSIDE VIP INSIDE VIP
+ *
+ * Commands: lease MS (0: over) | owners EVEN ODD | master 0|1 | session ADDRESS UNIT |
+ * pool ADDRESS/LEN | send TO | statistics | quit
+ * Each command is answered by "done COMMAND".
+ */
+#include <arpa/inet.h>
+#include <event2/bufferevent.h>
+#include <event2/buffer.h>
+#include <event2/listener.h>
+#include <inttypes.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "src/arp.h"
+#include "src/filter.h"
+#include "src/host.h"
+#include "src/log.h"
+#include "src/netlink.h"
+#include "src/port.h"
+#include "src/tun.h"
+
+#define NETWORKS 2
+#define TCP_PORT 7777
+
+static const char *name;
+static struct event_base *base;
+static struct filter *filter;
+static struct port *ports[NETWORKS];
+static struct arp *arps[NETWORKS];
+static struct tun *tun;
+static struct netlink *netlink;
+static struct in_addr vips[NETWORKS];
+
+static void on_frame(void *ctx, const struct port_frame *f, uint8_t *ip, size_t len)
+{
+	const uint8_t *s = f->source;
+
+	printf("frame network %u reason %s unit %u len %zu checksum %d source "
+	       "%02x:%02x:%02x:%02x:%02x:%02x\n",
+	       f->network, filter_reason_name(f->reason), f->unit, len, f->checksum_ok,
+	       s[0], s[1], s[2], s[3], s[4], s[5]);
+}
+
+static void on_tun(void *ctx, uint8_t *ip, size_t len)
+{
+	char from[INET_ADDRSTRLEN], to[INET_ADDRSTRLEN];
+
+	inet_ntop(AF_INET, ip + 12, from, sizeof(from));
+	inet_ntop(AF_INET, ip + 16, to, sizeof(to));
+	printf("tun %s > %s protocol %u\n", from, to, ip[9]);
+	/* An echo request is answered in its place, which shows the way back. */
+	if (ip[9] != 1 || (ip[0] & 15) != 5 || len < 28 || ip[20] != 8)
+		return;
+	uint8_t address[4];
+	memcpy(address, ip + 12, 4);
+	memcpy(ip + 12, ip + 16, 4);
+	memcpy(ip + 16, address, 4);
+	ip[20] = 0;
+	uint32_t sum = (uint32_t)(ip[22] << 8 | ip[23]) + 0x0800;
+	sum = (sum & 0xffff) + (sum >> 16);
+	ip[22] = (uint8_t)(sum >> 8);
+	ip[23] = (uint8_t)sum;
+	tun_write(tun, ip, len);
+}
+
+static void on_batch_end(void *ctx)
+{
+	fflush(stdout);
+}
+
+static void on_link(void *ctx, unsigned which, bool running)
+{
+	printf("link %u %s\n", which, running ? "running" : "not running");
+	fflush(stdout);
+}
+
+static void on_tcp(struct evconnlistener *l, evutil_socket_t fd, struct sockaddr *sa,
+		   int len, void *ctx)
+{
+	char line[64];
+	int n = snprintf(line, sizeof(line), "hello from %s\n", name);
+
+	if (write(fd, line, (size_t)n) != n)
+		log_warn("tcp");
+	close(fd);
+}
+
+static void lease(const char *argument)
+{
+	struct timespec t;
+	uint64_t ms = strtoull(argument, NULL, 10);
+
+	clock_gettime(CLOCK_MONOTONIC, &t);
+	filter_renew(filter, ms ? (uint64_t)t.tv_sec * 1000000000u + (uint64_t)t.tv_nsec +
+				      ms * 1000000u
+				: 0);
+}
+
+static void send_to(const char *argument)
+{
+	static const uint8_t udp[] = { 0x11, 0x94, 0x27, 0x0f, 0,   12,
+				       0,    0,	   'p',	 'i',  'n', 'g' };
+	uint8_t packet[20 + sizeof(udp)] = { 0x45, 0,  0, sizeof(packet), 0, 0, 0,
+					     0,	   64, 17 };
+
+	memcpy(packet + 12, &vips[0], 4);
+	if (inet_pton(AF_INET, argument, packet + 16) != 1)
+		fatalx("send %s", argument);
+	memcpy(packet + 20, udp, sizeof(udp));
+	if (port_send_ip(ports[0], packet, sizeof(packet)))
+		printf("send refused\n");
+}
+
+static void route_add(char *argument, uint16_t unit)
+{
+	struct in_addr address;
+	char *slash = strchr(argument, '/');
+	unsigned prefixlen = slash ? (unsigned)atoi(slash + 1) : 32;
+
+	if (slash)
+		*slash = '\0';
+	if (inet_pton(AF_INET, argument, &address) != 1 ||
+	    filter_route_add(filter, AF_INET, &address, prefixlen, unit))
+		fatalx("route %s", argument);
+	int error = netlink_route_add(netlink, address, prefixlen, tun_ifindex(tun));
+	if (error)
+		fatalx("route %s: %s", argument, strerror(-error));
+}
+
+static void statistics(void)
+{
+	struct statistic all[128];
+	size_t n = filter_statistics(filter, all, 128);
+
+	for (unsigned i = 0; i < NETWORKS; i++) {
+		n += port_statistics(ports[i], all + n, 128 - n);
+		n += arp_statistics(arps[i], all + n, 128 - n);
+	}
+	n += tun_statistics(tun, all + n, 128 - n);
+	for (size_t i = 0; i < n; i++)
+		if (all[i].value)
+			printf("statistic %s %" PRIu64 "\n", all[i].name, all[i].value);
+}
+
+static void command(char *line)
+{
+	char verb[32] = "", a[64] = "", b[64] = "";
+
+	sscanf(line, "%31s %63s %63s", verb, a, b);
+	if (!strcmp(verb, "lease")) {
+		lease(a);
+	} else if (!strcmp(verb, "owners")) {
+		for (unsigned unit = 0; unit < UNIT_COUNT; unit++)
+			filter_set_owner(filter, (uint16_t)unit,
+					 (uint16_t)atoi(unit % 2 ? b : a));
+	} else if (!strcmp(verb, "master")) {
+		for (unsigned i = 0; i < NETWORKS; i++)
+			arp_set_master(arps[i], atoi(a));
+	} else if (!strcmp(verb, "session")) {
+		route_add(a, (uint16_t)atoi(b));
+	} else if (!strcmp(verb, "pool")) {
+		route_add(a, FILTER_ROUTE_DROP);
+	} else if (!strcmp(verb, "send")) {
+		send_to(a);
+	} else if (!strcmp(verb, "statistics")) {
+		statistics();
+	} else if (!strcmp(verb, "quit")) {
+		event_base_loopbreak(base);
+	} else {
+		fatalx("unknown command: %s", verb);
+	}
+	printf("done %s\n", line);
+	fflush(stdout);
+}
+
+static void on_input(struct bufferevent *b, void *ctx)
+{
+	char *line;
+
+	while (
+	    (line = evbuffer_readln(bufferevent_get_input(b), NULL, EVBUFFER_EOL_LF))) {
+		command(line);
+		free(line);
+	}
+}
+
+static void on_input_end(struct bufferevent *b, short what, void *ctx)
+{
+	event_base_loopbreak(base);
+}
+
+static struct evconnlistener *tcp_listen(void)
+{
+	struct sockaddr_in address = { .sin_family = AF_INET,
+				       .sin_port = htons(TCP_PORT) };
+
+	return evconnlistener_new_bind(base, on_tcp, NULL,
+				       LEV_OPT_REUSEABLE | LEV_OPT_CLOSE_ON_FREE, 16,
+				       (struct sockaddr *)&address, sizeof(address));
+}
+
+static void path_open(char **argv)
+{
+	char err[256] = "";
+	const struct port_handler frames = { on_frame, on_batch_end, NULL };
+	const struct tun_handler packets = { on_tun, on_batch_end, NULL };
+	struct filter_config config = { .self = (uint16_t)atoi(argv[1]),
+					.network_count = NETWORKS,
+					.address_count = NETWORKS,
+					.lease_fd = -1 };
+	uint8_t mac[6];
+
+	if (sscanf(argv[3], "%hhx:%hhx:%hhx:%hhx:%hhx:%hhx", &mac[0], &mac[1], &mac[2],
+		   &mac[3], &mac[4], &mac[5]) != 6)
+		fatalx("MAC %s", argv[3]);
+	mac[5] = (uint8_t)(mac[5] & 0xfe);
+	for (unsigned i = 0; i < NETWORKS; i++) {
+		struct filter_network *n = &config.networks[i];
+		snprintf(n->ifname, sizeof(n->ifname), "%s", argv[4 + 2 * i]);
+		memcpy(n->cluster_mac, mac, 6);
+		n->cluster_mac[5] |= (uint8_t)i; /* one for each network */
+		inet_pton(AF_INET, argv[5 + 2 * i], &vips[i]);
+		config.addresses[i] = vips[i];
+	}
+	if (!(filter = filter_new(&config, err)))
+		fatalx("%s", err);
+	for (unsigned i = 0; i < NETWORKS; i++) {
+		struct filter_network *n = &config.networks[i];
+		struct arp_config arp = { .ifname = n->ifname,
+					  .addresses = { vips[i] },
+					  .address_count = 1 };
+		memcpy(arp.cluster_mac, n->cluster_mac, 6);
+		if (filter_attach(filter, i, err) ||
+		    !(ports[i] = port_open_packet(base, filter, i, &frames, err)) ||
+		    !(arps[i] = arp_open(base, &arp, err)))
+			fatalx("%s", err);
+		int error = netlink_address_add(netlink, "lo", vips[i], 32);
+		if (error)
+			fatalx("address on lo: %s", strerror(-error));
+	}
+	if (!(tun = tun_open(base, argv[2], TUN_MTU_DEFAULT, &packets, err)))
+		fatalx("%s", err);
+}
+
+static int run(char **argv)
+{
+	const char *const links[NETWORKS] = { argv[4], argv[6] };
+
+	name = argv[0];
+	base = event_base_new();
+	if (!base || netlink_open(&netlink))
+		fatalx("start");
+	path_open(argv);
+	struct netlink_watch *watch =
+	    netlink_watch_new(base, links, NETWORKS, on_link, NULL);
+	struct evconnlistener *listener = tcp_listen();
+	struct bufferevent *input = bufferevent_socket_new(base, STDIN_FILENO, 0);
+	if (!watch || !listener || !input)
+		fatal("start");
+	evutil_make_socket_nonblocking(STDIN_FILENO);
+	bufferevent_setcb(input, on_input, NULL, on_input_end, NULL);
+	bufferevent_enable(input, EV_READ);
+	printf("ready\n");
+	fflush(stdout);
+	event_base_dispatch(base);
+	bufferevent_free(input);
+	evconnlistener_free(listener);
+	netlink_watch_free(watch);
+	tun_close(tun);
+	for (unsigned i = 0; i < NETWORKS; i++) {
+		arp_close(arps[i]);
+		port_close(ports[i]);
+	}
+	filter_free(filter);
+	netlink_close(netlink);
+	event_base_free(base);
+	return 0;
+}
+
+int main(int argc, char **argv)
+{
+	char err[HOST_ERROR_SIZE] = "";
+
+	if (argc > 2 && !strcmp(argv[1], "check")) {
+		if (!host_check((const char *const *)argv + 2, (unsigned)argc - 2, err))
+			return 0;
+		fprintf(stderr, "%s\n", err);
+		return 1;
+	}
+	if (argc == 3 && !strcmp(argv[1], "detach")) {
+		int error = filter_detach(argv[2]);
+		if (error)
+			fprintf(stderr, "%s\n", strerror(-error));
+		return error != 0;
+	}
+	if (argc != 10 || strcmp(argv[1], "run"))
+		fatalx("wrong arguments");
+	return run(argv + 2);
+}
