@@ -1,0 +1,334 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+#include <errno.h>
+#include <openssl/rand.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "src/activation.h"
+#include "src/daemon_parts.h"
+#include "src/log.h"
+
+/* The core's effects. */
+
+static void io_datagram(void *ctx, member_id to, const uint8_t *msg, size_t len)
+{
+	struct daemon *d = ctx;
+
+	if (d->links)
+		links_datagram(d->links, to, msg, len);
+}
+
+static int io_stream(void *ctx, member_id to, const uint8_t *msg, size_t len)
+{
+	struct daemon *d = ctx;
+
+	return d->links ? links_stream(d->links, to, msg, len) : -ENOTCONN;
+}
+
+static void io_random(void *ctx, uint8_t *out, size_t len)
+{
+	if (RAND_bytes(out, (int)len) != 1)
+		fatalx("no random numbers");
+}
+
+static int io_save_activation(void *ctx, uint32_t number)
+{
+	struct daemon *d = ctx;
+	int err = activation_save(d->conf->state_directory, number);
+
+	if (err)
+		log_warnx("cannot store activation number %u in %s: %s; no unit is taken",
+			  number, d->conf->state_directory, strerror(-err));
+	return err;
+}
+
+static void io_units(void *ctx, const struct unit_set *gained,
+		     const struct unit_set *lost, uint32_t activation)
+{
+	struct daemon *d = ctx;
+	struct unit_change *change = malloc(sizeof(*change));
+
+	if (!change)
+		fatalx("out of memory");
+	change->gained = *gained;
+	change->lost = *lost;
+	change->activation = activation;
+	STAILQ_INSERT_TAIL(&d->units, change, next);
+	daemon_want_settle(d);
+}
+
+static void io_table(void *ctx)
+{
+	struct daemon *d = ctx;
+
+	d->table = true;
+	daemon_want_settle(d);
+}
+
+static const struct status_tunnel *tunnel_of(struct daemon *d, struct session *s)
+{
+	for (unsigned i = 0; i < d->ntunnels; i++)
+		if (d->tunnels[i].ops->owns(session_key(s)->type))
+			return &d->tunnels[i];
+	return NULL;
+}
+
+static void io_changed(void *ctx, struct session *s)
+{
+	struct daemon *d = ctx;
+	const struct status_tunnel *t = tunnel_of(d, s);
+
+	if (t)
+		t->ops->changed(t->tunnel, s, daemon_now(d));
+}
+
+static void io_removed(void *ctx, struct session *s)
+{
+	struct daemon *d = ctx;
+	const struct status_tunnel *t = tunnel_of(d, s);
+
+	if (t)
+		t->ops->removed(t->tunnel, s);
+}
+
+static void io_committed(void *ctx)
+{
+	struct daemon *d = ctx;
+
+	d->committed = true;
+	daemon_want_settle(d);
+}
+
+static void io_counted(void *ctx, struct session *s, unsigned slot)
+{
+	struct daemon *d = ctx;
+	const struct status_tunnel *t = tunnel_of(d, s);
+
+	if (t)
+		t->ops->counted(t->tunnel, s);
+	io_committed(d);
+}
+
+static void io_role(void *ctx)
+{
+	struct daemon *d = ctx;
+
+	d->role = true;
+	d->table = true;
+	daemon_want_settle(d);
+}
+
+static void io_log(void *ctx, const char *line)
+{
+	log_debug("%s", line);
+}
+
+const struct cluster_io daemon_cluster_io = {
+	.datagram = io_datagram,
+	.stream = io_stream,
+	.random = io_random,
+	.save_activation = io_save_activation,
+	.units = io_units,
+	.table = io_table,
+	.changed = io_changed,
+	.removed = io_removed,
+	.committed = io_committed,
+	.counted = io_counted,
+	.role = io_role,
+	.log = io_log,
+};
+
+/* The interconnect. */
+
+static void link_datagram(void *ctx, member_id from, const uint8_t *msg, size_t len)
+{
+	struct daemon *d = ctx;
+
+	cluster_recv_datagram(d->cluster, from, msg, len, daemon_now(d));
+	daemon_settle(d);
+}
+
+static void link_stream(void *ctx, member_id from, const uint8_t *msg, size_t len)
+{
+	struct daemon *d = ctx;
+
+	cluster_recv_stream(d->cluster, from, msg, len, daemon_now(d));
+	daemon_settle(d);
+}
+
+static void link_state(void *ctx, member_id peer, bool up)
+{
+	struct daemon *d = ctx;
+
+	cluster_link(d->cluster, peer, up, daemon_now(d));
+	daemon_settle(d);
+}
+
+const struct link_ops daemon_link_ops = {
+	.datagram = link_datagram,
+	.stream = link_stream,
+	.state = link_state,
+};
+
+/* The packet path. */
+
+static void port_receive(void *ctx, const struct port_frame *frame, uint8_t *ip,
+			 size_t len)
+{
+	struct daemon *d = ctx;
+	struct packet p = { ip, len, frame->ifindex, !frame->checksum_ok };
+
+	for (unsigned i = 0; i < d->ntunnels; i++)
+		d->tunnels[i].ops->receive(d->tunnels[i].tunnel, &p, daemon_now(d));
+}
+
+static void tun_receive(void *ctx, uint8_t *ip, size_t len)
+{
+	struct daemon *d = ctx;
+	struct packet p = { ip, len, tun_ifindex(d->tun), true };
+
+	for (unsigned i = 0; i < d->ntunnels; i++)
+		d->tunnels[i].ops->forward(d->tunnels[i].tunnel, &p, daemon_now(d));
+}
+
+static void batch_end(void *ctx)
+{
+	struct daemon *d = ctx;
+
+	for (unsigned i = 0; i < d->ntunnels; i++)
+		d->tunnels[i].ops->flush(d->tunnels[i].tunnel, daemon_now(d));
+	daemon_settle(d);
+}
+
+const struct port_handler daemon_port_handler = {
+	.receive = port_receive,
+	.batch_end = batch_end,
+};
+
+const struct tun_handler daemon_tun_handler = {
+	.receive = tun_receive,
+	.batch_end = batch_end,
+};
+
+void daemon_on_carrier(void *ctx, unsigned which, bool running)
+{
+	struct daemon *d = ctx;
+
+	if (d->running[which] != running)
+		log_info("%s: %s", d->conf->networks[which].interface,
+			 running ? "carrier" : "no carrier");
+	d->running[which] = running;
+	d->able_changed = true;
+	daemon_want_settle(d);
+}
+
+/* The tunnels' host. */
+
+static void host_send_outside(void *ctx, const uint8_t *packet, size_t len)
+{
+	struct daemon *d = ctx;
+
+	port_send_ip(d->ports[0], packet, len);
+}
+
+static void host_send_inside(void *ctx, const uint8_t *packet, size_t len)
+{
+	struct daemon *d = ctx;
+
+	tun_write(d->tun, packet, len);
+}
+
+static void host_route_add(void *ctx, uint32_t prefix, unsigned len, unit_id unit)
+{
+	struct daemon *d = ctx;
+
+	routes_add(d->routes, prefix, len, unit);
+}
+
+static void host_route_remove(void *ctx, uint32_t prefix, unsigned len, unit_id unit)
+{
+	struct daemon *d = ctx;
+
+	routes_remove(d->routes, prefix, len, unit);
+}
+
+static void host_pool_add(void *ctx, uint32_t prefix, unsigned len)
+{
+	struct daemon *d = ctx;
+
+	routes_pool(d->routes, prefix, len);
+}
+
+static void host_able(void *ctx, bool able, const char *why)
+{
+	struct daemon *d = ctx;
+
+	d->tunnel_able = able;
+	snprintf(d->tunnel_why, sizeof(d->tunnel_why), "%s", why);
+	d->able_changed = true;
+	daemon_want_settle(d);
+}
+
+const struct tunnel_host daemon_tunnel_host = {
+	.send_outside = host_send_outside,
+	.send_inside = host_send_inside,
+	.route_add = host_route_add,
+	.route_remove = host_route_remove,
+	.pool_add = host_pool_add,
+	.able = host_able,
+	.settle = daemon_want_settle,
+	.now = daemon_now,
+};
+
+/* The operator. */
+
+static size_t more_statistics(void *ctx, struct statistic *out, size_t max)
+{
+	struct daemon *d = ctx;
+	const char *names[LINK_STATISTICS];
+	uint64_t values[LINK_STATISTICS];
+	unsigned links = links_statistics(d->links, names, values, LINK_STATISTICS);
+	const struct control_counters *control = control_counters(d->control);
+	size_t n = 0;
+
+	for (unsigned i = 0; i < links && n < max; i++)
+		out[n++] = (struct statistic){ names[i], values[i] };
+	n += filter_statistics(d->filter, out + n, max - n);
+	n += tun_statistics(d->tun, out + n, max - n);
+	for (unsigned i = 0; i < d->conf->nnetworks; i++) {
+		n += port_statistics(d->ports[i], out + n, max - n);
+		n += arp_statistics(d->arps[i], out + n, max - n);
+	}
+	if (n + 3 <= max) {
+		out[n++] = (struct statistic){ "control.requests", control->requests };
+		out[n++] = (struct statistic){ "control.refused", control->refused };
+		out[n++] = (struct statistic){ "control.dropped", control->dropped };
+	}
+	return n;
+}
+
+static bool network_up(void *ctx, unsigned network)
+{
+	struct daemon *d = ctx;
+
+	return d->running[network];
+}
+
+json_t *daemon_on_command(void *ctx, const char *command, const json_t *arguments)
+{
+	struct daemon *d = ctx;
+	const struct status_source source = {
+		.conf = d->conf,
+		.cluster = d->cluster,
+		.self = d->self->id,
+		.started = d->started,
+		.tunnels = d->tunnels,
+		.ntunnels = d->ntunnels,
+		.statistics = more_statistics,
+		.network_up = network_up,
+		.ctx = d,
+	};
+
+	return status_reply(&source, command, arguments, daemon_now(d));
+}

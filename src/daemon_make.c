@@ -1,0 +1,287 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+#include <errno.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "src/activation.h"
+#include "src/daemon_parts.h"
+#include "src/log.h"
+#include "tunnels/ipsec/ipsec.h"
+
+#define DEATH_NOTE_MAX 128
+
+static int make_events(struct daemon *d)
+{
+	struct event_config *config = event_config_new();
+
+	if (!config)
+		return -ENOMEM;
+	event_config_set_flag(config, EVENT_BASE_FLAG_PRECISE_TIMER);
+	d->base = event_base_new_with_config(config);
+	event_config_free(config);
+	if (!d->base)
+		return -ENOMEM;
+	d->settle = event_new(d->base, -1, 0, daemon_on_settle, d);
+	d->timer = evtimer_new(d->base, daemon_on_timer, d);
+	d->lease = event_new(d->base, -1, EV_PERSIST, daemon_on_lease, d);
+	d->leave = evtimer_new(d->base, daemon_on_leave_timeout, d);
+	d->on_term = evsignal_new(d->base, SIGTERM, daemon_on_stop, d);
+	d->on_int = evsignal_new(d->base, SIGINT, daemon_on_stop, d);
+	d->on_hup = evsignal_new(d->base, SIGHUP, daemon_on_reload, d);
+	if (!d->settle || !d->timer || !d->lease || !d->leave || !d->on_term ||
+	    !d->on_int || !d->on_hup)
+		return -ENOMEM;
+	evsignal_add(d->on_term, NULL);
+	evsignal_add(d->on_int, NULL);
+	evsignal_add(d->on_hup, NULL);
+	event_add(d->lease, &(struct timeval){ .tv_usec = LEASE_EVERY_MS * 1000 });
+	return 0;
+}
+
+static int make_cluster(struct daemon *d, char err[DAEMON_ERROR_SIZE])
+{
+	struct cluster_io io = daemon_cluster_io;
+	struct cluster_config config = {
+		.self = d->self->id,
+		.detection = d->conf->detection_interval * MONO_MS,
+		.capacity = d->conf->capacity,
+		.moves = d->conf->moves_per_round,
+		.balance = d->conf->balance_interval * MONO_MS,
+		.npeers = d->conf->nmembers,
+	};
+	int failed;
+
+	io.ctx = d;
+	failed = activation_load(d->conf->state_directory, &config.activation, err);
+
+	if (failed)
+		return failed;
+	for (unsigned i = 0; i < d->conf->nmembers; i++) {
+		config.peers[i].id = d->conf->members[i].id;
+		memcpy(config.peers[i].name, d->conf->members[i].name,
+		       sizeof(config.peers[i].name));
+	}
+	d->cluster = cluster_new(&config, &io, daemon_now(d));
+	if (!d->cluster) {
+		snprintf(err, DAEMON_ERROR_SIZE, "out of memory");
+		return -ENOMEM;
+	}
+	return 0;
+}
+
+static struct link_address link_address(const struct conf_member *m)
+{
+	struct link_address at = { .addresslen = sizeof(struct sockaddr_in) };
+	struct sockaddr_in *sin = (struct sockaddr_in *)&at.address;
+
+	sin->sin_family = AF_INET;
+	sin->sin_addr = m->address;
+	sin->sin_port = htons(m->port);
+	return at;
+}
+
+static int make_links(struct daemon *d, char err[DAEMON_ERROR_SIZE])
+{
+	struct link_ops ops = daemon_link_ops;
+	struct link_config config = {
+		.self = d->self->id,
+		.bind = link_address(d->self),
+		.cert = d->conf->certificate,
+		.key = d->conf->key,
+		.ca = d->conf->authority,
+		.npeers = d->conf->nmembers,
+	};
+	uint8_t note[DEATH_NOTE_MAX];
+	size_t len = cluster_death_note(d->cluster, note, sizeof(note));
+
+	for (unsigned i = 0; i < d->conf->nmembers; i++) {
+		config.peers[i].id = d->conf->members[i].id;
+		memcpy(config.peers[i].name, d->conf->members[i].name,
+		       sizeof(config.peers[i].name));
+		config.peers[i].at = link_address(&d->conf->members[i]);
+	}
+	ops.ctx = d;
+	d->links = links_new(d->base, &config, &ops, err);
+	if (!d->links)
+		return -EIO;
+	if (links_death_note(d->links, note, len, d->page))
+		log_warnx("no death note: a crash is noticed by missing keepalives only");
+	return 0;
+}
+
+static int make_filter(struct daemon *d, int lease_fd, char err[DAEMON_ERROR_SIZE])
+{
+	struct filter_config config = {
+		.self = d->self->id,
+		.network_count = d->conf->nnetworks,
+		.lease_fd = lease_fd,
+	};
+
+	for (unsigned i = 0; i < d->conf->nnetworks; i++) {
+		const struct conf_network *n = &d->conf->networks[i];
+
+		memcpy(config.networks[i].ifname, n->interface, IF_NAMESIZE);
+		memcpy(config.networks[i].cluster_mac, n->mac, 6);
+		for (unsigned a = 0; a < n->naddresses; a++)
+			config.addresses[config.address_count++] = n->addresses[a];
+	}
+	d->filter = filter_new(&config, err);
+	return d->filter ? 0 : -EIO;
+}
+
+static int make_network(struct daemon *d, unsigned i, char err[DAEMON_ERROR_SIZE])
+{
+	struct port_handler handler = daemon_port_handler;
+	const struct conf_network *n = &d->conf->networks[i];
+	struct arp_config arp = { .ifname = n->interface,
+				  .address_count = n->naddresses };
+
+	handler.ctx = d;
+	memcpy(arp.cluster_mac, n->mac, 6);
+	memcpy(arp.addresses, n->addresses, n->naddresses * sizeof(n->addresses[0]));
+	for (unsigned a = 0; a < n->naddresses; a++) {
+		int failed = netlink_address_add(d->netlink, "lo", n->addresses[a], 32);
+
+		if (failed) {
+			snprintf(err, DAEMON_ERROR_SIZE,
+				 "cluster address of %s on lo: %s", n->name,
+				 strerror(-failed));
+			return failed;
+		}
+	}
+	if (filter_attach(d->filter, i, err))
+		return -EIO;
+	d->ports[i] = port_open_packet(d->base, d->filter, i, &handler, err);
+	if (!d->ports[i])
+		return -EIO;
+	d->arps[i] = arp_open(d->base, &arp, err);
+	return d->arps[i] ? 0 : -EIO;
+}
+
+static int make_path(struct daemon *d, int lease_fd, char err[DAEMON_ERROR_SIZE])
+{
+	struct tun_handler handler = daemon_tun_handler;
+	const char *names[CONF_NETWORKS_MAX];
+	int failed = netlink_open(&d->netlink);
+
+	handler.ctx = d;
+	if (failed) {
+		snprintf(err, DAEMON_ERROR_SIZE, "netlink: %s", strerror(-failed));
+		return failed;
+	}
+	failed = make_filter(d, lease_fd, err);
+	for (unsigned i = 0; !failed && i < d->conf->nnetworks; i++)
+		failed = make_network(d, i, err);
+	if (failed)
+		return failed;
+	d->tun =
+	    tun_open(d->base, d->conf->tunnel.device, d->conf->tunnel.mtu, &handler, err);
+	if (!d->tun)
+		return -EIO;
+	d->routes = routes_new(d->filter, d->netlink, tun_ifindex(d->tun));
+	for (unsigned i = 0; i < d->conf->nnetworks; i++)
+		names[i] = d->conf->networks[i].interface;
+	d->watch =
+	    netlink_watch_new(d->base, names, d->conf->nnetworks, daemon_on_carrier, d);
+	if (!d->routes || !d->watch) {
+		snprintf(err, DAEMON_ERROR_SIZE, "cannot watch the interfaces");
+		return -EIO;
+	}
+	return 0;
+}
+
+static int make_tunnels(struct daemon *d, char err[DAEMON_ERROR_SIZE])
+{
+	struct tunnel_host host = daemon_tunnel_host;
+	const struct ipsec_config config = {
+		.socket = d->conf->ipsec.socket,
+		.inbound_commit = d->conf->ipsec.inbound_commit,
+		.replay_window = d->conf->ipsec.replay_window,
+	};
+	struct ipsec *ipsec;
+
+	host.ctx = d;
+	host.cluster = d->cluster;
+	host.base = d->base;
+	host.self = d->self->id;
+	ipsec = ipsec_new(&host, &config, err);
+	if (!ipsec)
+		return -EIO;
+	d->tunnels[d->ntunnels++] = (struct status_tunnel){ &ipsec_ops, ipsec };
+	return 0;
+}
+
+static int make_control(struct daemon *d, char err[DAEMON_ERROR_SIZE])
+{
+	char path[CONF_PATH_MAX + 32];
+
+	return control_open(d->base, conf_control_path(d->conf, path, sizeof(path)),
+			    daemon_on_command, d, &d->control, err);
+}
+
+struct daemon *daemon_new(const struct conf *conf, const struct conf_member *self,
+			  int lease_fd, struct keeper_page *page,
+			  char err[DAEMON_ERROR_SIZE])
+{
+	struct daemon *d = calloc(1, sizeof(*d));
+
+	snprintf(err, DAEMON_ERROR_SIZE, "out of memory");
+	if (!d)
+		return NULL;
+	d->conf = conf;
+	d->self = self;
+	d->page = page;
+	d->started = daemon_now(d);
+	STAILQ_INIT(&d->units);
+	if (make_events(d) || make_cluster(d, err) || make_path(d, lease_fd, err) ||
+	    make_tunnels(d, err) || make_links(d, err) || make_control(d, err)) {
+		daemon_free(d);
+		return NULL;
+	}
+	return d;
+}
+
+static void free_event(struct event *ev)
+{
+	if (ev)
+		event_free(ev);
+}
+
+void daemon_free(struct daemon *d)
+{
+	struct unit_change *change;
+
+	if (!d)
+		return;
+	control_close(d->control);
+	links_free(d->links);
+	for (unsigned i = 0; i < d->ntunnels; i++)
+		d->tunnels[i].ops->close(d->tunnels[i].tunnel);
+	d->ntunnels = 0;
+	netlink_watch_free(d->watch);
+	for (unsigned i = 0; i < CONF_NETWORKS_MAX; i++) {
+		port_close(d->ports[i]);
+		arp_close(d->arps[i]);
+	}
+	tun_close(d->tun);
+	routes_free(d->routes);
+	filter_free(d->filter);
+	netlink_close(d->netlink);
+	cluster_free(d->cluster);
+	while ((change = STAILQ_FIRST(&d->units))) {
+		STAILQ_REMOVE_HEAD(&d->units, next);
+		free(change);
+	}
+	free_event(d->settle);
+	free_event(d->timer);
+	free_event(d->lease);
+	free_event(d->leave);
+	free_event(d->on_term);
+	free_event(d->on_int);
+	free_event(d->on_hup);
+	if (d->base)
+		event_base_free(d->base);
+	free(d);
+}
