@@ -3,7 +3,13 @@
 
 int port_send_ip(struct port *p, const void *packet, size_t len)
 {
-	return p->ops->send(p, packet, len);
+	return p->ops->send(p, NULL, packet, len);
+}
+
+int port_send_ip_via(struct port *p, struct in_addr next_hop, const void *packet,
+		     size_t len)
+{
+	return p->ops->send(p, &next_hop, packet, len);
 }
 
 void port_flush(struct port *p)

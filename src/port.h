@@ -67,6 +67,13 @@ void port_close(struct port *p);
  * counted.
  */
 int port_send_ip(struct port *p, const void *packet, size_t len);
+/*
+ * The same, but routed as if it were for `next_hop`, a neighbour: hands a packet for a
+ * VPN client to the member that owns the session, by that member's inside address. (Our
+ * own route for the client leads into the TUN device.)
+ */
+int port_send_ip_via(struct port *p, struct in_addr next_hop, const void *packet,
+		     size_t len);
 void port_flush(struct port *p);
 
 /* "port.WHAT", for this port. Sum over ports for the member's counters. */

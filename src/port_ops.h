@@ -8,7 +8,9 @@
 #include "src/port.h"
 
 struct port_ops {
-	int (*send)(struct port *p, const void *packet, size_t len);
+	/* `next_hop` is NULL for the packet's own destination. */
+	int (*send)(struct port *p, const struct in_addr *next_hop, const void *packet,
+		    size_t len);
 	void (*flush)(struct port *p);
 	size_t (*statistics)(struct port *p, struct statistic *out, size_t max);
 	void (*close)(struct port *p); /* frees p */

@@ -163,9 +163,10 @@ static void on_readable(evutil_socket_t fd, short what, void *ctx)
 	}
 }
 
-static int packet_send(struct port *p, const void *packet, size_t len)
+static int packet_send(struct port *p, const struct in_addr *next_hop, const void *packet,
+		       size_t len)
 {
-	return sender_queue(packet_port(p)->sender, packet, len);
+	return sender_queue(packet_port(p)->sender, next_hop, packet, len);
 }
 
 static void packet_flush(struct port *p)

@@ -73,7 +73,8 @@ void sender_close(struct sender *s)
 	free(s);
 }
 
-int sender_queue(struct sender *s, const void *packet, size_t len)
+int sender_queue(struct sender *s, const struct in_addr *next_hop, const void *packet,
+		 size_t len)
 {
 	const uint8_t *ip = packet;
 
@@ -86,7 +87,9 @@ int sender_queue(struct sender *s, const void *packet, size_t len)
 		return -EMSGSIZE;
 	}
 	memcpy(s->packets[s->queued], packet, len);
-	memcpy(&s->to[s->queued].sin_addr, ip + 16, 4);
+	/* The kernel routes by the socket address and leaves the header alone. */
+	memcpy(&s->to[s->queued].sin_addr, next_hop ? (const void *)next_hop : ip + 16,
+	       4);
 	s->vectors[s->queued].iov_len = len;
 	if (++s->queued == PORT_BATCH)
 		sender_flush(s);

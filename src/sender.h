@@ -9,6 +9,7 @@
 #define SRC_SENDER_H
 
 #include <event2/event.h>
+#include <netinet/in.h>
 #include <stddef.h>
 #include <stdint.h>
 
@@ -26,8 +27,9 @@ struct sender_counters {
 /* 0 or -errno. */
 int sender_open(struct sender **out, struct event_base *base);
 void sender_close(struct sender *s); /* sends what is queued; takes NULL */
-/* The contract of port_send_ip(). */
-int sender_queue(struct sender *s, const void *packet, size_t len);
+/* The contract of port_send_ip(), and with `next_hop` not NULL of port_send_ip_via(). */
+int sender_queue(struct sender *s, const struct in_addr *next_hop, const void *packet,
+		 size_t len);
 void sender_flush(struct sender *s);
 const struct sender_counters *sender_counters(const struct sender *s);
 

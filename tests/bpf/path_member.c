@@ -7,7 +7,7 @@
  *   path_member run NAME SELF TUN CLUSTER-MAC OUTSIDE VIP INSIDE VIP
  *
  * Commands: lease MS (0: over) | owners EVEN ODD | master 0|1 | session ADDRESS UNIT |
- * pool ADDRESS/LEN | send TO | statistics | quit
+ * pool ADDRESS/LEN | send TO [NEIGHBOUR] | statistics | quit
  * Each command is answered by "done COMMAND".
  */
 #include <arpa/inet.h>
@@ -106,8 +106,10 @@ static void lease(const char *argument)
 				: 0);
 }
 
-static void send_to(const char *argument)
+/* With a neighbour, a packet from one VPN client to another. */
+static void send_to(const char *argument, const char *via)
 {
+	struct in_addr next_hop;
 	static const uint8_t udp[] = { 0x11, 0x94, 0x27, 0x0f, 0,   12,
 				       0,    0,	   'p',	 'i',  'n', 'g' };
 	uint8_t packet[20 + sizeof(udp)] = { 0x45, 0,  0, sizeof(packet), 0, 0, 0,
@@ -117,6 +119,11 @@ static void send_to(const char *argument)
 	if (inet_pton(AF_INET, argument, packet + 16) != 1)
 		fatalx("send %s", argument);
 	memcpy(packet + 20, udp, sizeof(udp));
+	if (inet_pton(AF_INET, via, &next_hop) == 1) {
+		inet_pton(AF_INET, "10.9.0.5", packet + 12);
+		port_send_ip_via(ports[1], next_hop, packet, sizeof(packet));
+		return;
+	}
 	if (port_send_ip(ports[0], packet, sizeof(packet)))
 		printf("send refused\n");
 }
@@ -171,7 +178,7 @@ static void command(char *line)
 	} else if (!strcmp(verb, "pool")) {
 		route_add(a, FILTER_ROUTE_DROP);
 	} else if (!strcmp(verb, "send")) {
-		send_to(a);
+		send_to(a, b);
 	} else if (!strcmp(verb, "statistics")) {
 		statistics();
 	} else if (!strcmp(verb, "quit")) {

@@ -17,6 +17,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <time.h>
+#include <unistd.h>
 
 #include "src/filter.h"
 #include "tests/bpf/frame.h"
@@ -328,14 +329,14 @@ static const uint8_t key_bytes[FILTER_KEY_SIZE] = { 0,	  1,	2,    3,    4,	  5,
 static struct filter *filter;
 static bool in_kernel;
 
-static struct filter *make_filter(bool userspace, char *err)
+static struct filter *make_filter(bool userspace, int lease_fd, char *err)
 {
 	struct filter_config config = {
 		.self = SELF,
 		.networks = { { .ifname = "lo" } },
 		.network_count = 1,
 		.address_count = 2,
-		.lease_fd = -1,
+		.lease_fd = lease_fd,
 		.userspace = userspace,
 	};
 
@@ -357,11 +358,11 @@ static int setup(void **state)
 {
 	char err[FILTER_ERROR_SIZE] = "";
 
-	filter = make_filter(false, err);
+	filter = make_filter(false, -1, err);
 	in_kernel = filter != NULL;
 	if (!filter) {
 		fprintf(stderr, "not in the kernel (%s): the userspace twin only\n", err);
-		filter = make_filter(true, err);
+		filter = make_filter(true, -1, err);
 	}
 	if (!filter) {
 		fprintf(stderr, "%s\n", err);
@@ -541,6 +542,36 @@ static void test_revoke(void **state)
 	assert_int_equal(r.reason, UNIT_BY_LEASE);
 }
 
+/* A parent's lease: it can end it when the filter's owner is gone. */
+static void test_lease_of_parent(void **state)
+{
+	char err[FILTER_ERROR_SIZE] = "";
+	struct unit_result r;
+	uint8_t frame[FRAME_MAX];
+	const struct frame_spec error = { .protocol = 1, BYTES("\x03\4\0\0\0\0\5\xdc") };
+	size_t len = frame_build(&error, frame);
+
+	if (!in_kernel)
+		skip();
+	int lease = filter_lease_open();
+	assert_true(lease >= 0);
+	struct filter *first = filter, *f = filter = make_filter(false, lease, err);
+	if (!f)
+		fail_msg("%s", err);
+	kernel_classify(frame, len, &r);
+	assert_int_equal(r.reason, UNIT_BY_LEASE);
+	filter_renew(f, NEVER);
+	kernel_classify(frame, len, &r);
+	assert_int_equal(r.verdict, UNIT_HOST);
+	assert_int_equal(filter_revoke(lease), 0);
+	kernel_classify(frame, len, &r);
+	assert_int_equal(r.reason, UNIT_BY_LEASE);
+	filter_free(f);
+	filter = first;
+	close(lease);
+	assert_true(filter_revoke(lease) < 0);
+}
+
 /* Every cut of every frame: no read beyond the end, and both agree. */
 static void test_truncated(void **state)
 {
@@ -705,6 +736,7 @@ int main(void)
 		cmocka_unit_test(test_single_unit),
 		cmocka_unit_test(test_lease_over),
 		cmocka_unit_test(test_revoke),
+		cmocka_unit_test(test_lease_of_parent),
 		cmocka_unit_test(test_truncated),
 		cmocka_unit_test(test_agreement),
 		cmocka_unit_test(test_other_interface),
