@@ -188,7 +188,9 @@ static void break_by_tls(struct connection *c, unsigned long error)
 	} else if (ERR_GET_REASON(error) == SSL_R_UNEXPECTED_EOF_WHILE_READING) {
 		connection_break(c, END_CLOSED, "closed by the peer");
 	} else {
-		const char *text = ERR_reason_error_string(error);
+		const char *text = ERR_SYSTEM_ERROR(error)
+				       ? strerror(ERR_GET_REASON(error))
+				       : ERR_reason_error_string(error);
 		connection_break(c, c->state == STATE_UP ? END_CLOSED : END_HANDSHAKE,
 				 text ? text : "TLS failed");
 	}

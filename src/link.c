@@ -5,6 +5,7 @@
 
 #include <errno.h>
 #include <netinet/in.h>
+#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -40,7 +41,7 @@ struct peer {
 	struct event *redial;
 	unsigned backoff_ms;
 	uint64_t up_since_ms;
-	char why[CONNECTION_WHY + 32], logged[CONNECTION_WHY + 32];
+	char why[LINK_WHY], logged[LINK_WHY];
 	uint64_t times_up;
 	uint64_t datagrams_sent, datagrams_received;
 	struct connection_counters past; /* of connections that are over */
@@ -150,33 +151,43 @@ static bool is_refusal(enum connection_end end)
 	return end >= END_UNKNOWN_CA && end <= END_REFUSED;
 }
 
+static void log_refusal(struct links *l, enum connection_end end, const char *who,
+			const char *why)
+{
+	struct log_limit *limit = &l->limits[end];
+	char more[48] = "";
+
+	if (!limit_passed(limit))
+		return;
+	if (limit->suppressed)
+		snprintf(more, sizeof(more), "; %u more of the kind", limit->suppressed);
+	limit->suppressed = 0;
+	log_warnx("%s %s: %s [%s%s]", end == END_REFUSED ? "refused by" : "refused", who,
+		  why, connection_end_name(end), more);
+}
+
 /* `p` may be NULL: nobody knows who that was. */
 static void note_end(struct links *l, struct peer *p, struct connection *c, bool was_up)
 {
 	const char *why;
 	enum connection_end end = connection_end(c, &why);
-	const char *name = p ? p->config.name : "unknown";
-	struct log_limit *limit = &l->limits[end];
+	char who[CLUSTER_NAME_MAX + 80];
 
+	snprintf(who, sizeof(who), p ? "%s (%.70s)" : "%s%.70s", p ? p->config.name : "",
+		 connection_remote(c));
 	l->ends[end]++;
 	if (p && end != END_REPLACED)
 		snprintf(p->why, sizeof(p->why), "%s%s",
 			 end == END_REFUSED ? "refused by the peer: " : "", why);
 	if (was_up) {
-		log_info("link to %s (%s) is down: %s", name, connection_remote(c), why);
+		log_info("link to %s is down: %s", who, why);
 	} else if (is_refusal(end)) {
-		if (!limit_passed(limit))
-			return;
-		log_warnx("%s %s (%s): %s [%s; %u more not shown]",
-			  end == END_REFUSED ? "refused by" : "refused", name,
-			  connection_remote(c), why, connection_end_name(end),
-			  limit->suppressed);
-		limit->suppressed = 0;
+		log_refusal(l, end, who, why);
 	} else if (p && strcmp(p->logged, p->why) != 0) {
 		snprintf(p->logged, sizeof(p->logged), "%s", p->why);
-		log_info("no link to %s (%s) yet: %s", name, connection_remote(c), why);
+		log_info("no link to %s yet: %s", who, why);
 	} else {
-		log_debug("no link to %s (%s): %s", name, connection_remote(c), why);
+		log_debug("no link to %s: %s", who, why);
 	}
 }
 
@@ -513,6 +524,8 @@ struct links *links_new(struct event_base *base, const struct link_config *confi
 {
 	if (check_config(config, err) < 0)
 		return NULL;
+	/* OpenSSL writes to sockets with write(2). */
+	signal(SIGPIPE, SIG_IGN);
 	struct links *l = calloc(1, sizeof(*l));
 	if (!l) {
 		snprintf(err, LINK_ERR, "out of memory");
@@ -655,7 +668,7 @@ unsigned links_status(const struct links *l, struct link_status *out, unsigned m
 		s->at = p->config.at;
 		s->up = p->up && connection_is_up(p->up);
 		s->dials = peer_dials(p);
-		snprintf(s->why, sizeof(s->why), "%.*s", (int)sizeof(s->why) - 1, p->why);
+		memcpy(s->why, p->why, sizeof(s->why));
 		s->times_up = p->times_up;
 		s->queued = p->up ? connection_queued(p->up) : 0;
 		s->sent = p->past.sent + c->sent;

@@ -26,6 +26,7 @@
 #include "src/keeper.h"
 
 #define LINK_ERR 256
+#define LINK_WHY 192
 #define LINK_STATISTICS 48 /* at most as many names */
 
 struct link_address {
@@ -63,7 +64,7 @@ struct link_ops {
 
 struct links;
 
-/* Listens and dials from now on. Both structs are copied. NULL and a text on failure. */
+/* Listens and dials from now on; the process ignores SIGPIPE. Both structs are copied. NULL and a text on failure. */
 struct links *links_new(struct event_base *base, const struct link_config *config,
 			const struct link_ops *ops, char err[LINK_ERR]);
 /* Closes everything without callbacks. The event base is still there. Accepts NULL. */
@@ -92,7 +93,7 @@ struct link_status {
 	char name[CLUSTER_NAME_MAX];
 	struct link_address at;
 	bool up, dials; /* dials: this side does */
-	char why[160];	/* why it is down or was refused last; "" if never */
+	char why[LINK_WHY];	/* why it is down or was refused last; "" if never */
 	uint64_t times_up;
 	uint64_t queued; /* bytes that wait */
 	uint64_t sent, sent_bytes, received,
