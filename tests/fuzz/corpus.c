@@ -11,19 +11,19 @@
 #include <stdio.h>
 #include <stdlib.h>
 
-#define MAX_INPUT (1 << 20)
+#define INPUT_MAX_LEN (1 << 20)
 
 int LLVMFuzzerTestOneInput(const uint8_t *input, size_t len);
 
 static void replay(const char *file)
 {
-	uint8_t *all = malloc(MAX_INPUT), *exact;
+	uint8_t *all = malloc(INPUT_MAX_LEN), *exact;
 	FILE *from = fopen(file, "rb");
 	size_t len;
 
 	if (all == NULL || from == NULL)
 		err(1, "%s", file);
-	len = fread(all, 1, MAX_INPUT, from);
+	len = fread(all, 1, INPUT_MAX_LEN, from);
 	fclose(from);
 	/* Exactly sized, so that a sanitizer sees each read beyond the end. */
 	exact = malloc(len + (len == 0));
