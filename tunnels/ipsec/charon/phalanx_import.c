@@ -6,6 +6,7 @@
 #include <daemon.h>
 #include <collections/hashtable.h>
 #include <collections/linked_list.h>
+#include <processing/jobs/delete_child_sa_job.h>
 #include <processing/jobs/delete_ike_sa_job.h>
 #include <processing/jobs/rekey_ike_sa_job.h>
 #include <sa/ikev2/keymat_v2.h>
@@ -21,6 +22,7 @@
 #define OVERDUE_SPREAD_S 20
 /* As charon gives a peer to delete an SA that it has rekeyed. */
 #define REKEYED_DELETE_S 90
+#define CHILD_DELETE_S 5
 
 #define CONDITIONS                                                                       \
 	(COND_NAT_HERE | COND_NAT_THERE | COND_NAT_FAKE | COND_EAP_AUTHENTICATED |       \
@@ -299,6 +301,8 @@ static void establish(ike_sa_t *ike_sa, const phalanx_ike_state_t *s,
 
 static void install(child_sa_t *child_sa, const phalanx_child_state_t *s)
 {
+	job_t *job;
+
 	/* The keys are in phalanxd, which does not hear of this. */
 	child_sa->install(child_sa, chunk_empty, chunk_empty, htonl(s->spi_in), 0, FALSE,
 			  TRUE, FALSE);
@@ -307,8 +311,19 @@ static void install(child_sa_t *child_sa, const phalanx_child_state_t *s)
 	child_sa->install_policies(child_sa);
 	child_sa->set_rekey_spi(child_sa, htonl(s->rekey_spi));
 	child_sa->set_state(child_sa, CHILD_INSTALLED);
-	if (s->rekeyed)
+	switch (s->phase) {
+	case PHALANX_CHILD_REKEYED:
 		child_sa->set_state(child_sa, CHILD_REKEYED);
+		break;
+	case PHALANX_CHILD_DELETED:
+		child_sa->set_state(child_sa, CHILD_DELETED);
+		job = (job_t *)delete_child_sa_job_create_id(
+		    child_sa->get_unique_id(child_sa));
+		lib->scheduler->schedule_job(lib->scheduler, job, CHILD_DELETE_S);
+		break;
+	default:
+		break;
+	}
 }
 
 /* NULL, or why not. */

@@ -81,18 +81,20 @@ METHOD(kernel_ipsec_t, get_cpi, status_t, private_phalanx_kernel_t *this, host_t
 }
 
 /* charon does not say the direction with an SPI; both ends' SPIs may be equal. */
-static bool is_inbound(kernel_ipsec_sa_id_t *id)
+static bool is_inbound(private_phalanx_kernel_t *this, kernel_ipsec_sa_id_t *id)
 {
 	ike_sa_t *ike_sa = charon->bus->get_sa(charon->bus);
-	host_t *local;
+	host_t *local = ike_sa ? ike_sa->get_my_host(ike_sa) : NULL;
+	bool ours;
 
-	if (!ike_sa)
-		return FALSE;
-	local = ike_sa->get_my_host(ike_sa);
-	if (id->dst->ip_equals(id->dst, local))
+	if (local && id->dst->ip_equals(id->dst, local))
 		return TRUE;
-	return !id->src->ip_equals(id->src, local) &&
-	       (ntohl(id->spi) & UNIT_MASK) == (phalanx_own_spi(ike_sa) & UNIT_MASK);
+	if (local && id->src->ip_equals(id->src, local))
+		return FALSE;
+	this->mutex->lock(this->mutex);
+	ours = this->inbound->get(this->inbound, spi_key(id->spi)) != NULL;
+	this->mutex->unlock(this->mutex);
+	return ours;
 }
 
 static void put_lifetimes(struct local_sa_add *add, lifetime_cfg_t *lifetime)
@@ -159,7 +161,7 @@ METHOD(kernel_ipsec_t, update_sa, status_t, private_phalanx_kernel_t *this,
 
 	m.sa_update = (struct local_sa_update){
 		.spi = ntohl(id->spi),
-		.inbound = is_inbound(id),
+		.inbound = is_inbound(this, id),
 		.src = phalanx_addr(data->new_src),
 		.dst = phalanx_addr(data->new_dst),
 		.encap = data->new_encap,
@@ -175,7 +177,7 @@ METHOD(kernel_ipsec_t, query_sa, status_t, private_phalanx_kernel_t *this,
 	struct local_message m = { .type = LOCAL_SA_QUERY }, answer;
 
 	m.sa_query.spi = ntohl(id->spi);
-	m.sa_query.inbound = is_inbound(id);
+	m.sa_query.inbound = is_inbound(this, id);
 	m.sa_query.dst = phalanx_addr(id->dst);
 	if (!this->link->ask(this->link, &m, &m.sa_query.id, &answer, QUERY_TIMEOUT_MS))
 		return FAILED;
@@ -197,7 +199,7 @@ METHOD(kernel_ipsec_t, del_sa, status_t, private_phalanx_kernel_t *this,
 	struct local_message m = { .type = LOCAL_SA_DEL };
 
 	m.sa_del.spi = ntohl(id->spi);
-	m.sa_del.inbound = is_inbound(id);
+	m.sa_del.inbound = is_inbound(this, id);
 	m.sa_del.dst = phalanx_addr(id->dst);
 	if (m.sa_del.inbound) {
 		this->mutex->lock(this->mutex);

@@ -41,6 +41,7 @@ struct private_phalanx_link_t {
 	phalanx_link_t public;
 	char *path;
 	phalanx_units_t *units;
+	bool (*ready)(void);
 	void (*greeted)(void *arg);
 	void *greeted_arg;
 
@@ -210,13 +211,6 @@ METHOD(phalanx_link_t, done, void, private_phalanx_link_t *this, phalanx_event_t
 	event_destroy(event);
 }
 
-METHOD(phalanx_link_t, set_greeted, void, private_phalanx_link_t *this,
-       void (*greeted)(void *arg), void *arg)
-{
-	this->greeted = greeted;
-	this->greeted_arg = arg;
-}
-
 static void give_answer(private_phalanx_link_t *this, struct local_message *message,
 			uint32_t id)
 {
@@ -336,8 +330,7 @@ static bool greet(private_phalanx_link_t *this, int fd)
 	this->mutex->lock(this->mutex);
 	this->up = !this->stopping;
 	this->mutex->unlock(this->mutex);
-	if (this->greeted)
-		this->greeted(this->greeted_arg);
+	this->greeted(this->greeted_arg);
 	return TRUE;
 }
 
@@ -384,7 +377,7 @@ static void *read_loop(private_phalanx_link_t *this)
 	bool stopping = FALSE;
 
 	while (!stopping) {
-		if (serve(this)) {
+		if (this->ready() && serve(this)) {
 			retry_ms = RETRY_MIN_MS;
 			this->mutex->lock(this->mutex);
 			stopping = this->stopping;
@@ -444,8 +437,12 @@ static void *write_loop(private_phalanx_link_t *this)
 	return NULL;
 }
 
-METHOD(phalanx_link_t, start, void, private_phalanx_link_t *this)
+METHOD(phalanx_link_t, start, void, private_phalanx_link_t *this, bool (*ready)(void),
+       void (*greeted)(void *arg), void *arg)
 {
+	this->ready = ready;
+	this->greeted = greeted;
+	this->greeted_arg = arg;
 	this->reader = thread_create((thread_main_t)read_loop, this);
 	this->writer = thread_create((thread_main_t)write_loop, this);
 }
@@ -487,7 +484,6 @@ phalanx_link_t *phalanx_link_create(char *path, phalanx_units_t *units)
 			.ask = _ask,
 			.next = _next,
 			.done = _done,
-			.set_greeted = _set_greeted,
 			.start = _start,
 			.stop = _stop,
 			.destroy = _destroy,

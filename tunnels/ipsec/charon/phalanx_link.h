@@ -42,11 +42,10 @@ struct phalanx_link_t {
 	phalanx_event_t *(*next)(phalanx_link_t *this);
 	void (*done)(phalanx_link_t *this, phalanx_event_t *event);
 
-	/* Called at the end of each greeting, by the thread that reads. */
-	void (*set_greeted)(phalanx_link_t *this, void (*greeted)(void *arg), void *arg);
-
-	/* Starts to connect. */
-	void (*start)(phalanx_link_t *this);
+	/* Starts to connect, once ready() says so. greeted() is called at the end of each
+	 * greeting. Both are called by the thread that reads. */
+	void (*start)(phalanx_link_t *this, bool (*ready)(void),
+		      void (*greeted)(void *arg), void *arg);
 
 	/* Ends the connection for good: from now on nothing leaves and nothing comes. */
 	void (*stop)(phalanx_link_t *this);

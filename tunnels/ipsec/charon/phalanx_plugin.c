@@ -22,6 +22,7 @@
 
 #define SOCKET_DEFAULT "/run/phalanx/charon.sock"
 #define SWANCTL_DEFAULT "/etc/swanctl"
+#define CONFIG_GRACE_S 10
 
 typedef struct private_phalanx_plugin_t private_phalanx_plugin_t;
 
@@ -37,6 +38,7 @@ struct private_phalanx_plugin_t {
 
 /* The constructors of charon's socket and kernel-ipsec take no arguments. */
 static private_phalanx_plugin_t *instance;
+static time_t started;
 
 /* charon's libraries don't say which version they are, but its program has the version as
  * a string of its own. */
@@ -94,6 +96,21 @@ static socket_t *create_socket(void)
 	return phalanx_socket_create(instance->link, instance->import);
 }
 
+/* Without connections charon would refuse the clients of the units that it is given. They
+ * are loaded a moment after its start. */
+static bool has_connections(void)
+{
+	enumerator_t *enumerator;
+	peer_cfg_t *config;
+	bool found;
+
+	enumerator = charon->backends->create_peer_cfg_enumerator(
+	    charon->backends, NULL, NULL, NULL, NULL, IKE_ANY);
+	found = enumerator->enumerate(enumerator, &config);
+	enumerator->destroy(enumerator);
+	return found || time_monotonic(NULL) - started >= CONFIG_GRACE_S;
+}
+
 static bool connect_cb(private_phalanx_plugin_t *this, plugin_feature_t *feature,
 		       bool reg, void *data)
 {
@@ -101,9 +118,9 @@ static bool connect_cb(private_phalanx_plugin_t *this, plugin_feature_t *feature
 		this->units->attach(this->units);
 		this->sessions->attach(this->sessions);
 		this->pools->attach(this->pools);
-		this->link->set_greeted(this->link, (void *)this->pools->announce,
-					this->pools);
-		this->link->start(this->link);
+		started = time_monotonic(NULL);
+		this->link->start(this->link, has_connections,
+				  (void *)this->pools->announce, this->pools);
 	} else {
 		this->link->stop(this->link);
 		this->pools->detach(this->pools);

@@ -128,6 +128,8 @@ static void report_child(private_phalanx_sessions_t *this, uint64_t ike,
 	case CHILD_INSTALLED:
 	case CHILD_REKEYING:
 	case CHILD_REKEYED:
+	case CHILD_DELETING:
+	case CHILD_DELETED:
 		break;
 	default:
 		return;

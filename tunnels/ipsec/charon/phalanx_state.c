@@ -253,15 +253,16 @@ static void put_selectors(struct pack *p, child_sa_t *child_sa, bool local)
 	free(list.ptr);
 }
 
-static bool is_rekeyed(child_sa_t *child_sa)
+static phalanx_child_phase_t child_phase(child_sa_t *child_sa)
 {
 	switch (child_sa->get_state(child_sa)) {
 	case CHILD_REKEYED:
+		return PHALANX_CHILD_REKEYED;
 	case CHILD_DELETING:
 	case CHILD_DELETED:
-		return TRUE;
+		return PHALANX_CHILD_DELETED;
 	default:
-		return FALSE;
+		return PHALANX_CHILD_INSTALLED;
 	}
 }
 
@@ -277,7 +278,7 @@ chunk_t phalanx_state_child(child_sa_t *child_sa, uint64_t *digest)
 	pack_u32(&p, ntohl(child_sa->get_rekey_spi(child_sa)));
 	pack_u8(&p, child_sa->get_mode(child_sa) == MODE_TUNNEL);
 	pack_u8(&p, child_sa->has_encap(child_sa));
-	pack_u8(&p, is_rekeyed(child_sa));
+	pack_u8(&p, child_phase(child_sa));
 	put_encryption(&p, proposal);
 	pack_u16(&p, algorithm(proposal, KEY_EXCHANGE_METHOD, NULL));
 	pack_u16(&p, algorithm(proposal, EXTENDED_SEQUENCE_NUMBERS, NULL));
@@ -300,7 +301,7 @@ bool phalanx_state_read_child(struct local_blob bytes, phalanx_child_state_t *s)
 	s->rekey_spi = unpack_u32(&u);
 	s->mode = unpack_u8(&u);
 	s->encap = unpack_u8(&u);
-	s->rekeyed = unpack_u8(&u);
+	s->phase = unpack_u8(&u);
 	s->encr = unpack_u16(&u);
 	s->encr_len = unpack_u16(&u);
 	s->integ = unpack_u16(&u);

@@ -6,7 +6,7 @@
  *                    secret, nonces, the old SK_d of a rekeying, connection's name,
  *                    extensions, conditions, virtual addresses, whether rekeyed, times
  *   essential, CHILD: both SPIs, connection's name, mode, encapsulation, proposal, selectors,
- *                    whether rekeyed. No keys: those are in phalanxd's SAs
+ *                    how far it has ended. No keys: those are in phalanxd's SAs
  *   calculable:      the keys of the IKE SA, lifetimes of the CHILD SAs, jobs
  *
  * Times travel as wall-clock seconds, because members' monotonic clocks differ; whoever
@@ -24,9 +24,16 @@
 #define PHALANX_STATE_VERSION 1
 #define PHALANX_VIPS_MAX 16
 
+typedef enum phalanx_child_phase_t phalanx_child_phase_t;
 typedef struct phalanx_keys_t phalanx_keys_t;
 typedef struct phalanx_ike_state_t phalanx_ike_state_t;
 typedef struct phalanx_child_state_t phalanx_child_state_t;
+
+enum phalanx_child_phase_t {
+	PHALANX_CHILD_INSTALLED,
+	PHALANX_CHILD_REKEYED, /* the peer has another and will delete this one */
+	PHALANX_CHILD_DELETED, /* kept for a moment, for packets that are late */
+};
 
 /* What an IKE SA's keys are derived from. */
 struct phalanx_keys_t {
@@ -50,7 +57,7 @@ struct phalanx_ike_state_t {
 
 struct phalanx_child_state_t {
 	uint32_t spi_in, spi_out, rekey_spi;
-	uint8_t mode, encap, rekeyed;
+	uint8_t mode, encap, phase;
 	uint16_t encr, encr_len, integ, group, esn;
 	chunk_t name, local_ts, remote_ts;
 };

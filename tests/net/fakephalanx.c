@@ -1,0 +1,575 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/*
+ * phalanxd as charon's plugin sees it, for tests of the plugin alone: one process that
+ * serves two charons, A and B, over the local protocol, and joins the active one to real
+ * UDP sockets of one address.
+ *
+ *   fakephalanx ADDRESS SOCKET_A SOCKET_B
+ *
+ * It keeps what the plugin reports, and logs each message as a line. Commands come as lines
+ * on standard input:
+ *
+ *   takeover A|B   that charon becomes the active one and gets all SAs
+ *   activate A|B   that charon becomes the active one, and that is all
+ *   drop A|B       that charon is told to drop all SAs
+ *   expire A|B     each inbound SA's soft lifetime runs out
+ *   shift N        clients' ports appear N higher, as a NAT that forgot them would do
+ *   mark TEXT      logs the text
+ *   quit
+ */
+#include <arpa/inet.h>
+#include <err.h>
+#include <errno.h>
+#include <inttypes.h>
+#include <netinet/in.h>
+#include <poll.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <sys/un.h>
+#include <unistd.h>
+
+#include "src/bpf/unit.h"
+#include "tunnels/ipsec/local.h"
+
+#define SAS_MAX 64
+#define CHILDREN_MAX 16
+#define ADDRESSES_MAX 64
+#define IKE_HEADER 28
+#define IKE_FLAG_INITIATOR 0x08
+#define IKE_FLAG_RESPONSE 0x20
+#define IKE_SA_INIT 34
+#define CREATE_CHILD_SA 36
+#define SELF 7
+
+struct child {
+	uint32_t spi_in;
+	uint8_t *state;
+	size_t len;
+};
+
+/* An IKE SA by our SPI, from its first message on. */
+struct sa {
+	uint64_t spi;
+	uint32_t recv_mid, send_mid;
+	struct local_addr remote;
+	uint8_t *state;
+	size_t len;
+	unsigned child_count;
+	struct child children[CHILDREN_MAX];
+};
+
+struct peer {
+	char name;
+	int listener, fd;
+};
+
+struct ike {
+	uint64_t spi_i, spi_r;
+	uint8_t exchange, flags;
+	uint32_t mid;
+};
+
+static struct peer peers[2] = { { 'A', -1, -1 }, { 'B', -1, -1 } };
+static struct peer *active = &peers[0];
+static int udp[2]; /* 500 and 4500 */
+static const uint16_t ports[2] = { 500, 4500 };
+static struct in_addr own;
+static struct sa sas[SAS_MAX];
+static unsigned sa_count;
+static struct unit_key key = { { 0x0706050403020100, 0x0f0e0d0c0b0a0908 } };
+static char identities[ADDRESSES_MAX][300];
+static unsigned shift;
+static unsigned puts_seen; /* reports since the last request came in */
+static uint8_t buffer[LOCAL_MESSAGE_MAX];
+
+__attribute__((format(printf, 1, 2))) static void say(const char *format, ...)
+{
+	va_list args;
+
+	va_start(args, format);
+	vprintf(format, args);
+	va_end(args);
+	putchar('\n');
+	fflush(stdout);
+}
+
+static void tell(struct peer *p, struct local_message *m)
+{
+	size_t len = local_encode(m, buffer, sizeof(buffer));
+
+	if (!len)
+		errx(1, "%s does not fit", local_type_name(m->type));
+	if (p->fd == -1 || send(p->fd, buffer, len, MSG_NOSIGNAL) < 0)
+		say("%c cannot be told %s", p->name, local_type_name(m->type));
+}
+
+static struct sa *find_sa(uint64_t spi)
+{
+	for (unsigned i = 0; i < sa_count; i++)
+		if (sas[i].spi == spi)
+			return &sas[i];
+	return NULL;
+}
+
+static struct sa *get_sa(uint64_t spi)
+{
+	struct sa *sa = find_sa(spi);
+
+	if (sa)
+		return sa;
+	if (sa_count == SAS_MAX)
+		errx(1, "too many SAs");
+	sa = &sas[sa_count++];
+	memset(sa, 0, sizeof(*sa));
+	sa->spi = spi;
+	return sa;
+}
+
+static void keep(uint8_t **to, size_t *len, const struct local_blob *blob)
+{
+	free(*to);
+	*to = malloc(blob->len ? blob->len : 1);
+	*len = blob->len;
+	memcpy(*to, blob->bytes, blob->len);
+}
+
+static void forget_child(uint32_t spi_in)
+{
+	for (unsigned i = 0; i < sa_count; i++)
+		for (unsigned j = 0; j < sas[i].child_count; j++)
+			if (sas[i].children[j].spi_in == spi_in) {
+				free(sas[i].children[j].state);
+				sas[i].children[j] =
+				    sas[i].children[--sas[i].child_count];
+				return;
+			}
+}
+
+static void put_child(const struct local_child_put *put)
+{
+	struct sa *sa = get_sa(put->ike);
+	struct child *child;
+
+	forget_child(put->spi_in);
+	if (sa->child_count == CHILDREN_MAX)
+		errx(1, "too many children");
+	child = &sa->children[sa->child_count++];
+	child->spi_in = put->spi_in;
+	child->state = NULL;
+	keep(&child->state, &child->len, &put->state);
+}
+
+static void forget_sa(uint64_t spi)
+{
+	struct sa *sa = find_sa(spi);
+
+	if (!sa)
+		return;
+	while (sa->child_count)
+		forget_child(sa->children[0].spi_in);
+	free(sa->state);
+	*sa = sas[--sa_count];
+}
+
+static uint64_t get64(const uint8_t *at)
+{
+	struct unpack u = unpack_from(at, 8);
+
+	return unpack_u64(&u);
+}
+
+static bool parse_ike(const uint8_t *bytes, size_t len, struct ike *ike)
+{
+	struct unpack u;
+
+	if (len < IKE_HEADER)
+		return false;
+	ike->spi_i = get64(bytes);
+	ike->spi_r = get64(bytes + 8);
+	ike->exchange = bytes[18];
+	ike->flags = bytes[19];
+	u = unpack_from(bytes + 20, 4);
+	ike->mid = unpack_u32(&u);
+	return true;
+}
+
+static uint64_t first_spi_i;
+static uint16_t first_unit;
+
+static void receive_udp(unsigned i)
+{
+	uint8_t packet[65536];
+	struct sockaddr_in from;
+	socklen_t size = sizeof(from);
+	ssize_t len =
+	    recvfrom(udp[i], packet, sizeof(packet), 0, (struct sockaddr *)&from, &size);
+	size_t skip = i ? 4 : 0;
+	struct local_message m = { .type = LOCAL_IKE_RX };
+	struct ike ike;
+
+	if (len < (ssize_t)(IKE_HEADER + skip) || (i && memcmp(packet, "\0\0\0", 4)) ||
+	    !parse_ike(packet + skip, (size_t)len - skip, &ike))
+		return;
+	if (!ike.spi_r) {
+		first_spi_i = ike.spi_i;
+		first_unit = unit_ike_first(&key, ike.spi_i, ntohl(from.sin_addr.s_addr));
+	}
+	if (!(ike.flags & IKE_FLAG_RESPONSE))
+		puts_seen = 0;
+	m.ike_rx.src.family = m.ike_rx.dst.family = 4;
+	memcpy(m.ike_rx.src.bytes, &from.sin_addr, 4);
+	memcpy(m.ike_rx.dst.bytes, &own, 4);
+	m.ike_rx.src.port = (uint16_t)(ntohs(from.sin_port) + shift);
+	m.ike_rx.dst.port = ports[i];
+	m.ike_rx.packet.bytes = packet + skip;
+	m.ike_rx.packet.len = (size_t)len - skip;
+	say("%c < IKE %u %s mid=%u", active->name, ike.exchange,
+	    ike.flags & IKE_FLAG_RESPONSE ? "response" : "request", ike.mid);
+	tell(active, &m);
+}
+
+static void check_order(const struct ike *ike, const struct sa *sa)
+{
+	if (!(ike->flags & IKE_FLAG_RESPONSE))
+		return;
+	if (ike->exchange == IKE_SA_INIT && ike->spi_i == first_spi_i)
+		say("UNIT %s first=%u spi=%u",
+		    first_unit == (sa->spi & 1023) ? "ok" : "BAD", first_unit,
+		    (unsigned)(sa->spi & 1023));
+	if (ike->exchange == CREATE_CHILD_SA)
+		say("ORDER %s CREATE_CHILD_SA", puts_seen ? "ok" : "BAD");
+}
+
+static void transmit(struct peer *p, const struct local_ike_tx *tx)
+{
+	static const uint8_t marker[4];
+	struct sockaddr_in to = { .sin_family = AF_INET };
+	unsigned i = tx->src.port == ports[1];
+	struct iovec iov[2] = { { (void *)marker, i ? 4 : 0 },
+				{ (void *)tx->packet.bytes, tx->packet.len } };
+	struct msghdr msg = { &to, sizeof(to), iov, 2, NULL, 0, 0 };
+	struct ike ike;
+	struct sa *sa;
+
+	if (!parse_ike(tx->packet.bytes, tx->packet.len, &ike)) {
+		say("%c IKE_TX BAD", p->name);
+		return;
+	}
+	sa = get_sa(ike.flags & IKE_FLAG_INITIATOR ? ike.spi_i : ike.spi_r);
+	if (ike.flags & IKE_FLAG_RESPONSE)
+		sa->recv_mid = ike.mid + 1;
+	else
+		sa->send_mid = ike.mid + 1;
+	say("%c > IKE %u %s mid=%u", p->name, ike.exchange,
+	    ike.flags & IKE_FLAG_RESPONSE ? "response" : "request", ike.mid);
+	check_order(&ike, sa);
+	memcpy(&to.sin_addr, tx->dst.bytes, 4);
+	to.sin_port = htons((uint16_t)(tx->dst.port - shift));
+	if (p == active && sendmsg(udp[i], &msg, 0) < 0)
+		say("sendmsg: %s", strerror(errno));
+}
+
+static void give_address(struct peer *p, const struct local_address_want *want)
+{
+	struct local_message m = { .type = LOCAL_ADDRESS };
+	char identity[300] = "";
+	uint32_t base;
+	unsigned i;
+
+	for (i = 0; i < want->identity.len && i < sizeof(identity) / 2 - 1; i++)
+		snprintf(identity + 2 * i, 3, "%02x", want->identity.bytes[i]);
+	for (i = 0; i < ADDRESSES_MAX; i++)
+		if (!identities[i][0] || !strcmp(identities[i], identity))
+			break;
+	m.address.id = want->id;
+	if (i < ADDRESSES_MAX && i < want->count && want->base.family == 4) {
+		strcpy(identities[i], identity);
+		m.address.address = want->base;
+		memcpy(&base, want->base.bytes, 4);
+		base = htonl(ntohl(base) + i);
+		memcpy(m.address.address.bytes, &base, 4);
+	}
+	say("%c ADDRESS_WANT pool=%.*s -> %u", p->name, (int)want->pool.len,
+	    want->pool.bytes, i);
+	tell(p, &m);
+}
+
+static void welcome(struct peer *p)
+{
+	static uint8_t units[128];
+	struct local_message m = { .type = LOCAL_WELCOME };
+
+	memset(units, 0xff, sizeof(units));
+	m.welcome.version = LOCAL_VERSION;
+	m.welcome.self = SELF;
+	m.welcome.fold_key = (struct local_blob){ (uint8_t *)&key, sizeof(key) };
+	m.welcome.units = (struct local_blob){ units, sizeof(units) };
+	tell(p, &m);
+}
+
+static void answer_query(struct peer *p, const struct local_sa_query *query)
+{
+	struct local_message m = { .type = LOCAL_SA_STATS };
+
+	m.sa_stats = (struct local_sa_stats){
+		.id = query->id, .found = 1, .bytes = 4711, .packets = 42, .idle = 1
+	};
+	tell(p, &m);
+}
+
+static void put_ike(struct peer *p, const struct local_ike_put *put)
+{
+	struct sa *sa = get_sa(put->spi);
+	struct in_addr vip = { 0 };
+
+	puts_seen++;
+	sa->remote = put->remote;
+	keep(&sa->state, &sa->len, &put->state);
+	if (put->vips.len >= 5)
+		memcpy(&vip, put->vips.bytes + 1, 4);
+	say("%c IKE_PUT spi=%016" PRIx64 " unit=%u user=%.*s name=%.*s vip=%s port=%u",
+	    p->name, put->spi, (unsigned)(put->spi & 1023), (int)put->user.len,
+	    put->user.bytes, (int)put->name.len, put->name.bytes, inet_ntoa(vip),
+	    put->remote.port);
+}
+
+static void note_sa(struct peer *p, const struct local_sa_add *add)
+{
+	say("%c SA_ADD ike=%016" PRIx64
+	    " spi=%08x %s unit=%s enc=%u/%zu integ=%u/%zu ts=%u/%u",
+	    p->name, add->ike, add->spi, add->inbound ? "in" : "out",
+	    !add->inbound			     ? "-"
+	    : (add->spi & 1023) == (add->ike & 1023) ? "ok"
+						     : "BAD",
+	    add->enc, add->enc_key.len, add->integ, add->integ_key.len,
+	    local_ts_count(&add->src_ts), local_ts_count(&add->dst_ts));
+}
+
+static void handle(struct peer *p, const struct local_message *m)
+{
+	switch (m->type) {
+	case LOCAL_HELLO:
+		say("%c HELLO %.*s", p->name, (int)m->hello.charon.len,
+		    m->hello.charon.bytes);
+		welcome(p);
+		break;
+	case LOCAL_IKE_TX:
+		transmit(p, &m->ike_tx);
+		break;
+	case LOCAL_IKE_PUT:
+		put_ike(p, &m->ike_put);
+		break;
+	case LOCAL_IKE_DEL:
+		say("%c IKE_DEL spi=%016" PRIx64, p->name, m->ike_del.spi);
+		forget_sa(m->ike_del.spi);
+		break;
+	case LOCAL_SA_ADD:
+		note_sa(p, &m->sa_add);
+		break;
+	case LOCAL_SA_QUERY:
+		answer_query(p, &m->sa_query);
+		break;
+	case LOCAL_CHILD_PUT:
+		puts_seen++;
+		say("%c CHILD_PUT ike=%016" PRIx64 " in=%08x out=%08x name=%.*s", p->name,
+		    m->child_put.ike, m->child_put.spi_in, m->child_put.spi_out,
+		    (int)m->child_put.name.len, m->child_put.name.bytes);
+		put_child(&m->child_put);
+		break;
+	case LOCAL_CHILD_DEL:
+		say("%c CHILD_DEL in=%08x", p->name, m->child_del.spi_in);
+		forget_child(m->child_del.spi_in);
+		break;
+	case LOCAL_ADDRESS_WANT:
+		give_address(p, &m->address_want);
+		break;
+	case LOCAL_POOL:
+		say("%c POOL %.*s count=%u", p->name, (int)m->pool.name.len,
+		    m->pool.name.bytes, m->pool.count);
+		break;
+	case LOCAL_IMPORT_FAILED:
+		say("%c IMPORT_FAILED %.*s", p->name, (int)m->import_failed.reason.len,
+		    m->import_failed.reason.bytes);
+		break;
+	case LOCAL_SA_UPDATE:
+		say("%c SA_UPDATE spi=%08x %s port=%u", p->name, m->sa_update.spi,
+		    m->sa_update.inbound ? "in" : "out",
+		    m->sa_update.inbound ? m->sa_update.src.port : m->sa_update.dst.port);
+		break;
+	case LOCAL_SA_DEL:
+		say("%c SA_DEL spi=%08x %s", p->name, m->sa_del.spi,
+		    m->sa_del.inbound ? "in" : "out");
+		break;
+	default:
+		say("%c %s", p->name, local_type_name(m->type));
+		break;
+	}
+}
+
+static void receive_local(struct peer *p)
+{
+	static uint8_t in[LOCAL_MESSAGE_MAX];
+	struct local_message m;
+	ssize_t len = recv(p->fd, in, sizeof(in), 0);
+
+	if (len <= 0) {
+		say("%c gone", p->name);
+		close(p->fd);
+		p->fd = -1;
+	} else if (local_decode(in, (size_t)len, &m))
+		say("%c BAD message of %zd bytes", p->name, len);
+	else
+		handle(p, &m);
+}
+
+static void import_sa(struct peer *p, const struct sa *sa)
+{
+	struct local_message m = { .type = LOCAL_IKE_IMPORT };
+
+	m.ike_import.spi = sa->spi;
+	m.ike_import.remote = sa->remote;
+	m.ike_import.recv_mid = sa->recv_mid;
+	m.ike_import.send_mid = sa->send_mid;
+	m.ike_import.state = (struct local_blob){ sa->state, sa->len };
+	tell(p, &m);
+	for (unsigned i = 0; i < sa->child_count; i++) {
+		m.type = LOCAL_CHILD_IMPORT;
+		m.child_import.ike = sa->spi;
+		m.child_import.spi_in = sa->children[i].spi_in;
+		m.child_import.state =
+		    (struct local_blob){ sa->children[i].state, sa->children[i].len };
+		tell(p, &m);
+	}
+	m.type = LOCAL_IKE_ACTIVATE;
+	m.ike_activate.spi = sa->spi;
+	tell(p, &m);
+	say("%c imports spi=%016" PRIx64 " children=%u recv_mid=%u send_mid=%u", p->name,
+	    sa->spi, sa->child_count, sa->recv_mid, sa->send_mid);
+}
+
+static void expire_child(struct peer *p, uint32_t spi_in)
+{
+	struct local_message m = { .type = LOCAL_SA_EXPIRE };
+
+	m.sa_expire.spi = spi_in;
+	m.sa_expire.inbound = 1;
+	m.sa_expire.dst.family = 4;
+	memcpy(m.sa_expire.dst.bytes, &own, 4);
+	tell(p, &m);
+}
+
+static void for_all(struct peer *p, const char *verb)
+{
+	struct local_message m = { .type = LOCAL_IKE_DROP };
+
+	for (unsigned i = 0; i < sa_count; i++) {
+		if (!sas[i].state)
+			continue;
+		if (!strcmp(verb, "takeover"))
+			import_sa(p, &sas[i]);
+		else if (!strcmp(verb, "drop")) {
+			m.ike_drop.spi = sas[i].spi;
+			tell(p, &m);
+		} else if (!strcmp(verb, "expire"))
+			for (unsigned j = 0; j < sas[i].child_count; j++)
+				expire_child(p, sas[i].children[j].spi_in);
+	}
+}
+
+/* False at the end. */
+static bool command(void)
+{
+	char line[256], verb[16] = "", who = 0;
+	struct peer *p;
+
+	if (!fgets(line, sizeof(line), stdin))
+		return false;
+	line[strcspn(line, "\n")] = 0;
+	if (!strncmp(line, "mark ", 5)) {
+		say("MARK %s", line + 5);
+		return true;
+	}
+	if (sscanf(line, "shift %u", &shift) == 1)
+		return true;
+	sscanf(line, "%15s %c", verb, &who);
+	if (!strcmp(verb, "quit"))
+		return false;
+	p = who == 'B' ? &peers[1] : &peers[0];
+	if (!strcmp(verb, "takeover") || !strcmp(verb, "activate"))
+		active = p;
+	for_all(p, verb);
+	say("DONE %s", line);
+	return true;
+}
+
+static int listen_local(const char *path)
+{
+	struct sockaddr_un address = { .sun_family = AF_UNIX };
+	int fd = socket(AF_UNIX, SOCK_SEQPACKET, 0);
+
+	unlink(path);
+	snprintf(address.sun_path, sizeof(address.sun_path), "%s", path);
+	if (fd == -1 || bind(fd, (struct sockaddr *)&address, sizeof(address)) ||
+	    listen(fd, 4))
+		err(1, "%s", path);
+	return fd;
+}
+
+static int bind_udp(uint16_t port)
+{
+	struct sockaddr_in address = { .sin_family = AF_INET,
+				       .sin_port = htons(port),
+				       .sin_addr = own };
+	int fd = socket(AF_INET, SOCK_DGRAM, 0);
+
+	if (fd == -1 || bind(fd, (struct sockaddr *)&address, sizeof(address)))
+		err(1, "UDP port %u", port);
+	return fd;
+}
+
+static void serve(void)
+{
+	struct pollfd fds[7];
+
+	for (;;) {
+		for (unsigned i = 0; i < 2; i++) {
+			fds[i] = (struct pollfd){ udp[i], POLLIN, 0 };
+			fds[2 + i] = (struct pollfd){ peers[i].listener, POLLIN, 0 };
+			fds[4 + i] = (struct pollfd){ peers[i].fd, POLLIN, 0 };
+		}
+		fds[6] = (struct pollfd){ STDIN_FILENO, POLLIN, 0 };
+		if (poll(fds, 7, -1) < 0)
+			err(1, "poll");
+		for (unsigned i = 0; i < 2; i++) {
+			if (fds[i].revents)
+				receive_udp(i);
+			if (fds[4 + i].revents)
+				receive_local(&peers[i]);
+			else if (fds[2 + i].revents) {
+				if (peers[i].fd != -1)
+					close(peers[i].fd);
+				peers[i].fd = accept(peers[i].listener, NULL, NULL);
+			}
+		}
+		if (fds[6].revents && !command())
+			return;
+	}
+}
+
+int main(int argc, char **argv)
+{
+	if (argc != 4 || !inet_aton(argv[1], &own))
+		errx(2, "usage: fakephalanx ADDRESS SOCKET_A SOCKET_B");
+	/* poll() must see each line, so none may wait in a buffer. */
+	setvbuf(stdin, NULL, _IONBF, 0);
+	for (int i = 0; i < 2; i++) {
+		udp[i] = bind_udp(ports[i]);
+		peers[i].listener = listen_local(argv[2 + i]);
+	}
+	say("ready");
+	serve();
+	return 0;
+}

@@ -1,0 +1,465 @@
+#!/bin/bash
+# SPDX-License-Identifier: GPL-2.0-or-later
+# Tests charon's plugin alone, against real strongSwan clients. `fakephalanx` plays phalanxd
+# for two charons and moves the clients from one to the other.
+#
+#   plug-c1 (PSK)  10.90.1.2 ---- 10.90.1.1 \
+#                                            plug-g: 192.0.2.1 (lo), charons A and B
+#   plug-c2 (cert) 10.90.2.2 ---- 10.90.2.1 /
+#
+# usage: plugin.sh [BUILD_DIR]      needs root; keeps its files with KEEP=1
+set -u
+
+build=${1:-.}
+plugin=$build/.libs/libstrongswan-phalanx.so
+fake=$build/tests/net/fakephalanx
+work=$(mktemp -d /tmp/plug.XXXXXX)
+address=192.0.2.1
+passed=0 failed=0
+pids=()
+
+cleanup() {
+	local pid ns
+	exec 7>&-
+	for pid in "${pids[@]}"; do kill -KILL "$pid" 2>/dev/null; done
+	wait 2>/dev/null
+	for ns in plug-g plug-c1 plug-c2; do ip netns del $ns 2>/dev/null; done
+	[ -n "${KEEP:-}" ] && echo "files: $work" || rm -rf "$work"
+}
+trap cleanup EXIT
+
+pass() { passed=$((passed + 1)); echo "PASS $*"; }
+fail() { failed=$((failed + 1)); echo "FAIL $*"; }
+
+# wait_for SECONDS COMMAND...
+wait_for() {
+	local end=$((SECONDS + $1))
+	shift
+	until "$@"; do
+		((SECONDS < end)) || return 1
+		sleep 0.1
+	done
+}
+
+# check WHAT COMMAND...: waits up to 10 s for it.
+check() {
+	local what=$1
+	shift
+	if wait_for 10 "$@"; then pass "$what"; else fail "$what"; fi
+}
+
+# Once, now.
+check_not() {
+	local what=$1
+	shift
+	if "$@"; then fail "$what"; else pass "$what"; fi
+}
+
+log_has() { grep -qE -- "$1" "$work/fake.log"; }
+log_count() { grep -cE -- "$1" "$work/fake.log"; }
+# What was logged after a mark.
+since() { sed -n "/^MARK $1\$/,\$p" "$work/fake.log"; }
+since_has() { since "$1" | grep -qE -- "$2"; }
+since_count() { [ "$(since "$1" | grep -cE -- "$2")" -ge "$3" ]; }
+tell() { echo "$*" >&7; }
+mark() { tell "mark $1" && wait_for 5 log_has "^MARK $1\$"; }
+
+# ---- networks
+
+networks() {
+	local i
+	ip netns add plug-g
+	ip -n plug-g link set lo up
+	ip -n plug-g addr add $address/32 dev lo
+	for i in 1 2; do
+		ip netns add plug-c$i
+		ip -n plug-c$i link set lo up
+		ip link add plugc$i netns plug-g type veth peer name eth0 netns plug-c$i
+		ip -n plug-g addr add 10.90.$i.1/24 dev plugc$i
+		ip -n plug-g link set plugc$i up
+		ip -n plug-c$i addr add 10.90.$i.2/24 dev eth0
+		ip -n plug-c$i link set eth0 up
+		ip -n plug-c$i route add default via 10.90.$i.1
+	done
+}
+
+# ---- configuration
+
+common='random nonce openssl kdf pem pkcs1 pkcs8 x509 constraints pubkey'
+
+strongswan_conf() { # NAME PLUGINS EXTRA
+	mkdir -p "$work/$1/swanctl"/{x509,x509ca,private}
+	cat >"$work/$1/strongswan.conf" <<-CONF
+	charon {
+		load = $2
+		filelog {
+			log {
+				path = $work/$1/charon.log
+				flush_line = yes
+				time_format = %H:%M:%S
+				default = 1
+				ike = 2
+				knl = 1
+				net = 1
+				enc = 1
+			}
+		}
+		plugins {
+			kernel-netlink {
+				roam_events = no
+			}
+			vici {
+				socket = unix://$work/$1/vici
+			}
+			$3
+		}
+	}
+	swanctl {
+		load = pem pkcs1 pkcs8 x509 pubkey openssl random
+	}
+	CONF
+}
+
+certificates() {
+	local dir=$work/pki name
+	mkdir -p "$dir"
+	printf 'pki {\n\tload = pem pkcs1 pkcs8 x509 pubkey openssl random nonce\n}\n' \
+		>"$dir/strongswan.conf"
+	export STRONGSWAN_CONF=$dir/strongswan.conf
+	pki --gen --type ecdsa --size 256 --outform pem >"$dir/ca.key"
+	pki --self --ca --in "$dir/ca.key" --type ecdsa --dn 'O=Test, CN=CA' --outform pem \
+		>"$dir/ca.pem"
+	for name in vpn.example.org c2@cert.example.org; do
+		pki --gen --type ecdsa --size 256 --outform pem >"$dir/$name.key"
+		pki --pub --in "$dir/$name.key" --type ecdsa --outform pem >"$dir/pub"
+		pki --issue --in "$dir/pub" --type pub --cacert "$dir/ca.pem" --cakey \
+			"$dir/ca.key" --dn "O=Test, CN=$name" --san "$name" --outform pem \
+			>"$dir/$name.pem"
+	done
+	unset STRONGSWAN_CONF
+}
+
+give_certificate() { # NODE NAME
+	cp "$work/pki/ca.pem" "$work/$1/swanctl/x509ca/"
+	cp "$work/pki/$2.pem" "$work/$1/swanctl/x509/own.pem"
+	cp "$work/pki/$2.key" "$work/$1/swanctl/private/own.pem"
+}
+
+gateway() { # NODE
+	strongswan_conf "$1" "phalanx $common kernel-netlink vici" \
+		"phalanx { socket = $work/$1.sock }"
+	give_certificate "$1" vpn.example.org
+	cat >"$work/$1/swanctl/swanctl.conf" <<-CONF
+	connections {
+		psk {
+			local_addrs = $address
+			pools = clients
+			proposals = aes128-sha256-ecp256
+			local {
+				auth = psk
+				id = vpn.example.org
+			}
+			remote {
+				auth = psk
+				id = *@psk.example.org
+			}
+			children {
+				net {
+					local_ts = 10.1.0.0/16
+					esp_proposals = aes128gcm16
+				}
+			}
+		}
+		cert {
+			local_addrs = $address
+			pools = clients
+			proposals = aes256gcm16-prfsha384-ecp384
+			local {
+				auth = pubkey
+				certs = own.pem
+				id = vpn.example.org
+			}
+			remote {
+				auth = pubkey
+				id = *@cert.example.org
+			}
+			children {
+				net {
+					local_ts = 10.1.0.0/16
+					esp_proposals = aes128-sha256-ecp256
+				}
+			}
+		}
+	}
+	pools {
+		clients {
+			addrs = 10.200.0.0/24
+			dns = 10.1.0.53
+		}
+	}
+	secrets {
+		ike-c1 {
+			secret = "a shared secret"
+			id = *@psk.example.org
+		}
+	}
+	CONF
+}
+
+client() { # NODE AUTH ID IKE ESP
+	local own="auth = psk" peer="auth = psk"
+	strongswan_conf "$1" "$common kernel-libipsec kernel-netlink socket-default vici" ''
+	if [ "$2" = cert ]; then
+		give_certificate "$1" "$3"
+		own=$'auth = pubkey\n certs = own.pem'
+		peer="auth = pubkey"
+	fi
+	cat >"$work/$1/swanctl/swanctl.conf" <<-CONF
+	connections {
+		home {
+			remote_addrs = $address
+			vips = 0.0.0.0
+			proposals = $4
+			local {
+				$own
+				id = $3
+			}
+			remote {
+				$peer
+				id = vpn.example.org
+			}
+			children {
+				home {
+					remote_ts = 10.1.0.0/16
+					esp_proposals = $5
+				}
+			}
+		}
+	}
+	secrets {
+		ike-own {
+			secret = "a shared secret"
+		}
+	}
+	CONF
+}
+
+# ---- daemons
+
+# Each charon has /run of its own and sees the plugin that was just built.
+start_charon() { # NODE NETNS
+	ip netns exec "$2" unshare -m bash -c "
+		mount -t tmpfs tmpfs /run &&
+		mount --bind '$work/plugins' /usr/lib/ipsec/plugins &&
+		exec env STRONGSWAN_CONF='$work/$1/strongswan.conf' \
+			SWANCTL_DIR='$work/$1/swanctl' ${sanitizer:-} /usr/lib/ipsec/charon
+	" >"$work/$1/out.log" 2>&1 &
+	pids+=($!)
+	declare -g "pid_$1=$!"
+	wait_for 10 test -S "$work/$1/vici" || return 1
+	on "$1" --load-all >"$work/$1/load.log" 2>&1
+}
+
+on() { # NODE SWANCTL_ARGUMENTS...
+	local node=$1
+	shift
+	STRONGSWAN_CONF=$work/$node/strongswan.conf SWANCTL_DIR=$work/$node/swanctl \
+		timeout 20 swanctl "$@" --uri "unix://$work/$node/vici" 2>&1
+}
+
+sas_have() { on "$1" --list-sas | grep -qE -- "$2"; }
+sas_lack() { ! sas_have "$@"; }
+sas_count() { [ "$(on "$1" --list-sas | grep -cE -- "$2")" = "$3" ]; }
+charon_log() { grep -qE -- "$2" "$work/$1/charon.log"; }
+dead() { ! kill -0 "$1" 2>/dev/null; }
+
+start_fake() {
+	mkfifo "$work/commands"
+	exec 7<>"$work/commands"
+	ip netns exec plug-g "$fake" $address "$work/A.sock" "$work/B.sock" \
+		<"$work/commands" >"$work/fake.log" 2>&1 7>&- &
+	pids+=($!)
+	pid_fake=$!
+	wait_for 5 log_has '^ready'
+}
+
+# ---- scenarios
+
+connect_clients() {
+	on c1 --initiate --child home >"$work/c1/up.log" 2>&1
+	on c2 --initiate --child home >"$work/c2/up.log" 2>&1
+	check "a PSK client connects" sas_have c1 'home:.*INSTALLED'
+	check "a certificate client connects" sas_have c2 'home:.*INSTALLED'
+	check "the PSK client's IKE_SA is reported" \
+		log_has 'A IKE_PUT .*user=c1@psk.example.org name=psk vip=10.200.0.1'
+	check "the certificate client's IKE_SA is reported" \
+		log_has 'A IKE_PUT .*user=c2@cert.example.org name=cert vip=10.200.0.2'
+	check "addresses come from phalanxd" sas_have c1 'local  10.200.0.1/32'
+	check "both CHILD_SAs are reported" [ "$(log_count 'A CHILD_PUT')" = 2 ]
+	check "both directions are installed" [ "$(log_count 'A SA_ADD')" = 4 ]
+	check "SPIs of new IKE_SAs carry the filter's unit" [ "$(log_count 'UNIT ok')" = 2 ]
+	check_not "no SPI is in a wrong unit" log_has 'UNIT BAD|unit=BAD'
+	check "DNS servers still come from charon" charon_log c1 'INTERNAL_IP4_DNS|DNS'
+}
+
+# An IKE_SA's reports precede the response that tells the client of it.
+report_order() {
+	local put auth
+	put=$(grep -nE 'A (IKE|CHILD)_PUT' "$work/fake.log" | sed -n 2p | cut -d: -f1)
+	auth=$(grep -nE 'A > IKE 35 response' "$work/fake.log" | head -1 | cut -d: -f1)
+	[ -n "$put" ] && [ -n "$auth" ] && [ "$put" -lt "$auth" ]
+}
+
+rekey_on() { # MEMBER NAME
+	local in new
+	mark "rekey-child-$1"
+	for c in c1 c2; do on $c --rekey --child home >/dev/null; done
+	check "clients rekey CHILD_SAs with $1" since_count "rekey-child-$1" \
+		"$1 > IKE 36 response" 2
+	check "the new CHILD_SAs are reported by $1" since_count "rekey-child-$1" \
+		"$1 CHILD_PUT" 2
+	check "their SPIs carry the unit" since_count "rekey-child-$1" \
+		"$1 SA_ADD .*in unit=ok" 2
+	check "the new outbound SAs are installed at once" since_count "rekey-child-$1" \
+		"$1 SA_ADD .*out unit" 2
+	mark "rekey-ike-$1"
+	for c in c1 c2; do on $c --rekey --ike home >/dev/null; done
+	check "clients rekey IKE_SAs with $1" since_count "rekey-ike-$1" "$1 IKE_DEL" 2
+	check "the new IKE_SAs are reported by $1" since_count "rekey-ike-$1" \
+		"$1 IKE_PUT" 2
+	check_not "state is reported before the response" log_has 'ORDER BAD'
+	for c in c1 c2; do
+		check "$c has one IKE_SA after rekeying" sas_count $c 'ESTABLISHED' 1
+	done
+}
+
+units_stay() {
+	local units
+	units=$(grep 'IKE_PUT' "$work/fake.log" | sed 's/.*unit=\([0-9]*\).*/\1/' | sort -u |
+		wc -l)
+	[ "$units" = 2 ]
+}
+
+takeover() { # FROM TO
+	mark "takeover-$2"
+	tell "takeover $2"
+	for c in psk cert; do
+		check "$2 has the $c client's IKE_SA" sas_have "$2" "^$c: .*ESTABLISHED"
+	done
+	check "$2 has the CHILD_SAs" sas_count "$2" 'net: .*INSTALLED' 2
+	check "$2 has the identities" sas_have "$2" 'c1@psk.example.org.*10.200.0.1'
+	check "$2 has the selectors" sas_have "$2" 'remote 10.200.0.2/32'
+	check_not "nothing failed" since_has "takeover-$2" 'IMPORT_FAILED'
+	check_not "$2 reports nothing of it back" since_has "takeover-$2" \
+		"^$2 (IKE_PUT|CHILD_PUT|SA_ADD|SA_DEL|IKE_DEL|ADDRESS)"
+}
+
+dead_peer_detection() { # MEMBER
+	mark "dpd-$1"
+	# The clients send them by themselves, every 2 s.
+	check "clients' liveness checks are answered by $1" since_count "dpd-$1" \
+		"$1 > IKE 37 response" 2
+}
+
+main() {
+	[ -f "$plugin" ] && [ -x "$fake" ] || {
+		echo "no $plugin or no $fake: build first" >&2
+		exit 2
+	}
+	networks
+	certificates
+	mkdir "$work/plugins"
+	cp /usr/lib/ipsec/plugins/*.so "$plugin" "$work/plugins/"
+	gateway A
+	gateway B
+	client c1 psk c1@psk.example.org aes128-sha256-ecp256 aes128gcm16
+	client c2 cert c2@cert.example.org aes256gcm16-prfsha384-ecp384 aes128-sha256-ecp256
+	sed -i 's/vips = .*/&\n dpd_delay = 2s/' "$work"/c?/swanctl/swanctl.conf
+	start_fake
+	start_charon A plug-g && start_charon B plug-g && start_charon c1 plug-c1 &&
+		start_charon c2 plug-c2 || fail "charons start"
+	check "the plugin greets phalanxd" log_has '^A HELLO 5'
+	check "the plugin tells its pools" log_has '^B POOL clients count=254'
+
+	connect_clients
+	check "reports precede the response to IKE_AUTH" report_order
+	rekey_on A
+	check "rekeyed IKE_SAs keep their unit" units_stay
+
+	kill -KILL "$pid_A"
+	check "A is dead" log_has '^A gone'
+	takeover A B
+	dead_peer_detection B
+	rekey_on B
+	check "rekeyed IKE_SAs keep their unit" units_stay
+	mark shift
+	tell "shift 1000"
+	check "a client's new port is reported" since_count shift 'B IKE_PUT .*port=5500' 2
+	check "its SAs follow" since_count shift 'B SA_UPDATE .*port=5500' 4
+	tell "shift 0"
+	check "and back" since_count shift 'B IKE_PUT .*port=4500' 2
+
+	mark expire
+	tell "expire B"
+	check "an SA that expires is rekeyed by B" since_count expire \
+		'B > IKE 36 request' 2
+	check "the clients agree" since_count expire 'B CHILD_PUT' 2
+
+	rm -f "$work/A/vici"
+	sed '/^\tcert {/,/^\t}/d' -i.all "$work/A/swanctl/swanctl.conf"
+	start_charon A plug-g || fail "A starts again"
+	tell "takeover A"
+	check "a missing connection fails the import" \
+		log_has 'A IMPORT_FAILED its connection is missing'
+	check "the others are taken over" sas_have A '^psk: .*ESTABLISHED'
+	tell "drop A"
+	tell "activate B"
+	mv "$work/A/swanctl/swanctl.conf.all" "$work/A/swanctl/swanctl.conf"
+	on A --load-all >"$work/A/load.log" 2>&1
+	takeover B A
+	mark drop
+	tell "drop B"
+	check "a dropped SA is gone" sas_count B . 0
+	check_not "a drop is silent" since_has drop \
+		'^B (IKE_DEL|CHILD_DEL|SA_DEL|ADDRESS_RELEASE|> IKE)'
+	rekey_on A
+
+	mark terminate
+	on c1 --terminate --ike home >/dev/null
+	check "a client's DELETE ends the SA" sas_lack A '^psk:'
+	check "its end is reported" since_has terminate 'A IKE_DEL'
+	check "its address is released" since_has terminate 'A ADDRESS_RELEASE'
+	check "the other client stays" sas_have A '^cert: .*ESTABLISHED'
+
+	mark lost
+	kill -KILL "$pid_fake"
+	check "without phalanxd charon has no SAs" sas_count A . 0
+	rm -f "$work/commands"
+	cp "$work/fake.log" "$work/fake1.log"
+	start_fake
+	check "the plugin connects again" log_has '^A HELLO 5'
+
+	mark shutdown
+	on c1 --initiate --child home >/dev/null
+	check "a client connects again" sas_have A '^psk: .*ESTABLISHED'
+	mark sigterm
+	kill -TERM "$pid_A"
+	check "charon ends on SIGTERM" log_has '^A gone'
+	check "cleanly" dead "$pid_A"
+	check_not "a peer hears nothing of it" since_has sigterm '^A (> IKE|IKE_DEL|SA_DEL)'
+
+	sed 's/5\.9\.8/5.9.7/g' "$plugin" >"$work/plugins/$(basename "$plugin")"
+	rm -f "$work/A/vici"
+	ip netns exec plug-g unshare -m bash -c "
+		mount -t tmpfs tmpfs /run &&
+		mount --bind '$work/plugins' /usr/lib/ipsec/plugins &&
+		STRONGSWAN_CONF='$work/A/strongswan.conf' timeout 10 /usr/lib/ipsec/charon
+	" >"$work/refused.log" 2>&1
+	check "a plugin for another version refuses" \
+		grep -qs 'built for strongSwan 5.9.7.*disabled' "$work/refused.log" \
+		"$work/A/charon.log"
+	echo "$passed passed, $failed failed"
+	[ "$failed" = 0 ]
+}
+
+main
