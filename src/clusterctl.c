@@ -5,6 +5,7 @@
 #include <ctype.h>
 #include <errno.h>
 #include <getopt.h>
+#include <limits.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -39,7 +40,8 @@ static const char help[] =
     "  ca init DIR [--name NAME] [--days N]\n"
     "                            the cluster's certificate authority, in a new folder\n"
     "  cert issue DIR NAME --id N [--out PREFIX] [--days N] [--renew]\n"
-    "                            a member's PREFIX.crt and PREFIX.key\n"
+    "                            a member's PREFIX.crt and PREFIX.key;\n"
+    "                            PREFIX is DIR/NAME by default\n"
     "\n"
     "  -s, --socket SOCKET       default: " SOCKET_DEFAULT "\n"
     "  -h, --help\n"
@@ -182,8 +184,9 @@ static int do_ca_init(const struct options *o, char **words)
 
 static int do_cert_issue(const struct options *o, char **words)
 {
-	const char *prefix = o->out ? o->out : words[1];
+	char prefix[PATH_MAX];
 	char err[CERT_ERR];
+	int n;
 
 	if (!o->id)
 		usage("cert issue needs --id N, the member's number in phalanx.conf");
@@ -191,6 +194,10 @@ static int do_cert_issue(const struct options *o, char **words)
 		usage("'%s' is no name for a member, expected letters, digits, '-', '.', "
 		      "'_'",
 		      words[1]);
+	n = o->out ? snprintf(prefix, sizeof(prefix), "%s", o->out)
+		   : snprintf(prefix, sizeof(prefix), "%s/%s", words[0], words[1]);
+	if (n >= (int)sizeof(prefix))
+		usage("the name of the files is too long");
 	if (cert_issue(words[0], words[1], (member_id)o->id,
 		       o->days ? o->days : MEMBER_DAYS, prefix, o->renew, err) < 0) {
 		fprintf(stderr, "clusterctl: %s\n", err);

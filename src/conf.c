@@ -150,7 +150,7 @@ static void note_error(cfg_t *cfg, const char *format, va_list ap)
 		{ "unexpected closing brace", "expected an option or a section" },
 		{ "missing title", "expected a name in quotes before '{'" },
 		{ "found duplicate title", "expected each name once" },
-		{ "premature end of file", "expected '}' or a value" },
+		{ "premature end of file", "expected a value, a closing quote or '}'" },
 		{ "unexpected", "expected an option, a section or '}'" },
 	};
 	char text[256], options[256];
@@ -277,22 +277,94 @@ out:
 	return buf;
 }
 
-static void parse_text(struct reader *r, char *text, size_t len)
+/* The end of a quoted text that begins at `p`. */
+static char *skip_quoted(char *p)
 {
-	const char *p;
-	cfg_t *cfg;
-	FILE *in;
+	char quote = *p++;
 
-	r->eof_line = 1;
-	for (p = text; *p; p++)
-		r->eof_line += *p == '\n';
+	while (*p && *p != quote)
+		p += *p == '\\' && p[1] ? 2 : 1;
+	return *p ? p + 1 : p;
+}
+
+/* The end of the comment that begins at `p`, or `p` if none does. */
+static char *skip_comment(char *p, bool at_word)
+{
+	char *end;
+
+	if (*p == '#' || (at_word && p[0] == '/' && p[1] == '/'))
+		return p + strcspn(p, "\n");
+	if (!at_word || p[0] != '/' || p[1] != '*')
+		return p;
+	end = strstr(p + 2, "*/");
+	return end ? end + 2 : p + strlen(p);
+}
+
+/*
+ * Blanks comments out, because libconfuse counts their lines twice. Returns where a comment
+ * begins that has no end, or NULL.
+ */
+static const char *blank_comments(char *text)
+{
+	bool at_word = true;
+
+	for (char *p = text; *p;) {
+		char *end = skip_comment(p, at_word);
+
+		if (end > p && !*end)
+			return p;
+		if (end > p) {
+			for (; p < end; p++)
+				if (*p != '\n')
+					*p = ' ';
+			at_word = true;
+		} else if (*p == '"' || *p == '\'') {
+			p = skip_quoted(p);
+			at_word = true;
+		} else {
+			at_word = strchr(" \t\n={}(),+", *p) != NULL;
+			p++;
+		}
+	}
+	return NULL;
+}
+
+static unsigned line_at(const char *text, const char *p)
+{
+	unsigned line = 1;
+
+	for (; text < p; text++)
+		line += *text == '\n';
+	return line;
+}
+
+/* False, with a complaint, if it is not for libconfuse. */
+static bool prepare_text(struct reader *r, char *text, size_t len)
+{
+	const char *end = text + strlen(text), *open;
+
+	r->eof_line = line_at(text, end);
 	r->last_line = r->eof_line;
-	if (p < text + len) {
+	if (end < text + len) {
 		conf_complain(r, r->last_line, "a zero byte, expected text");
-		return;
+		return false;
 	}
 	/* read_file() has added an end of line. */
 	r->last_line -= len > 2 && text[len - 2] == '\n' ? 2 : 1;
+	open = blank_comments(text);
+	if (open)
+		conf_complain(r, line_at(text, open),
+			      "a comment begins here, expected its end");
+	return !open;
+}
+
+static void parse_text(struct reader *r, char *text, size_t len)
+{
+	cfg_t *cfg;
+	FILE *in;
+
+	if (!prepare_text(r, text, len))
+		return;
 	in = fmemopen(text, len, "r");
 	cfg = new_parser();
 	if (in && cfg) {

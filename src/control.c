@@ -12,6 +12,7 @@
 #include <event2/buffer.h>
 #include <event2/bufferevent.h>
 #include <event2/listener.h>
+#include <signal.h>
 #include <stdarg.h>
 #include <stdbool.h>
 #include <stdio.h>
@@ -288,6 +289,8 @@ int control_open(struct event_base *base, const char *path, control_handler *han
 		snprintf(err, CONTROL_ERR, "%s", strerror(ENOMEM));
 		return -ENOMEM;
 	}
+	/* A client that goes away in the middle of a reply must not end the daemon. */
+	signal(SIGPIPE, SIG_IGN);
 	c->base = base;
 	c->handler = handler;
 	c->ctx = ctx;

@@ -36,7 +36,7 @@ typedef json_t *control_handler(void *ctx, const char *command, const json_t *ar
 /*
  * Makes and opens the socket, in place of one that nobody listens to any more; the folder
  * must be there. 0, -EADDRINUSE if another process answers on it, or another -errno, and
- * a line in `err`.
+ * a line in `err`. The process ignores SIGPIPE from then on.
  */
 int control_open(struct event_base *base, const char *path, control_handler *handler,
 		 void *ctx, struct control **out, char err[CONTROL_ERR]);
