@@ -323,7 +323,7 @@ scenario_begin()
 	else
 		serve_start
 		pings_start "$scenario"
-		downloads_start "$scenario" 10
+		downloads_start "$scenario" 7
 		must 10 "the downloads to begin" downloads_begun
 	fi
 }
@@ -404,7 +404,7 @@ replay_judge()
 
 no_connections()
 {
-	[[ -z $(lab exec s1 ss -Htn state connected "sport = :$traffic_port") ]]
+	[[ -z $(lab exec s1 ss -Htn exclude time-wait "sport = :$traffic_port") ]]
 }
 
 # As an attacker beside the router would.
