@@ -107,12 +107,13 @@ static _Noreturn void be_member(struct keeper_page *page, enum life life)
 	store_notes(page);
 	signal(SIGHUP, on_hangup);
 	if (life == WAITS_WITH_HELPER) {
-		board->helper = fork();
-		if (board->helper == 0) {
+		pid_t helper = fork();
+		if (helper == 0) {
 			signal(SIGTERM, SIG_IGN);
 			for (;;)
 				pause();
 		}
+		board->helper = helper;
 	}
 	board->member = getpid();
 	switch (life) {
