@@ -100,6 +100,8 @@ gather_plugins()
 
 phalanxd_up() { node_run "$1" clusterctl status --json; }
 
+phalanxd_settled() { node_dead "$1" phalanxd || phalanxd_up "$1"; }
+
 # gateway_start NODE: phalanxd and charon, whichever does not run.
 gateway_start()
 {
@@ -121,7 +123,8 @@ phalanxd_start()
 	phalanx_conf "$1" >"$dir/phalanx.conf"
 	node_run "$1" mkdir -p /run/phalanx
 	node_spawn "$1" phalanxd "$(program phalanxd)" -f -c "$dir/phalanx.conf"
-	wait_for 15 "phalanxd on $1" phalanxd_up "$1" || die "see lab logs $1"
+	wait_for 15 "phalanxd on $1" phalanxd_settled "$1" || true
+	phalanxd_up "$1" >/dev/null 2>&1 || die "phalanxd does not work on $1: see lab logs $1"
 }
 
 plain_start()
