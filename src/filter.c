@@ -274,13 +274,7 @@ void filter_set_owners(struct filter *f, const uint16_t owners[UNIT_COUNT])
 
 void filter_set_key(struct filter *f, const uint8_t key[FILTER_KEY_SIZE])
 {
-	/* The key's bytes are the same everywhere, so its words must be as well. */
-	for (unsigned i = 0; i < 2; i++) {
-		uint64_t word = 0;
-		for (unsigned j = 0; j < 8; j++)
-			word = word << 8 | key[8 * i + j];
-		f->twin.control.key.k[i] = word;
-	}
+	f->twin.control.key = unit_key_read(key);
 	control_store(f);
 }
 

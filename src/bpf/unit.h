@@ -83,6 +83,20 @@ struct unit_key {
 	uint64_t k[2];
 };
 
+#define UNIT_KEY_SIZE 16
+
+/* The key as the members exchange it: 16 bytes, big-endian words on every machine. */
+#ifndef __bpf__
+static inline struct unit_key unit_key_read(const uint8_t bytes[UNIT_KEY_SIZE])
+{
+	struct unit_key key = { { 0, 0 } };
+
+	for (unsigned i = 0; i < UNIT_KEY_SIZE; i++)
+		key.k[i / 8] = key.k[i / 8] << 8 | bytes[i];
+	return key;
+}
+#endif
+
 /* The one value of the map `control`. */
 struct unit_control {
 	struct unit_key key;

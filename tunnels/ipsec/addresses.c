@@ -22,9 +22,8 @@
 
 static unit_id address_unit(struct ipsec *t, uint32_t address)
 {
-	struct unit_key key;
+	struct unit_key key = unit_key_read(cluster_fold_key(t->host.cluster));
 
-	memcpy(&key, cluster_fold_key(t->host.cluster), sizeof(key));
 	return unit_fold(&key, 1, address);
 }
 

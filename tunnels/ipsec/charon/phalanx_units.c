@@ -45,12 +45,12 @@ uint64_t phalanx_peer_spi(ike_sa_t *ike_sa)
 METHOD(phalanx_units_t, set, void, private_phalanx_units_t *this,
        struct local_blob fold_key, struct local_blob units)
 {
-	if (fold_key.len != sizeof(this->key) || units.len != UNIT_BYTES) {
+	if (fold_key.len != UNIT_KEY_SIZE || units.len != UNIT_BYTES) {
 		DBG1(DBG_CFG, "phalanxd sent units of a wrong size, ignored");
 		return;
 	}
 	this->mutex->lock(this->mutex);
-	memcpy(&this->key, fold_key.bytes, sizeof(this->key));
+	this->key = unit_key_read(fold_key.bytes);
 	memcpy(this->owned, units.bytes, UNIT_BYTES);
 	this->mutex->unlock(this->mutex);
 }
