@@ -341,6 +341,7 @@ scenario_end()
 	lab capture outside stop || fail "the capture is incomplete"
 	espcheck_judge "$out/$scenario.pcap"
 	replay_judge "$out/$scenario.pcap"
+	sanitizer_judge
 	scenario_open=0
 	if ((${#reasons[@]})); then
 		net_failed=1
@@ -372,6 +373,16 @@ prints_judge()
 		now=$(fingerprint "$client" || true)
 		[[ -n $now && $now == "${scenario_prints[$client]}" ]] ||
 			fail "$client has other SAs (was ${scenario_prints[$client]}, is ${now:-none})"
+	done
+}
+
+# A build with sanitizers goes on after some findings.
+sanitizer_judge()
+{
+	local node
+	for node in $lab_members; do
+		! lab logs "$node" | grep -q 'AddressSanitizer\|runtime error:' ||
+			fail "the sanitizer has found something on $node"
 	done
 }
 
