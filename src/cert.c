@@ -21,6 +21,7 @@
 #include <openssl/rand.h>
 #include <openssl/x509v3.h>
 
+#include "src/draft.h"
 #include "src/log.h"
 
 #define URN "urn:phalanx:member:"
@@ -37,10 +38,14 @@ static LOG_PRINTF(3, 4) int fail(char err[CERT_ERR], int error, const char *form
 	return error;
 }
 
+static int fail_path(char err[CERT_ERR], const char *path, int error)
+{
+	return fail(err, error, "%s: %s", path, strerror(-error));
+}
+
 static int fail_errno(char err[CERT_ERR], const char *path)
 {
-	int error = errno;
-	return fail(err, -error, "%s: %s", path, strerror(error));
+	return fail_path(err, path, -errno);
 }
 
 /* For steps of OpenSSL that fail only when memory or randomness is missing. */
@@ -64,71 +69,16 @@ bool cert_name_valid(const char *name)
 	return true;
 }
 
-/* Files: a temporary beside the target, synced, then moved into place. */
-
-struct draft {
-	char path[PATH_MAX]; /* the target */
-	char temporary[PATH_MAX + 8];
-	FILE *file;
-};
-
-static int draft_open(struct draft *d, const char *path, mode_t mode, char err[CERT_ERR])
+static int start_draft(struct draft *d, const char *path, mode_t mode, char err[CERT_ERR])
 {
-	if (snprintf(d->path, sizeof(d->path), "%s", path) >= (int)sizeof(d->path))
-		return fail(err, -ENAMETOOLONG, "%s: path is too long", path);
-	snprintf(d->temporary, sizeof(d->temporary), "%s.XXXXXX", path);
-	int fd = mkstemp(d->temporary); /* 0600 */
-	if (fd < 0)
-		return fail_errno(err, path);
-	if (fchmod(fd, mode) < 0 || !(d->file = fdopen(fd, "w"))) {
-		int error = fail_errno(err, path);
-		close(fd);
-		unlink(d->temporary);
-		return error;
-	}
-	return 0;
+	int r = draft_open(d, path, mode);
+	return r < 0 ? fail_path(err, path, r) : 0;
 }
 
-/* Accepts one that was never opened or is already finished. */
-static void draft_drop(struct draft *d)
+static int finish_draft(struct draft *d, bool replace, char err[CERT_ERR])
 {
-	if (!d->file)
-		return;
-	fclose(d->file);
-	d->file = NULL;
-	unlink(d->temporary);
-}
-
-static int sync_folder(const char *path)
-{
-	char folder[PATH_MAX];
-	const char *slash = strrchr(path, '/');
-
-	snprintf(folder, sizeof(folder), "%.*s", slash ? (int)(slash - path) + 1 : 1,
-		 slash ? path : ".");
-	int fd = open(folder, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-	if (fd < 0)
-		return -errno;
-	int r = fsync(fd) < 0 ? -errno : 0;
-	close(fd);
-	return r;
-}
-
-/* Without `replace`, link(2) rather than rename(2): it never overwrites. */
-static int draft_finish(struct draft *d, bool replace, char err[CERT_ERR])
-{
-	int r = 0;
-
-	if (fflush(d->file) || ferror(d->file) || fsync(fileno(d->file)) < 0 ||
-	    (replace ? rename(d->temporary, d->path) : link(d->temporary, d->path)) < 0)
-		r = fail_errno(err, d->path);
-	fclose(d->file);
-	d->file = NULL;
-	if (r < 0 || !replace)
-		unlink(d->temporary);
-	if (r == 0 && sync_folder(d->path) < 0)
-		r = fail_errno(err, d->path);
-	return r;
+	int r = draft_finish(d, replace);
+	return r < 0 ? fail_path(err, d->path, r) : 0;
 }
 
 /* A key and its certificate on their way to the disk. */
@@ -150,11 +100,11 @@ static int pair_prepare(struct pair *p, const char *prefix, EVP_PKEY *key, X509 
 	char path[PATH_MAX];
 
 	snprintf(path, sizeof(path), "%s.key", prefix);
-	int r = draft_open(&p->key, path, 0600, err);
+	int r = start_draft(&p->key, path, 0600, err);
 	if (r < 0)
 		return r;
 	snprintf(path, sizeof(path), "%s.crt", prefix);
-	r = draft_open(&p->cert, path, 0644, err);
+	r = start_draft(&p->cert, path, 0644, err);
 	if (r < 0)
 		return r;
 	if (PEM_write_PKCS8PrivateKey(p->key.file, key, NULL, NULL, 0, NULL, NULL) != 1 ||
@@ -166,11 +116,11 @@ static int pair_prepare(struct pair *p, const char *prefix, EVP_PKEY *key, X509 
 /* The key first, since a certificate without its key is of no use. */
 static int pair_finish(struct pair *p, bool replace, char err[CERT_ERR])
 {
-	int r = draft_finish(&p->key, replace, err);
+	int r = finish_draft(&p->key, replace, err);
 
 	if (r < 0)
 		return r;
-	r = draft_finish(&p->cert, replace, err);
+	r = finish_draft(&p->cert, replace, err);
 	if (r < 0 && !replace)
 		unlink(p->key.path);
 	return r;
@@ -378,7 +328,7 @@ static int index_add(const char *dir, const char *name, member_id id, X509 *cert
 	FILE *old = fopen(path, "re");
 	if (!old && errno != ENOENT)
 		return fail_errno(err, path);
-	r = draft_open(&d, path, 0600, err);
+	r = start_draft(&d, path, 0600, err);
 	if (r == 0 && old)
 		r = index_check(old, d.file, name, id, renew, err);
 	if (old)
@@ -392,7 +342,7 @@ static int index_add(const char *dir, const char *name, member_id id, X509 *cert
 			until.tm_mday, until.tm_hour, until.tm_min, until.tm_sec);
 		OPENSSL_free(serial);
 		BN_free(number);
-		r = draft_finish(&d, true, err);
+		r = finish_draft(&d, true, err);
 	}
 	draft_drop(&d);
 	return r;

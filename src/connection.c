@@ -596,7 +596,7 @@ const char *connection_end_name(enum connection_end end)
 		[END_VERSION] = "version",
 		[END_HANDSHAKE] = "bad_handshake",
 		[END_CROWDED] = "crowded",
-		[END_REFUSED] = "refused_by_peer",
+		[END_REFUSED] = "by_peer",
 		[END_OVERSIZED] = "oversized_message",
 		[END_OVERFLOW] = "queue_overflow",
 		[END_REPLACED] = "replaced",
