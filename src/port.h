@@ -50,7 +50,8 @@ struct port_handler {
 /*
  * A packet socket on configured network number `network`, receiving what the filter's
  * socket program lets through. The interface must be there; it may be down. NULL and one
- * line in `err` on failure. The filter must outlive the port.
+ * line in `err` on failure. The filter must outlive the port. An interface that goes down
+ * and up again keeps its port; one that is made anew needs filter_attach() and a new port.
  */
 struct port *port_open_packet(struct event_base *base, const struct filter *filter,
 			      unsigned network, const struct port_handler *handler,

@@ -199,6 +199,12 @@ static const struct verdict_case {
 	{ "time exceeded",
 	  { .protocol = 1, BYTES("\x0b\0\0\0\0\0\0\0") },
 	  UNIT_BY_ICMP_ERROR },
+	{ "parameter problem",
+	  { .protocol = 1, BYTES("\x0c\0\0\0\0\0\0\0") },
+	  UNIT_BY_ICMP_ERROR },
+	{ "source quench",
+	  { .protocol = 1, BYTES("\x04\0\0\0\0\0\0\0") },
+	  UNIT_BY_ICMP_ERROR },
 	{ "redirect",
 	  { .protocol = 1, BYTES("\x05\0\0\0\0\0\0\0") },
 	  UNIT_BY_ICMP,
@@ -633,6 +639,30 @@ static void test_other_interface(void **state)
 		  UNIT_NONE);
 }
 
+/* A prefix that goes leaves those beside, above and below it. */
+static void test_routes_nested(void **state)
+{
+	const struct verdict_case one = { "one", { .to = "10.7.1.2" }, 0, UNIT, 0 };
+	const struct verdict_case two = { "two", { .to = "10.7.1.3" }, 0, UNIT, 0 };
+	struct in_addr a;
+
+	filter_renew(filter, NEVER);
+	give_all_to(SELF);
+	route("10.7.0.0", 16, 16);
+	route("10.7.1.2", 32, 2);
+	route("10.7.1.3", 32, 3);
+	inet_pton(AF_INET, "10.7.1.3", &a);
+	assert_int_equal(filter_route_del(filter, AF_INET, &a, 32), 0);
+	check(&one, UNIT_HOST, UNIT_BY_ROUTED, 2);
+	check(&two, UNIT_HOST, UNIT_BY_ROUTED, 16);
+	assert_int_equal(filter_route_del(filter, AF_INET, &a, 16), 0);
+	check(&one, UNIT_HOST, UNIT_BY_ROUTED, 2);
+	check(&two, UNIT_HOST, UNIT_BY_FORWARDED,
+	      unit_pair(filter_key(filter), SRC, 0x0a070103));
+	inet_pton(AF_INET, "10.7.1.2", &a);
+	assert_int_equal(filter_route_del(filter, AF_INET, &a, 32), 0);
+}
+
 static void test_routes(void **state)
 {
 	struct in_addr a;
@@ -741,6 +771,7 @@ int main(void)
 		cmocka_unit_test(test_agreement),
 		cmocka_unit_test(test_other_interface),
 		cmocka_unit_test(test_routes),
+		cmocka_unit_test(test_routes_nested),
 		cmocka_unit_test(test_fold_vectors),
 		cmocka_unit_test(test_fold_symmetric),
 		cmocka_unit_test(test_fold_spread),
