@@ -64,7 +64,10 @@ lab_begin()
 	# The lab is ours only if none was there before.
 	net_own_lab=$([[ -e ${LAB_DIR:-/run/phalanx-lab} ]] && echo 0 || echo 1)
 	lab up --mode "$net_mode" --members "$net_members" --clients "$net_clients" \
-		"${options[@]}"
+		"${options[@]}" || {
+		echo "not ok ${0##*/} - the lab did not come up"
+		exit 1
+	}
 }
 
 net_end()
@@ -83,7 +86,7 @@ net_end()
 	else
 		rm -rf "$out"
 	fi
-	((net_own_lab)) && { lab down || true; }
+	((net_own_lab)) && lab down 2>/dev/null
 	exit "$status"
 }
 
