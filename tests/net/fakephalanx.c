@@ -79,7 +79,7 @@ static const uint16_t ports[2] = { 500, 4500 };
 static struct in_addr own;
 static struct sa sas[SAS_MAX];
 static unsigned sa_count;
-static struct unit_key key = { { 0x0706050403020100, 0x0f0e0d0c0b0a0908 } };
+static const uint8_t fold_key[UNIT_KEY_SIZE] = "a key of 16 byte";
 static char identities[ADDRESSES_MAX][300];
 static unsigned shift;
 static unsigned puts_seen; /* reports since the last request came in */
@@ -214,6 +214,8 @@ static void receive_udp(unsigned i)
 	    !parse_ike(packet + skip, (size_t)len - skip, &ike))
 		return;
 	if (!ike.spi_r) {
+		struct unit_key key = unit_key_read(fold_key);
+
 		first_spi_i = ike.spi_i;
 		first_unit = unit_ike_first(&key, ike.spi_i, ntohl(from.sin_addr.s_addr));
 	}
@@ -305,7 +307,7 @@ static void welcome(struct peer *p)
 	memset(units, 0xff, sizeof(units));
 	m.welcome.version = LOCAL_VERSION;
 	m.welcome.self = SELF;
-	m.welcome.fold_key = (struct local_blob){ (uint8_t *)&key, sizeof(key) };
+	m.welcome.fold_key = (struct local_blob){ fold_key, sizeof(fold_key) };
 	m.welcome.units = (struct local_blob){ units, sizeof(units) };
 	tell(p, &m);
 }

@@ -8,14 +8,15 @@
 #include <collections/linked_list.h>
 #include <processing/jobs/delete_child_sa_job.h>
 #include <processing/jobs/delete_ike_sa_job.h>
+#include <processing/jobs/inactivity_job.h>
 #include <processing/jobs/rekey_ike_sa_job.h>
 #include <sa/ikev2/keymat_v2.h>
 
 #include "tunnels/ipsec/charon/phalanx_convert.h"
 #include "tunnels/ipsec/charon/phalanx_import.h"
 
-/* After its start charon has no connections until they are loaded into it. */
-#define CONFIG_GRACE_S 10
+/* Connections are loaded into charon one after the other, a moment after its start. */
+#define CONFIG_GRACE_S 2
 #define CONFIG_POLL_US 50000
 /* A time that passed while nobody owned the SA is due soon, but not for all at once. */
 #define OVERDUE_S 5
@@ -44,7 +45,7 @@ struct private_phalanx_import_t {
 	phalanx_link_t *link;
 	phalanx_sessions_t *sessions;
 	hashtable_t *parked; /* parked_t by our SPI */
-	time_t started;
+	time_t first;	     /* when the first SA came */
 };
 
 /* A key exchange whose result is known. */
@@ -156,7 +157,7 @@ static peer_cfg_t *find_config(private_phalanx_import_t *this, char *name)
 
 	while (TRUE) {
 		config = charon->backends->get_peer_cfg_by_name(charon->backends, name);
-		if (config || time_monotonic(NULL) - this->started >= CONFIG_GRACE_S)
+		if (config || time_monotonic(NULL) - this->first > CONFIG_GRACE_S)
 			return config;
 		usleep(CONFIG_POLL_US);
 	}
@@ -299,6 +300,21 @@ static void establish(ike_sa_t *ike_sa, const phalanx_ike_state_t *s,
 		ike_sa->set_statistic(ike_sa, STAT_ESTABLISHED, now - age);
 }
 
+static void watch_inactivity(child_sa_t *child_sa)
+{
+	child_cfg_t *config = child_sa->get_config(child_sa);
+	uint32_t timeout = config->get_inactivity(config);
+	bool close_ike = lib->settings->get_bool(lib->settings, "%s.inactivity_close_ike",
+						 FALSE, lib->ns);
+	job_t *job;
+
+	if (!timeout)
+		return;
+	job = (job_t *)inactivity_job_create(child_sa->get_unique_id(child_sa), timeout,
+					     close_ike);
+	lib->scheduler->schedule_job(lib->scheduler, job, timeout);
+}
+
 static void install(child_sa_t *child_sa, const phalanx_child_state_t *s)
 {
 	job_t *job;
@@ -322,6 +338,7 @@ static void install(child_sa_t *child_sa, const phalanx_child_state_t *s)
 		lib->scheduler->schedule_job(lib->scheduler, job, CHILD_DELETE_S);
 		break;
 	default:
+		watch_inactivity(child_sa);
 		break;
 	}
 }
@@ -462,6 +479,8 @@ static void park_ike(private_phalanx_import_t *this, phalanx_event_t *event)
 {
 	parked_t *parked;
 
+	if (!this->first)
+		this->first = time_monotonic(NULL);
 	unpark(this, event->message.ike_import.spi);
 	INIT(parked, .ike = event, .children = linked_list_create(), );
 	this->parked->put(this->parked, spi_key(event->message.ike_import.spi), parked);
@@ -518,7 +537,6 @@ phalanx_import_t *phalanx_import_create(phalanx_link_t *link,
 		.link = link,
 		.sessions = sessions,
 		.parked = hashtable_create(hashtable_hash_ptr, hashtable_equals_ptr, 64),
-		.started = time_monotonic(NULL),
 	);
 	return &this->public;
 }
