@@ -1,0 +1,246 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/*
+ * The master's distribution of units: it gives units that nobody owns to the least loaded
+ * member, and evens the load out by moves.
+ *
+ * Balance is lexicographic. First sessions over capacity: a unit with sessions moves while
+ * that lowers the greater of the two loads. Then empty units, while counts over capacity
+ * differ by more than one. So few sessions spread as well as many.
+ */
+#include <string.h>
+
+#include "cluster/internal.h"
+
+#define ORPHAN_PERIOD (50 * MONO_MS)
+
+struct load {
+	struct member *m;
+	uint32_t capacity;
+	unsigned sessions, empty;
+};
+
+static unsigned fit_members(struct cluster *c, struct load *loads)
+{
+	unsigned n = 0;
+
+	EACH_MEMBER(c, m) {
+		if (!ownership_fit(c, m->id))
+			continue;
+		loads[n++] = (struct load){
+			.m = m,
+			.capacity = m == c->self ? c->cfg.capacity
+						 : (m->capacity ? m->capacity : 1),
+		};
+	}
+	EACH_UNIT(u)
+		for (unsigned i = 0; i < n; i++) {
+			const struct unit *unit = &c->units[u];
+			member_id owner = unit->e.moving_to ? unit->e.moving_to
+							    : epoch_owner(unit->e.epoch);
+
+			if (owner != loads[i].m->id)
+				continue;
+			if (unit->nsessions)
+				loads[i].sessions += unit->nsessions;
+			else
+				loads[i].empty++;
+		}
+	return n;
+}
+
+/* a/b < c/d */
+static bool less(uint64_t a, uint64_t b, uint64_t c, uint64_t d)
+{
+	return a * d < c * b;
+}
+
+static struct load *least(struct load *loads, unsigned n)
+{
+	struct load *best = &loads[0];
+
+	for (unsigned i = 1; i < n; i++)
+		if (less(loads[i].sessions + loads[i].empty, loads[i].capacity,
+			 best->sessions + best->empty, best->capacity))
+			best = &loads[i];
+	return best;
+}
+
+/* The successor first, and some time for it; then whoever has the least to do. */
+static struct member *heir(struct cluster *c, struct unit *unit, struct load *loads,
+			   unsigned n)
+{
+	uint64_t since = mono_since(c->now, unit->orphan);
+	struct load *l;
+
+	if (epoch_owner(unit->e.epoch) && ownership_fit(c, unit->e.successor) &&
+	    unit->orphan.ns != UINT64_MAX && since < 6 * c->cfg.detection)
+		return since < 2 * c->cfg.detection ? NULL
+						    : core_member(c, unit->e.successor);
+	if (ownership_fit(c, unit->next))
+		return core_member(c, unit->next);
+	l = least(loads, n);
+	l->empty++;
+	if (epoch_owner(unit->e.epoch))
+		count(c, STAT_unproven);
+	unit->next = l->m->id;
+	return l->m;
+}
+
+static void grant(struct cluster *c, struct member *to, const struct unit_set *set)
+{
+	struct wire_grant m = { 0 };
+
+	if (unit_set_empty(set))
+		return;
+	if (to == c->self) {
+		ownership_activate(c, set, "unowned");
+		return;
+	}
+	EACH_IN(set, u)
+		m.units[m.units_count++] =
+			(struct wire_ref){ u, c->units[u].floor, 0, to->id };
+	STREAM(c, to, grant, &m);
+}
+
+static bool unserved(const struct cluster *c, const struct unit *unit)
+{
+	member_id owner = epoch_owner(unit->e.epoch);
+	struct member *m = core_member(c, owner);
+
+	if (m == c->self && owner)
+		return !unit->active && unit->handover != HANDOVER_RELEASED;
+	return !m || !m->present || unit->orphan.ns != UINT64_MAX;
+}
+
+static void assign_orphans(struct cluster *c)
+{
+	struct load loads[CLUSTER_MEMBERS_MAX];
+	struct unit_set to[CLUSTER_MEMBERS_MAX];
+	unsigned n = fit_members(c, loads);
+
+	c->orphans_at = mono_add(c->now, ORPHAN_PERIOD);
+	if (!n)
+		return;
+	memset(to, 0, sizeof(to));
+	EACH_UNIT(u) {
+		struct unit *unit = &c->units[u];
+		struct member *m;
+
+		if (!unserved(c, unit))
+			continue;
+		if (unit->orphan.ns == UINT64_MAX)
+			unit->orphan = c->now;
+		m = heir(c, unit, loads, n);
+		if (m)
+			unit_set_add(&to[m - c->members], u);
+	}
+	for (unsigned i = 0; i < c->nmembers; i++)
+		grant(c, &c->members[i], &to[i]);
+}
+
+/* One step of balance: from whom to whom, and whether a unit with sessions. */
+static bool worst_pair(struct load *loads, unsigned n, bool sessions, struct load **high,
+		       struct load **low)
+{
+	*high = *low = &loads[0];
+	for (unsigned i = 1; i < n; i++) {
+		struct load *l = &loads[i];
+		uint64_t v = sessions ? l->sessions : l->empty;
+		uint64_t h = sessions ? (*high)->sessions : (*high)->empty;
+		uint64_t w = sessions ? (*low)->sessions : (*low)->empty;
+
+		if (less(h, (*high)->capacity, v, l->capacity))
+			*high = l;
+		if (less(v, l->capacity, w, (*low)->capacity))
+			*low = l;
+	}
+	return *high != *low;
+}
+
+/* The heaviest unit of `high` whose move to `low` lowers the greater load of the two. */
+static int pick(struct cluster *c, const struct load *high, const struct load *low,
+		bool sessions, const struct unit_set *taken)
+{
+	int best = -1;
+	unsigned best_weight = 0;
+	uint64_t there = sessions ? low->sessions : low->empty;
+	uint64_t here = sessions ? high->sessions : high->empty;
+
+	EACH_UNIT(u) {
+		const struct unit *unit = &c->units[u];
+		unsigned w = sessions ? unit->nsessions : 1;
+
+		if (epoch_owner(unit->e.epoch) != high->m->id || unit->e.moving_to ||
+		    unit_set_has(taken, u) || !unit->nsessions != !sessions ||
+		    w <= best_weight)
+			continue;
+		if (less(there + w, low->capacity, here, high->capacity)) {
+			best = u;
+			best_weight = w;
+		}
+	}
+	return best;
+}
+
+static void order(struct cluster *c, struct member *from, struct member *to, unit_id u)
+{
+	struct wire_move m = { .units_count = 1 };
+
+	if (from == c->self) {
+		ownership_begin_move(c, u, c->units[u].e.epoch, to->id);
+		return;
+	}
+	m.units[0] = (struct wire_ref){ u, c->units[u].e.epoch, 0, to->id };
+	STREAM(c, from, move, &m);
+}
+
+static void balance(struct cluster *c)
+{
+	struct load loads[CLUSTER_MEMBERS_MAX], *high, *low;
+	struct unit_set taken = { { 0 } };
+	unsigned n = fit_members(c, loads), moves = 0;
+
+	c->balance_at = mono_add(c->now, c->cfg.balance);
+	EACH_UNIT(u)
+		if (c->units[u].e.moving_to)
+			return; /* the last round has not ended */
+	for (int sessions = 1; sessions >= 0 && n > 1; sessions--)
+		while (moves < c->cfg.moves && worst_pair(loads, n, sessions, &high, &low)) {
+			int u = pick(c, high, low, sessions, &taken);
+
+			if (u < 0)
+				break;
+			unit_set_add(&taken, (unit_id)u);
+			order(c, high->m, low->m, (unit_id)u);
+			moves++;
+			if (sessions) {
+				high->sessions -= c->units[u].nsessions;
+				low->sessions += c->units[u].nsessions;
+			} else {
+				high->empty--;
+				low->empty++;
+			}
+		}
+}
+
+void assign_tick(struct cluster *c)
+{
+	if (c->role != CLUSTER_MASTER || c->late)
+		return;
+	if (due(c, c->orphans_at))
+		assign_orphans(c);
+	if (c->cfg.moves && due(c, c->balance_at))
+		balance(c);
+}
+
+struct mono assign_timeout(const struct cluster *c)
+{
+	struct mono t = MONO_NEVER;
+
+	if (c->role == CLUSTER_MASTER && !c->late) {
+		t = c->orphans_at;
+		if (c->cfg.moves)
+			t = mono_min(t, c->balance_at);
+	}
+	return t;
+}

@@ -1,0 +1,320 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/*
+ * Who becomes master.
+ *
+ * When the master dies, the vice-master (the complete member with the lowest id) offers
+ * at once, the next ones after a delay by rank. Whoever agrees that there is no master
+ * accepts; with all accepts, or after 100 ms without an objection, the offerer is master.
+ * Objections: the master is alive; a lower id stands too; the offerer holds nothing while
+ * a cluster exists that does.
+ */
+#include "cluster/internal.h"
+
+#define OFFER_TIME (100 * MONO_MS)
+#define RANK_STEP (60 * MONO_MS)
+#define OFFER_RETRY (50 * MONO_MS)
+
+static unsigned rank(const struct cluster *c)
+{
+	unsigned r = 0;
+
+	EACH_PRESENT((struct cluster *)c, m)
+		if (m->complete && m->id < c->cfg.self)
+			r++;
+	return r;
+}
+
+static bool all_accepted(struct cluster *c)
+{
+	bool any = false;
+
+	EACH_PRESENT(c, m) {
+		any = true;
+		if (!(c->accepted & UINT64_C(1) << (m - c->members)))
+			return false;
+	}
+	return any;
+}
+
+static void become_master(struct cluster *c)
+{
+	c->term = c->offer;
+	c->master = c->cfg.self;
+	c->orphaned = c->offer_at = c->offer_end = MONO_NEVER;
+	c->pending_from = NULL;
+	count(c, STAT_elected);
+	core_set_role(c, CLUSTER_MASTER, "elected");
+	c->self->present = true;
+	if (!c->complete) {
+		/* The first of a new cluster holds all there is. */
+		if (!c->founded)
+			c->io.random(c->io.ctx, c->fold_key, sizeof(c->fold_key));
+		c->founded = c->complete = c->have_table = true;
+	}
+	c->vice_master = 0;
+	EACH_PRESENT(c, m) {
+		m->heard = c->now;
+		if (m->complete && (!c->vice_master || m->id < c->vice_master))
+			c->vice_master = m->id;
+	}
+	c->balance_at = mono_add(c->now, c->cfg.balance);
+	c->orphans_at = c->now;
+	c->lease = mono_add(c->now, c->cfg.detection);
+	c->review_all = true;
+	membership_keepalive(c);
+	membership_keepalive(c);
+}
+
+static void offer(struct cluster *c)
+{
+	struct wire_master_offer m = { .flags = c->complete ? WIRE_OFFER_COMPLETE : 0 };
+	uint64_t top = c->top_term > c->term ? c->top_term : c->term, mine = c->term;
+
+	count(c, STAT_offers);
+	c->offer = ((top >> 16) + 1) << 16 | c->cfg.self;
+	c->offer_end = mono_add(c->now, OFFER_TIME);
+	c->offer_at = MONO_NEVER;
+	c->accepted = 0;
+	if (c->role != CLUSTER_OFFERING)
+		core_set_role(c, CLUSTER_OFFERING, "offer");
+	c->term = c->offer;
+	EACH_MEMBER(c, p)
+		if (p != c->self && (p->present || p->linked))
+			DATAGRAM(c, p, master_offer, &m);
+	c->term = mine;
+	if (c->complete && membership_count(c) == 1)
+		become_master(c);
+}
+
+static void withdraw(struct cluster *c, const char *why, uint64_t delay)
+{
+	count(c, STAT_objections);
+	core_set_role(c, c->complete ? CLUSTER_MEMBER : CLUSTER_JOINING, why);
+	c->offer_end = MONO_NEVER;
+	c->offer_at = mono_add(c->now, delay + core_random(c) % (20 * MONO_MS));
+	if (!c->complete)
+		c->join_at = c->now;
+}
+
+void election_begin(struct cluster *c)
+{
+	c->master = c->vice_master = 0;
+	c->orphaned = c->now;
+	c->upcall_role = true;
+	/*
+	 * A new master can be elected at the earliest now and gives each member a whole
+	 * interval; so what this member serves it may go on serving for a part of it.
+	 */
+	if (!c->late) {
+		struct mono until = mono_add(c->now, c->cfg.detection / 2);
+
+		if (mono_before(c->lease, until))
+			c->lease = until;
+	}
+	c->offer_at = mono_add(c->now, (uint64_t)rank(c) * RANK_STEP);
+	if (!c->complete)
+		c->offer_at = MONO_NEVER;
+	if (c->pending_from) {
+		struct wire_offer_accept m = { .offer = c->pending_offer };
+
+		DATAGRAM(c, c->pending_from, offer_accept, &m);
+		c->offer_at = mono_add(c->now, OFFER_TIME + OFFER_RETRY +
+						       (uint64_t)rank(c) * RANK_STEP);
+		c->pending_from = NULL;
+	}
+}
+
+static void object(struct cluster *c, struct member *to, uint64_t offered)
+{
+	struct wire_other_master_exists m = { .master = c->master, .offer = offered };
+
+	count(c, STAT_objections);
+	DATAGRAM(c, to, other_master_exists, &m);
+}
+
+static void accept_offer(struct cluster *c, struct member *to, uint64_t offered)
+{
+	struct wire_offer_accept m = { .offer = offered };
+	struct mono until = mono_add(c->now, c->cfg.detection);
+
+	DATAGRAM(c, to, offer_accept, &m);
+	/* It becomes master after this, and then gives us a whole interval. */
+	if (!c->late && mono_before(c->lease, until))
+		c->lease = until;
+	c->offer_at = mono_add(c->now, OFFER_TIME + OFFER_RETRY +
+					       (uint64_t)rank(c) * RANK_STEP);
+}
+
+static void judge_as_member(struct cluster *c, struct member *from, uint64_t offered,
+			    bool known)
+{
+	uint64_t silence = mono_since(c->now, c->master_heard);
+
+	if (!known || offered <= c->term || (c->master && silence < c->cfg.detection / 2)) {
+		object(c, from, offered);
+	} else if (c->master) {
+		/* We are about to find out ourselves. */
+		c->pending_offer = offered;
+		c->pending_from = from;
+	} else if (!c->late) {
+		accept_offer(c, from, offered);
+	}
+}
+
+void recv_master_offer(struct cluster *c, struct member *from, const struct wire_header *h,
+		       struct unpack *u)
+{
+	struct wire_master_offer m;
+	bool known = from->present && from->incarnation == h->incarnation, holds;
+
+	if (wire_decode_master_offer(u, &m)) {
+		count(c, STAT_bad_message);
+		return;
+	}
+	if (from->dead_run == h->incarnation >> 16)
+		return;
+	holds = m.flags & WIRE_OFFER_COMPLETE;
+	if (c->role == CLUSTER_MASTER) {
+		if (!c->late)
+			object(c, from, h->term);
+	} else if (c->role == CLUSTER_MEMBER) {
+		judge_as_member(c, from, h->term, known);
+	} else if (c->role == CLUSTER_JOINING) {
+		c->offer_at = mono_add(c->now, 2 * OFFER_TIME + core_random(c) % OFFER_RETRY);
+	} else if ((c->complete && !holds) ||
+		   (c->complete == holds && c->cfg.self < from->id)) {
+		object(c, from, h->term);
+	} else {
+		withdraw(c, "a better offer", 2 * OFFER_TIME);
+		if (c->role == CLUSTER_MEMBER && known)
+			accept_offer(c, from, h->term);
+	}
+}
+
+void recv_offer_accept(struct cluster *c, struct member *from, const struct wire_header *h,
+		       struct unpack *u)
+{
+	struct wire_offer_accept m;
+
+	if (wire_decode_offer_accept(u, &m)) {
+		count(c, STAT_bad_message);
+		return;
+	}
+	if (m.offer != c->offer || !from->present || from->incarnation != h->incarnation)
+		return;
+	c->accepted |= UINT64_C(1) << (from - c->members);
+	if (c->complete && all_accepted(c))
+		become_master(c);
+}
+
+void recv_other_master_exists(struct cluster *c, struct member *from,
+			      const struct wire_header *h, struct unpack *u)
+{
+	struct wire_other_master_exists m;
+
+	if (wire_decode_other_master_exists(u, &m)) {
+		count(c, STAT_bad_message);
+		return;
+	}
+	if (c->role == CLUSTER_OFFERING && m.offer == c->offer)
+		withdraw(c, "objection", c->complete ? OFFER_RETRY : 3 * OFFER_TIME);
+	else if (c->role == CLUSTER_JOINING)
+		c->offer_at = mono_add(c->now, 3 * OFFER_TIME + core_random(c) % OFFER_RETRY);
+}
+
+static unsigned exclusive(const struct cluster *c, const struct wire_master_keepalive *k,
+			  unsigned *shared)
+{
+	unsigned mine = 0;
+
+	*shared = 0;
+	EACH_MEMBER((struct cluster *)c, m) {
+		bool theirs = false;
+
+		if (m != c->self && !m->present)
+			continue;
+		for (unsigned i = 0; i < k->members_count; i++)
+			theirs = theirs || k->members[i].id == m->id;
+		if (theirs)
+			++*shared;
+		else
+			mine++;
+	}
+	return mine;
+}
+
+/*
+ * Two masters. Members that are in both lists follow the higher term. A part without any
+ * session gives way, since nothing is lost with it; then the part with fewer members;
+ * then the one with the higher master id.
+ */
+static bool loses(const struct cluster *c, const struct member *m, uint64_t term,
+		  const struct wire_master_keepalive *k)
+{
+	unsigned shared, mine = exclusive(c, k, &shared);
+	unsigned theirs = k->members_count - shared;
+
+	/* Whom the other has taken over from us, itself included, is no longer ours. */
+	if (term > c->term)
+		theirs += shared;
+	else
+		mine += shared;
+	if (!c->nsessions != !k->sessions)
+		return !c->nsessions;
+	if (mine != theirs)
+		return mine < theirs;
+	return m->id < c->cfg.self;
+}
+
+void election_rival(struct cluster *c, struct member *m, const struct wire_header *h,
+		    const struct wire_master_keepalive *k)
+{
+	core_log(c, "another master: %u, term %llu, members %u", m->id,
+		 (unsigned long long)(h->term >> 16), k->members_count);
+	if (c->late || loses(c, m, h->term, k)) {
+		struct wire_nak nak = { .reason = WIRE_REASON_MERGED };
+
+		EACH_PRESENT(c, p) {
+			nak.target = p->incarnation;
+			DATAGRAM(c, p, nak, &nak);
+		}
+		membership_rejoin(c, "merged");
+		return;
+	}
+	count(c, STAT_merges);
+	if (m->present)
+		membership_died(c, m, "it follows nobody any more");
+	if (h->term > c->term) {
+		c->term = ((h->term >> 16) + 1) << 16 | c->cfg.self;
+		c->upcall_role = true;
+		core_log(c, "term raised to %llu", (unsigned long long)(c->term >> 16));
+	}
+	membership_keepalive(c);
+}
+
+void election_tick(struct cluster *c)
+{
+	if (c->leaving && !c->complete)
+		return;
+	if (c->role == CLUSTER_OFFERING && due(c, c->offer_end))
+		become_master(c);
+	else if ((c->role == CLUSTER_JOINING || (c->role == CLUSTER_MEMBER && !c->master)) &&
+		 due(c, c->offer_at) && !c->late)
+		offer(c);
+	else if (c->late && c->role == CLUSTER_MEMBER && !c->master &&
+		 mono_since(c->now, c->late_since) >= c->cfg.detection)
+		c->late = false;
+}
+
+struct mono election_timeout(const struct cluster *c)
+{
+	struct mono t = MONO_NEVER;
+
+	if (c->role == CLUSTER_OFFERING)
+		return c->offer_end;
+	if (c->role == CLUSTER_JOINING || (c->role == CLUSTER_MEMBER && !c->master))
+		t = c->offer_at;
+	if (c->late && c->role == CLUSTER_MEMBER && !c->master)
+		t = mono_add(c->late_since, c->cfg.detection);
+	return t;
+}

@@ -1,0 +1,343 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/*
+ * What the files of this folder share. Nothing outside of it includes this.
+ *
+ * Every public entry point that takes `now` is bracketed by core_enter() and core_leave().
+ * In between, functions change the state and set flags; core_leave() does what the flags
+ * ask for: reviews own units, announces entries, pumps the streams, makes the upcalls
+ * that may wait, and computes when the next tick is wanted.
+ */
+#ifndef CLUSTER_INTERNAL_H
+#define CLUSTER_INTERNAL_H
+
+#include <sys/queue.h>
+
+#include "cluster/cluster.h"
+#include "cluster/statistics.h"
+#include "cluster/wire.h"
+
+#define NOT_SENT UINT64_MAX
+#define BATCHES 32
+#define WHY_SIZE (WIRE_WHY_MAX + 1)
+
+struct member;
+
+struct session {
+	LIST_ENTRY(session) chain; /* of the hash bucket */
+	LIST_ENTRY(session) in_unit;
+	TAILQ_ENTRY(session) in_dirty;
+	struct session_key key;
+	unit_id unit;
+	bool dirty;        /* on the dirty list of its unit's target */
+	bool kept;         /* mentioned since UNIT_BEGIN */
+	uint16_t inflight; /* places in batches that point here */
+	uint64_t counted_epoch;
+	uint64_t counter[CLUSTER_COUNTERS];
+	uint64_t held[CLUSTER_COUNTERS];      /* by the unit's target */
+	uint64_t committed[CLUSTER_COUNTERS];
+	uint8_t *initial, *essential;
+	size_t initial_len, essential_len;
+	void *user;
+};
+
+LIST_HEAD(session_list, session);
+TAILQ_HEAD(session_queue, session);
+
+/* A row of the owner table. The owner is the low part of the epoch. */
+struct entry {
+	uint64_t epoch;
+	uint32_t version; /* grows with the owner's changes within an epoch */
+	member_id successor;
+	member_id previous; /* successor until it has yielded, 0: settled */
+	member_id moving_to;
+};
+
+/* How far the owner is with a change of the unit's successor, or of its owner. */
+enum handover {
+	HANDOVER_STEADY,
+	HANDOVER_PREPARING, /* `next` catches up; counters go to it, their commit waits */
+	HANDOVER_SWITCHING, /* announced; `previous` has not yielded: commit needs both */
+	HANDOVER_RELEASED,  /* given to the successor, which has not announced yet */
+};
+
+struct unit {
+	struct entry e;
+	struct session_list sessions;
+	unsigned nsessions;
+	bool active; /* owned and activated by this member */
+	bool replacing; /* between UNIT_BEGIN and UNIT_END */
+	enum handover handover;
+	member_id next;
+	member_id target;   /* whom counters go to, 0: nobody */
+	uint64_t last;      /* position of the last record or announcement */
+	uint64_t floor;     /* highest epoch heard of, also from other parts */
+	struct mono retry;  /* owner: of a yield or release; successor: deferred takeover */
+	struct mono orphan; /* master: since when nobody serves it; MONO_NEVER: served */
+};
+
+struct batch {
+	uint64_t seq;
+	struct mono sent;
+	bool used, expired;
+	unsigned n;
+	struct {
+		struct session *s;
+		uint64_t epoch;
+		uint64_t value[CLUSTER_COUNTERS];
+	} e[WIRE_COUNTS_MAX];
+};
+
+struct member {
+	member_id id;
+	char name[CLUSTER_NAME_MAX];
+	bool linked;
+	bool present; /* in the member list */
+	bool complete, able;
+	char why[WHY_SIZE];
+	uint64_t incarnation;
+	uint64_t dead_run; /* a run that was declared dead and never comes back */
+	uint32_t capacity, activation, load;
+	uint32_t sessions;
+
+	/* Keepalives. */
+	struct mono heard;
+	uint64_t seq;   /* last of theirs */
+	uint64_t stamp; /* their clock at that time, to be echoed */
+	uint64_t echo;  /* the latest of our stamps that they echoed */
+	double loss;
+	unsigned per_interval;
+
+	/* The stream to it. */
+	bool syncing; /* it has asked for, and gets, our records */
+	bool ended;   /* SNAPSHOT_END was sent */
+	uint32_t sync;
+	struct unit_set need;
+	uint64_t sent, acked;
+	uint64_t mark; /* pumping pauses until this position is acknowledged */
+	uint64_t synced[CLUSTER_UNITS]; /* position of the unit's UNIT_END, or NOT_SENT */
+
+	/* The stream from it. */
+	bool receiving; /* SNAPSHOT_BEGIN of the wanted sync came */
+	bool whole;     /* SNAPSHOT_END came */
+	uint32_t wanted_sync;
+	uint64_t received;
+	struct mono sync_retry, ack_repeat;
+
+	/* Counters to it. */
+	struct session_queue dirty;
+	struct batch batches[BATCHES];
+	unsigned inflight; /* batches that are neither acknowledged nor expired */
+	uint64_t batch_seq;
+	uint64_t rtt; /* smoothed */
+	struct mono flush_at, batch_retry;
+};
+
+struct cluster {
+	struct cluster_config cfg;
+	struct cluster_io io;
+	struct mono now;
+	struct mono wanted; /* when a tick was asked for */
+
+	enum cluster_role role;
+	uint64_t term;
+	uint64_t top_term; /* highest heard of */
+	uint64_t incarnation;
+	uint8_t fold_key[WIRE_FOLD_KEY_SIZE];
+	bool founded; /* fold_key is set */
+	member_id master, vice_master;
+	uint32_t activation;
+	bool complete, able, leaving;
+	char why[WHY_SIZE];
+
+	/* Lateness and the right to serve. */
+	bool late;
+	struct mono late_since;
+	struct mono lease; /* serves until then */
+
+	/* Membership. */
+	struct member members[CLUSTER_MEMBERS_MAX];
+	unsigned nmembers;
+	struct member *self;
+	uint64_t seq; /* of own keepalives */
+	unsigned per_interval; /* own keepalives in an interval */
+	uint64_t list_seq; /* of the master's last list */
+	struct mono keepalive_at;
+	struct mono join_at;   /* next JOIN_REQUEST */
+	struct mono master_heard; /* by anybody */
+	struct mono orphaned;  /* since when there is no master */
+	struct mono leave_by;
+
+	/* Election. */
+	struct mono offer_at, offer_end;
+	uint64_t offer; /* term that this member offers */
+	uint64_t pending_offer; /* of another, that waits for our own verdict */
+	struct member *pending_from;
+	uint64_t accepted; /* bit a member index */
+
+	/* Ownership. */
+	struct unit units[CLUSTER_UNITS];
+	uint64_t digest;
+	uint32_t table_version;
+	bool have_table;
+	struct mono table_retry;
+	uint64_t digest_seen, digest_own;
+	struct mono digest_since;
+	unsigned nactive;
+	struct unit_set announce; /* entries to be announced */
+	bool announce_loud;       /* by datagram as well */
+	struct unit_set busy;     /* own units with a handover under way */
+	unsigned nbusy;
+	struct unit_set respread; /* own units whose successor is to be reconsidered */
+	struct unit_set deferred; /* takeovers that wait for a yielding successor */
+	struct mono deferred_at, handover_at, balance_at, orphans_at, activate_at;
+	struct unit_set stale;    /* entries to be shown to stale_to */
+	struct member *stale_to;
+
+	/* Replication. */
+	uint64_t position;
+	uint32_t sync_counter;
+	unsigned nsessions;
+	struct session_list *buckets;
+	size_t nbuckets;
+
+	/* What core_leave() has to do. */
+	bool review_all, review_busy;
+	bool upcall_table, upcall_role, upcall_committed;
+
+	uint64_t statistics[STATISTICS_COUNT];
+	uint8_t out[CLUSTER_MESSAGE_MAX];
+};
+
+static inline member_id epoch_owner(uint64_t epoch)
+{
+	return epoch & 0xffff;
+}
+
+static inline uint64_t epoch_make(uint64_t number, member_id owner)
+{
+	return number << 16 | owner;
+}
+
+static inline void count(struct cluster *c, enum statistic s)
+{
+	c->statistics[s]++;
+}
+
+static inline bool due(const struct cluster *c, struct mono at)
+{
+	return !mono_before(c->now, at);
+}
+
+#define EACH_MEMBER(c, m) for (struct member *m = (c)->members; m < (c)->members + (c)->nmembers; m++)
+/* All others that are in the member list. */
+#define EACH_PRESENT(c, m) EACH_MEMBER(c, m) if (m->present && m != (c)->self)
+#define EACH_UNIT(u) for (unit_id u = 0; u < CLUSTER_UNITS; u++)
+#define EACH_IN(set, u) EACH_UNIT(u) if (unit_set_has(set, u))
+
+static inline bool unit_set_empty(const struct unit_set *s)
+{
+	uint64_t any = 0;
+
+	for (unsigned i = 0; i < CLUSTER_UNITS / 64; i++)
+		any |= s->bits[i];
+	return !any;
+}
+
+/* core.c */
+void core_enter(struct cluster *c, struct mono now);
+void core_leave(struct cluster *c);
+void core_log(struct cluster *c, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
+void core_set_role(struct cluster *c, enum cluster_role role, const char *event);
+struct member *core_member(const struct cluster *c, member_id id); /* NULL: unknown */
+uint64_t core_random(struct cluster *c);
+/* c->out holds a message of this length. */
+void core_datagram(struct cluster *c, struct member *to, size_t len);
+int core_stream(struct cluster *c, struct member *to, size_t len);
+
+#define ENCODE(c, name, body)                                                            \
+	wire_encode_##name((c)->out, sizeof((c)->out), (c)->term, (c)->incarnation, body)
+#define DATAGRAM(c, to, name, body) core_datagram(c, to, ENCODE(c, name, body))
+#define STREAM(c, to, name, body) core_stream(c, to, ENCODE(c, name, body))
+
+/* membership.c: joins, keepalives, deaths. */
+void membership_tick(struct cluster *c);
+struct mono membership_timeout(const struct cluster *c);
+void membership_late(struct cluster *c);
+/* Gives everything up and begins again as a new incarnation. */
+void membership_rejoin(struct cluster *c, const char *why);
+void membership_died(struct cluster *c, struct member *m, const char *why);
+void membership_keepalive(struct cluster *c); /* now, to everyone */
+void membership_check_complete(struct cluster *c);
+unsigned membership_count(const struct cluster *c); /* members present, this one too */
+
+/* election.c */
+void election_begin(struct cluster *c); /* the master is gone */
+void election_tick(struct cluster *c);
+struct mono election_timeout(const struct cluster *c);
+void election_rival(struct cluster *c, struct member *m, const struct wire_header *h,
+		    const struct wire_master_keepalive *k);
+
+/* ownership.c: the table, takeover, handover. */
+bool ownership_fit(const struct cluster *c, member_id id); /* may own and succeed */
+member_id ownership_choose(const struct cluster *c, unit_id u, member_id owner);
+bool ownership_activate(struct cluster *c, const struct unit_set *set, const char *why);
+void ownership_merge(struct cluster *c, struct member *from, unit_id u,
+		     const struct entry *e);
+void ownership_died(struct cluster *c, struct member *m);
+void ownership_drop_all(struct cluster *c);
+void ownership_raise(struct cluster *c, unit_id u);
+void ownership_show(struct cluster *c, struct member *to, unit_id u);
+void ownership_set(struct cluster *c, unit_id u, const struct entry *e);
+void ownership_review(struct cluster *c);
+void ownership_announce(struct cluster *c);
+void ownership_tick(struct cluster *c);
+struct mono ownership_timeout(const struct cluster *c);
+void ownership_begin_move(struct cluster *c, unit_id u, uint64_t epoch, member_id to);
+void ownership_respread(struct cluster *c);
+void ownership_send_table(struct cluster *c, struct member *to, uint8_t flags);
+
+/* assign.c: the master's distribution of units. */
+void assign_tick(struct cluster *c);
+struct mono assign_timeout(const struct cluster *c);
+
+/* store.c */
+int store_init(struct cluster *c);
+void store_free(struct cluster *c);
+struct session *store_find(const struct cluster *c, unit_id u, const struct session_key *key);
+/* Finds or makes; NULL: out of memory. */
+struct session *store_make(struct cluster *c, unit_id u, const struct session_key *key);
+int store_set(uint8_t **part, size_t *part_len, const uint8_t *bytes, size_t len);
+void store_drop(struct cluster *c, struct session *s, bool upcall);
+void store_clear(struct cluster *c);
+
+/* replica.c: the record stream. */
+void replica_reset(struct cluster *c, struct member *m);
+void replica_want(struct cluster *c, struct member *m); /* ask for its state anew */
+void replica_need(struct cluster *c, unit_id u); /* all get the unit's whole state */
+void replica_pump(struct cluster *c);
+void replica_tick(struct cluster *c);
+struct mono replica_timeout(const struct cluster *c);
+void replica_send_counters(struct cluster *c, struct member *m, unit_id u);
+void replica_acks(struct cluster *c); /* repeated with keepalives */
+/* m holds all of u up to the position. */
+bool replica_holds(const struct cluster *c, const struct member *m, unit_id u,
+		   uint64_t position);
+
+/* counters.c */
+void counters_reset(struct cluster *c, struct member *m);
+void counters_set_target(struct cluster *c, unit_id u, member_id target);
+void counters_dirty_unit(struct cluster *c, unit_id u);
+void counters_thaw(struct cluster *c, unit_id u); /* what is held becomes committed */
+void counters_forget(struct cluster *c, struct session *s);
+bool counters_caught_up(const struct cluster *c, unit_id u);
+void counters_tick(struct cluster *c);
+struct mono counters_timeout(const struct cluster *c);
+
+/* Receivers, called through the dispatch table in core.c. */
+#define X(name, FIELDS)                                                                  \
+	void recv_##name(struct cluster *c, struct member *from,                          \
+			 const struct wire_header *h, struct unpack *u);
+WIRE_MESSAGES(X)
+#undef X
+
+#endif

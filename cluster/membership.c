@@ -1,0 +1,840 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/*
+ * Joins, keepalives both ways, deaths, and the right to serve.
+ *
+ * The master watches each member, each member watches the master. Keepalives go to all
+ * other members too, and say how long ago the sender heard the master; so a member that
+ * has lost only its own path to the master does not declare it dead.
+ *
+ * The right to serve is a lease. A keepalive carries the sender's clock as a stamp, and
+ * the other side echoes the last stamp that it has heard. A member that knows that its
+ * master has heard its stamp of time T may serve until T + detection interval, since the
+ * master declares nobody dead earlier; for the master, any one member's echo will do.
+ */
+#include <string.h>
+
+#include "cluster/internal.h"
+
+#define JOIN_RETRY (50 * MONO_MS)
+#define START_WAIT (300 * MONO_MS)
+#define NO_MASTER_MAX (3 * MONO_SEC)
+#define LEAVE_MAX (5 * MONO_SEC)
+#define WEEK (UINT64_C(7 * 24 * 3600) * MONO_SEC)
+#define LOSS_SHARE 128
+#define GAP_MAX 64
+#define N_MIN 2
+#define N_MAX 20
+#define LOSS_SCALE 65535
+
+static bool in_cluster(const struct cluster *c)
+{
+	return c->role == CLUSTER_MEMBER || c->role == CLUSTER_MASTER ||
+	       (c->role == CLUSTER_OFFERING && c->complete);
+}
+
+unsigned membership_count(const struct cluster *c)
+{
+	unsigned n = 1;
+
+	EACH_PRESENT((struct cluster *)c, m)
+		n++;
+	return n;
+}
+
+static uint64_t jitter(struct cluster *c, uint64_t span)
+{
+	return core_random(c) % span;
+}
+
+/* The smallest n with n * P^n < 1/K, K detection intervals in a week. */
+static unsigned keepalives_for(double loss, uint64_t detection)
+{
+	double limit = (double)detection / (double)WEEK, power = loss;
+	unsigned n = 1;
+
+	while (n < N_MAX && (n < N_MIN || n * power >= limit)) {
+		n++;
+		power *= loss;
+	}
+	return n;
+}
+
+/* Losses show as gaps in the growing sequence number. */
+static bool note_keepalive(struct cluster *c, struct member *m, uint64_t seq, uint64_t stamp)
+{
+	uint64_t gap;
+
+	m->heard = c->now;
+	if (seq <= m->seq)
+		return false;
+	gap = m->seq ? seq - m->seq - 1 : 0;
+	for (uint64_t i = 0; i < gap && i < GAP_MAX; i++)
+		m->loss += (1 - m->loss) / LOSS_SHARE;
+	m->loss -= m->loss / LOSS_SHARE;
+	m->seq = seq;
+	m->stamp = stamp;
+	return true;
+}
+
+static void forget(struct cluster *c, struct member *m)
+{
+	m->present = m->complete = m->able = false;
+	m->seq = m->stamp = m->echo = 0;
+	m->sync = 0;
+	replica_reset(c, m);
+}
+
+void membership_rejoin(struct cluster *c, const char *why)
+{
+	core_set_role(c, CLUSTER_JOINING, why);
+	count(c, STAT_rejoins);
+	ownership_drop_all(c);
+	store_clear(c);
+	EACH_MEMBER(c, m)
+		forget(c, m);
+	if ((++c->incarnation & 0xffff) == 0)
+		c->incarnation = (core_random(c) & ~UINT64_C(0xffff)) | 1;
+	c->self->incarnation = c->incarnation;
+	c->master = c->vice_master = 0;
+	c->complete = c->have_table = c->late = false;
+	c->seq = c->list_seq = 0;
+	c->join_at = mono_add(c->now, jitter(c, JOIN_RETRY / 5));
+	c->offer_end = c->orphaned = c->table_retry = MONO_NEVER;
+	c->pending_from = NULL;
+	c->lease.ns = 0;
+	/* Links come up first, so that members that start together form one cluster. */
+	c->offer_at = mono_add(c->now, (c->cfg.detection > START_WAIT ? c->cfg.detection
+								      : START_WAIT) +
+					       jitter(c, JOIN_RETRY));
+	c->upcall_table = true;
+}
+
+void membership_late(struct cluster *c)
+{
+	if (!c->late) {
+		count(c, STAT_late);
+		core_log(c, "late by %llu us",
+			 (unsigned long long)(mono_since(c->now, c->wanted) / MONO_US));
+	}
+	c->late = in_cluster(c);
+	c->late_since = c->now;
+	c->lease.ns = 0;
+	c->master_heard = c->now;
+	c->keepalive_at = c->now;
+	EACH_PRESENT(c, m)
+		m->heard = c->now;
+	/* Objections may have come and gone. */
+	if (c->role == CLUSTER_OFFERING) {
+		core_set_role(c, c->complete ? CLUSTER_MEMBER : CLUSTER_JOINING, "late");
+		c->offer_end = MONO_NEVER;
+	}
+	if (mono_before(c->offer_at, mono_add(c->now, c->cfg.detection)))
+		c->offer_at = mono_add(c->now, c->cfg.detection);
+	if (c->orphaned.ns != UINT64_MAX)
+		c->orphaned = c->now;
+}
+
+static void wake(struct cluster *c, const char *why)
+{
+	core_log(c, "no longer late: %s", why);
+	c->late = false;
+	c->review_all = true;
+}
+
+/* An echo of a stamp from after we woke up proves that the speaker knows us as we are. */
+static void heed_echo(struct cluster *c, struct member *m, uint64_t echo)
+{
+	struct mono until;
+
+	if (echo > c->now.ns || echo <= m->echo)
+		return;
+	m->echo = echo;
+	if (c->role != CLUSTER_MASTER && m->id != c->master)
+		return;
+	if (c->late && echo >= c->late_since.ns)
+		wake(c, "echo");
+	until = mono_add((struct mono){ echo }, c->cfg.detection);
+	if (mono_before(c->lease, until))
+		c->lease = until;
+}
+
+bool cluster_serves(const struct cluster *c, unit_id unit, struct mono now)
+{
+	if (unit >= CLUSTER_UNITS || !c->units[unit].active || c->late || !in_cluster(c))
+		return false;
+	if (c->wanted.ns != UINT64_MAX && mono_since(now, c->wanted) >= c->cfg.detection / 2)
+		return false;
+	if (c->role == CLUSTER_MASTER && membership_count(c) == 1)
+		return true;
+	return mono_before(now, c->lease);
+}
+
+/* Sending. */
+
+static void list_member(const struct cluster *c, const struct member *m,
+			struct wire_member *w)
+{
+	bool self = m == c->self;
+	bool able = self ? c->able && !c->leaving : m->able;
+
+	*w = (struct wire_member){
+		.id = m->id,
+		.incarnation = self ? c->incarnation : m->incarnation,
+		.flags = ((self ? c->complete : m->complete) ? WIRE_COMPLETE : 0) |
+			 (able ? WIRE_ABLE : 0),
+		.per_interval = (uint8_t)m->per_interval,
+		.echo = m->stamp,
+		.capacity = self ? c->cfg.capacity : m->capacity,
+		.activation = self ? c->activation : m->activation,
+		.loss = (uint16_t)(m->loss * LOSS_SCALE),
+	};
+}
+
+static uint16_t fill_list(const struct cluster *c, struct wire_member *list)
+{
+	uint16_t n = 0;
+
+	list_member(c, c->self, &list[n++]);
+	EACH_PRESENT((struct cluster *)c, m)
+		list_member(c, m, &list[n++]);
+	return n;
+}
+
+static const char *own_why(const struct cluster *c)
+{
+	if (c->leaving)
+		return "leaving";
+	return c->able ? "" : c->why;
+}
+
+static void send_master_keepalive(struct cluster *c)
+{
+	struct wire_master_keepalive k = {
+		.seq = ++c->seq,
+		.stamp = c->now.ns,
+		.digest = c->digest,
+		.table_version = c->table_version,
+		.sessions = c->nsessions,
+		.vice_master = c->vice_master,
+		.why = (const uint8_t *)own_why(c),
+		.why_len = strlen(own_why(c)),
+	};
+
+	k.members_count = fill_list(c, k.members);
+	EACH_MEMBER(c, m)
+		if (m != c->self && (m->present || m->linked))
+			DATAGRAM(c, m, master_keepalive, &k);
+}
+
+static void send_member_keepalive(struct cluster *c)
+{
+	struct member *master = core_member(c, c->master);
+	uint64_t age = master ? mono_since(c->now, master->heard) / MONO_US : UINT32_MAX;
+	struct wire_member_keepalive k = {
+		.seq = ++c->seq,
+		.stamp = c->now.ns,
+		.digest = c->digest,
+		.master_age = age < UINT32_MAX ? (uint32_t)age : UINT32_MAX,
+		.capacity = c->cfg.capacity,
+		.activation = c->activation,
+		.load = c->nactive,
+		.table_version = c->table_version,
+		.flags = (c->complete ? WIRE_COMPLETE : 0) |
+			 (c->able && !c->leaving ? WIRE_ABLE : 0) |
+			 (c->late ? WIRE_LATE : 0),
+		.why = (const uint8_t *)own_why(c),
+		.why_len = strlen(own_why(c)),
+	};
+
+	EACH_PRESENT(c, m) {
+		k.echo = m->stamp;
+		DATAGRAM(c, m, member_keepalive, &k);
+	}
+}
+
+static unsigned own_rate(struct cluster *c)
+{
+	unsigned n = N_MIN;
+
+	if (c->role != CLUSTER_MASTER)
+		return c->per_interval;
+	EACH_PRESENT(c, m) {
+		m->per_interval = keepalives_for(m->loss, c->cfg.detection);
+		if (m->per_interval > n)
+			n = m->per_interval;
+	}
+	return n;
+}
+
+void membership_keepalive(struct cluster *c)
+{
+	c->self->per_interval = c->per_interval = own_rate(c);
+	/* Who is late asks, by its stamp, what it has become; it announces nothing. */
+	if (c->role == CLUSTER_MASTER && !c->late)
+		send_master_keepalive(c);
+	else
+		send_member_keepalive(c);
+	c->keepalive_at = mono_add(c->now, c->cfg.detection / c->per_interval);
+}
+
+static void send_nak(struct cluster *c, struct member *to, uint64_t target, uint8_t reason)
+{
+	struct wire_nak m = { .target = target, .reason = reason };
+
+	DATAGRAM(c, to, nak, &m);
+}
+
+/* Deaths. */
+
+static void choose_vice_master(struct cluster *c)
+{
+	c->vice_master = 0;
+	EACH_PRESENT(c, m)
+		if (m->complete && (!c->vice_master || m->id < c->vice_master))
+			c->vice_master = m->id;
+}
+
+static void list_changed(struct cluster *c)
+{
+	if (c->role == CLUSTER_MASTER)
+		choose_vice_master(c);
+	c->review_all = true;
+	c->upcall_table = true;
+}
+
+/*
+ * A death is announced at once, in a list without the dead; more than once, since a
+ * datagram may be lost.
+ */
+void membership_died(struct cluster *c, struct member *m, const char *why)
+{
+	core_log(c, "member %u died: %s", m->id, why);
+	count(c, STAT_deaths);
+	forget(c, m);
+	ownership_died(c, m);
+	list_changed(c);
+	if (c->role == CLUSTER_MASTER && !c->late) {
+		membership_keepalive(c);
+		membership_keepalive(c);
+	} else if (m->id == c->master) {
+		election_begin(c);
+	}
+}
+
+void recv_death(struct cluster *c, struct member *from, const struct wire_header *h,
+		struct unpack *u)
+{
+	struct wire_death m;
+
+	if (wire_decode_death(u, &m) || m.id != from->id) {
+		count(c, STAT_bad_message);
+		return;
+	}
+	from->dead_run = m.run;
+	if (!from->present || from->incarnation >> 16 != m.run)
+		return;
+	count(c, STAT_death_notes);
+	membership_died(c, from, "death note");
+}
+
+void recv_exit_request(struct cluster *c, struct member *from, const struct wire_header *h,
+		       struct unpack *u)
+{
+	struct wire_exit_request m;
+
+	if (wire_decode_exit_request(u, &m)) {
+		count(c, STAT_bad_message);
+		return;
+	}
+	from->dead_run = from->incarnation >> 16;
+	membership_died(c, from, "it left");
+}
+
+/* Joins. */
+
+static void enlist(struct cluster *c, struct member *m, uint64_t incarnation)
+{
+	forget(c, m);
+	m->present = true;
+	m->incarnation = incarnation;
+	m->heard = c->now;
+	count(c, STAT_joins);
+	if (m->linked)
+		replica_want(c, m);
+	list_changed(c);
+}
+
+static void send_ok(struct cluster *c, struct member *to)
+{
+	struct wire_ok_to_join ok = {
+		.target = to->incarnation,
+		.seq = c->seq,
+		.activation = to->activation,
+	};
+
+	memcpy(ok.fold_key, c->fold_key, sizeof(ok.fold_key));
+	ok.members_count = fill_list(c, ok.members);
+	DATAGRAM(c, to, ok_to_join, &ok);
+}
+
+static void tell_master(struct cluster *c, struct member *to, uint64_t offer)
+{
+	struct wire_other_master_exists m = { .master = c->master, .offer = offer };
+
+	DATAGRAM(c, to, other_master_exists, &m);
+}
+
+void recv_join_request(struct cluster *c, struct member *from, const struct wire_header *h,
+		       struct unpack *u)
+{
+	struct wire_join_request m;
+
+	if (wire_decode_join_request(u, &m)) {
+		count(c, STAT_bad_message);
+		return;
+	}
+	if (m.activation <= CLUSTER_ACTIVATION_MAX && m.activation > from->activation)
+		from->activation = m.activation;
+	if (c->role == CLUSTER_JOINING || c->late || from->dead_run == h->incarnation >> 16)
+		return;
+	if (c->role != CLUSTER_MASTER) {
+		if (c->role == CLUSTER_MEMBER && c->master)
+			tell_master(c, from, 0);
+		else if (c->complete)
+			send_nak(c, from, h->incarnation, WIRE_REASON_IN_PROGRESS);
+		return;
+	}
+	if (c->leaving) {
+		send_nak(c, from, h->incarnation, WIRE_REASON_LEAVING);
+		return;
+	}
+	if (from->present && from->incarnation != h->incarnation)
+		membership_died(c, from, "new incarnation");
+	from->capacity = m.capacity ? m.capacity : 1;
+	if (!from->present) {
+		core_log(c, "member %u joins", from->id);
+		enlist(c, from, h->incarnation);
+		send_ok(c, from);
+		membership_keepalive(c);
+	} else {
+		send_ok(c, from);
+	}
+}
+
+/* What the master says of this member itself. */
+static void heed_own_entry(struct cluster *c, struct member *from,
+			   const struct wire_member *w)
+{
+	if (w->per_interval >= N_MIN && w->per_interval <= N_MAX)
+		c->per_interval = w->per_interval;
+	c->self->loss = (double)w->loss / LOSS_SCALE;
+	heed_echo(c, from, w->echo);
+}
+
+static void heed_other_entry(struct cluster *c, struct member *m, const struct wire_member *w,
+			     bool speaker)
+{
+	bool complete = w->flags & WIRE_COMPLETE, able = w->flags & WIRE_ABLE;
+
+	if (m->dead_run == w->incarnation >> 16)
+		return;
+	if (m->present && m->incarnation != w->incarnation)
+		membership_died(c, m, "new incarnation in the list");
+	if (!m->present)
+		enlist(c, m, w->incarnation);
+	if (m->complete != complete || m->able != able) {
+		m->complete = complete;
+		m->able = able;
+		list_changed(c);
+		ownership_respread(c);
+	}
+	m->capacity = w->capacity ? w->capacity : 1;
+	if (w->activation > m->activation && w->activation <= CLUSTER_ACTIVATION_MAX)
+		m->activation = w->activation;
+	if (!speaker) {
+		m->loss = (double)w->loss / LOSS_SCALE;
+		m->per_interval = w->per_interval;
+	}
+}
+
+static bool listed(const struct wire_member *list, unsigned n, member_id id,
+		   uint64_t incarnation)
+{
+	for (unsigned i = 0; i < n; i++)
+		if (list[i].id == id && (!incarnation || list[i].incarnation == incarnation))
+			return true;
+	return false;
+}
+
+static void heed_list(struct cluster *c, struct member *from, const struct wire_member *list,
+		      unsigned n)
+{
+	for (unsigned i = 0; i < n; i++) {
+		struct member *m = core_member(c, list[i].id);
+
+		if (m == c->self)
+			heed_own_entry(c, from, &list[i]);
+		else if (m)
+			heed_other_entry(c, m, &list[i], m == from);
+	}
+	EACH_PRESENT(c, m)
+		if (!listed(list, n, m->id, 0))
+			membership_died(c, m, "not in the master's list");
+}
+
+static void adopt(struct cluster *c, struct member *from, uint64_t term, const char *event)
+{
+	c->term = term;
+	c->master = from->id;
+	c->master_heard = from->heard = c->now;
+	c->offer_at = c->offer_end = c->orphaned = MONO_NEVER;
+	c->pending_from = NULL;
+	core_set_role(c, CLUSTER_MEMBER, event);
+}
+
+void recv_ok_to_join(struct cluster *c, struct member *from, const struct wire_header *h,
+		     struct unpack *u)
+{
+	struct wire_ok_to_join m;
+
+	if (wire_decode_ok_to_join(u, &m)) {
+		count(c, STAT_bad_message);
+		return;
+	}
+	if (m.target != c->incarnation || (c->role == CLUSTER_OFFERING && c->complete) ||
+	    !listed(m.members, m.members_count, c->cfg.self, c->incarnation) ||
+	    !listed(m.members, m.members_count, from->id, h->incarnation))
+		return;
+	memcpy(c->fold_key, m.fold_key, sizeof(c->fold_key));
+	c->founded = true;
+	/* Never below what the cluster has seen of this id. */
+	if (m.activation > c->activation && m.activation <= CLUSTER_ACTIVATION_MAX)
+		c->activation = m.activation;
+	adopt(c, from, h->term, "ok to join");
+	c->list_seq = m.seq;
+	c->table_retry = c->now;
+	heed_list(c, from, m.members, m.members_count);
+	membership_keepalive(c);
+}
+
+void recv_nak(struct cluster *c, struct member *from, const struct wire_header *h,
+	      struct unpack *u)
+{
+	struct wire_nak m;
+
+	if (wire_decode_nak(u, &m)) {
+		count(c, STAT_bad_message);
+		return;
+	}
+	if (m.target != c->incarnation)
+		return;
+	if (c->role == CLUSTER_JOINING || (c->role == CLUSTER_OFFERING && !c->complete)) {
+		/* A cluster lives: wait for its verdict. */
+		if (c->role == CLUSTER_OFFERING)
+			core_set_role(c, CLUSTER_JOINING, "nak");
+		c->offer_end = MONO_NEVER;
+		c->offer_at = mono_add(c->now, START_WAIT + jitter(c, JOIN_RETRY));
+		return;
+	}
+	if ((m.reason == WIRE_REASON_NOT_MEMBER || m.reason == WIRE_REASON_MERGED) &&
+	    h->term >= c->term && (from->id == c->master || !c->master))
+		membership_rejoin(c, "not a member any more");
+}
+
+/* The table's digest differs for a while: exchange tables. */
+static void compare_digest(struct cluster *c, struct member *from, uint64_t digest)
+{
+	if (digest == c->digest) {
+		c->digest_since = MONO_NEVER;
+		return;
+	}
+	if (c->digest_since.ns == UINT64_MAX || digest != c->digest_seen ||
+	    c->digest != c->digest_own) {
+		c->digest_seen = digest;
+		c->digest_own = c->digest;
+		c->digest_since = c->now;
+		return;
+	}
+	if (mono_since(c->now, c->digest_since) < c->cfg.detection / 2)
+		return;
+	c->digest_since = c->now;
+	ownership_send_table(c, from, WIRE_ENTRIES_ANSWER);
+}
+
+static void heed_master(struct cluster *c, struct member *from, const struct wire_header *h,
+			const struct wire_master_keepalive *k)
+{
+	bool fresh = note_keepalive(c, from, k->seq, k->stamp);
+	bool later = h->term > c->term;
+
+	c->master_heard = c->now;
+	if (from->id != c->master || later) {
+		adopt(c, from, h->term, from->id == c->master ? "term raised" : "new master");
+		membership_keepalive(c);
+	}
+	if (!fresh || k->seq <= c->list_seq)
+		return;
+	c->vice_master = k->vice_master;
+	memcpy(from->why, k->why, k->why_len);
+	from->why[k->why_len] = 0;
+	from->sessions = k->sessions;
+	if (!listed(k->members, k->members_count, c->cfg.self, c->incarnation)) {
+		membership_rejoin(c, "not in the master's list");
+		return;
+	}
+	c->list_seq = k->seq;
+	heed_list(c, from, k->members, k->members_count);
+	compare_digest(c, from, k->digest);
+}
+
+/* A master whose list is not ours: is it the successor of our master, or a stranger? */
+static void heed_stranger(struct cluster *c, struct member *from, const struct wire_header *h,
+			  const struct wire_master_keepalive *k)
+{
+	bool mine = listed(k->members, k->members_count, c->cfg.self, c->incarnation);
+	bool alive = c->master && mono_since(c->now, c->master_heard) < c->cfg.detection;
+
+	if (h->term < c->term ||
+	    (h->term == c->term && c->master && from->id != c->master)) {
+		count(c, STAT_lower_term);
+		tell_master(c, from, 0);
+		return;
+	}
+	if (mine) {
+		if (!from->present || from->incarnation != h->incarnation)
+			enlist(c, from, h->incarnation);
+		/* Sequence numbers of lists begin anew with a new master. */
+		c->list_seq = 0;
+		heed_master(c, from, h, k);
+	} else if (!alive || c->late) {
+		membership_rejoin(c, "replaced");
+	}
+}
+
+void recv_master_keepalive(struct cluster *c, struct member *from, const struct wire_header *h,
+			   struct unpack *u)
+{
+	struct wire_master_keepalive k;
+
+	if (wire_decode_master_keepalive(u, &k) ||
+	    !listed(k.members, k.members_count, from->id, h->incarnation)) {
+		count(c, STAT_bad_message);
+		return;
+	}
+	if (from->dead_run == h->incarnation >> 16)
+		return;
+	if (c->role == CLUSTER_MASTER) {
+		election_rival(c, from, h, &k);
+	} else if (c->role == CLUSTER_JOINING ||
+		   (c->role == CLUSTER_OFFERING && !c->complete)) {
+		/* A master lives: no offer, and ask it now. */
+		if (c->role == CLUSTER_OFFERING)
+			core_set_role(c, CLUSTER_JOINING, "master heard");
+		c->offer_end = MONO_NEVER;
+		c->offer_at = mono_add(c->now, START_WAIT + c->cfg.detection);
+	} else if (from->present && from->incarnation == h->incarnation &&
+		   h->term >= c->term && from->id == c->master) {
+		heed_master(c, from, h, &k);
+	} else {
+		heed_stranger(c, from, h, &k);
+	}
+}
+
+static void heed_member(struct cluster *c, struct member *m,
+			const struct wire_member_keepalive *k)
+{
+	bool complete = k->flags & WIRE_COMPLETE, able = k->flags & WIRE_ABLE;
+
+	m->capacity = k->capacity ? k->capacity : 1;
+	if (k->activation > m->activation && k->activation <= CLUSTER_ACTIVATION_MAX)
+		m->activation = k->activation;
+	m->load = k->load;
+	memcpy(m->why, k->why, k->why_len);
+	m->why[k->why_len] = 0;
+	if (c->role != CLUSTER_MASTER || (m->complete == complete && m->able == able))
+		return;
+	m->complete = complete;
+	m->able = able;
+	list_changed(c);
+	ownership_respread(c);
+	membership_keepalive(c);
+}
+
+void recv_member_keepalive(struct cluster *c, struct member *from, const struct wire_header *h,
+			   struct unpack *u)
+{
+	struct wire_member_keepalive k;
+	uint64_t age;
+
+	if (wire_decode_member_keepalive(u, &k)) {
+		count(c, STAT_bad_message);
+		return;
+	}
+	if (!from->present || from->incarnation != h->incarnation) {
+		count(c, STAT_not_from_member);
+		if (c->role == CLUSTER_MASTER && !c->late && h->term <= c->term)
+			send_nak(c, from, h->incarnation, WIRE_REASON_NOT_MEMBER);
+		return;
+	}
+	/* A late master is told nothing by those who follow another one, or are late too. */
+	if (!c->late || (h->term <= c->term && !(k.flags & WIRE_LATE)))
+		heed_echo(c, from, k.echo);
+	if (from->id == c->master)
+		c->master_heard = c->now;
+	if (!note_keepalive(c, from, k.seq, k.stamp))
+		return;
+	age = (uint64_t)k.master_age * MONO_US;
+	if (h->term == c->term && age < c->now.ns &&
+	    mono_before(c->master_heard, (struct mono){ c->now.ns - age }) &&
+	    k.master_age != UINT32_MAX)
+		c->master_heard.ns = c->now.ns - age;
+	heed_member(c, from, &k);
+}
+
+/* Complete: has the table, and the state of all who own something. */
+void membership_check_complete(struct cluster *c)
+{
+	bool owns[CLUSTER_ID_MAX + 1] = { false };
+
+	if (c->complete || c->role != CLUSTER_MEMBER || !c->have_table)
+		return;
+	EACH_UNIT(u)
+		owns[epoch_owner(c->units[u].e.epoch) & CLUSTER_ID_MAX] = true;
+	EACH_PRESENT(c, m)
+		if (!m->whole && (m->complete || owns[m->id]))
+			return;
+	c->complete = true;
+	core_log(c, "complete");
+	c->upcall_table = true;
+	membership_keepalive(c);
+}
+
+/* Time. */
+
+static void watch_members(struct cluster *c)
+{
+	if (c->late) {
+		if (mono_since(c->now, c->late_since) < c->cfg.detection)
+			return;
+		/* Nobody has spoken for a whole interval that we were awake. */
+		wake(c, "silence");
+	}
+	EACH_PRESENT(c, m)
+		if (mono_since(c->now, m->heard) >= c->cfg.detection)
+			membership_died(c, m, "silent");
+}
+
+static void watch_master(struct cluster *c)
+{
+	struct member *m = core_member(c, c->master);
+
+	if (!m) {
+		if (mono_since(c->now, c->orphaned) >= NO_MASTER_MAX)
+			membership_rejoin(c, "no master");
+		return;
+	}
+	if (mono_since(c->now, c->master_heard) < c->cfg.detection)
+		return;
+	if (c->late)
+		wake(c, "silence");
+	membership_died(c, m, "the master is silent");
+}
+
+static void ask_to_join(struct cluster *c)
+{
+	struct wire_join_request m = { .capacity = c->cfg.capacity,
+				       .activation = c->activation };
+
+	EACH_MEMBER(c, p)
+		if (p != c->self && p->linked)
+			DATAGRAM(c, p, join_request, &m);
+	c->join_at = mono_add(c->now, JOIN_RETRY + jitter(c, JOIN_RETRY / 5));
+}
+
+static void finish_leave(struct cluster *c)
+{
+	struct wire_exit_request m = { .reason = WIRE_REASON_LEAVING };
+	bool alone = cluster_unprotected(c);
+
+	EACH_UNIT(u)
+		if (!alone && mono_before(c->now, c->leave_by) &&
+		    epoch_owner(c->units[u].e.epoch) == c->cfg.self)
+			return;
+	EACH_PRESENT(c, p)
+		for (unsigned i = 0; i < 3; i++)
+			DATAGRAM(c, p, exit_request, &m);
+	ownership_drop_all(c);
+	core_set_role(c, CLUSTER_LEFT, "leave");
+}
+
+void membership_tick(struct cluster *c)
+{
+	if (c->role == CLUSTER_JOINING && due(c, c->join_at))
+		ask_to_join(c);
+	if (c->role == CLUSTER_MASTER)
+		watch_members(c);
+	else if (c->role == CLUSTER_MEMBER)
+		watch_master(c);
+	if (in_cluster(c) && due(c, c->keepalive_at)) {
+		membership_keepalive(c);
+		replica_acks(c);
+	}
+	if (in_cluster(c))
+		membership_check_complete(c);
+	if (c->leaving)
+		finish_leave(c);
+}
+
+struct mono membership_timeout(const struct cluster *c)
+{
+	struct mono t = MONO_NEVER;
+
+	if (c->role == CLUSTER_JOINING)
+		t = mono_min(t, c->join_at);
+	if (in_cluster(c))
+		t = mono_min(t, c->keepalive_at);
+	if (c->role == CLUSTER_MEMBER && c->master)
+		t = mono_min(t, mono_add(c->master_heard, c->cfg.detection));
+	if (c->role == CLUSTER_MASTER)
+		EACH_PRESENT((struct cluster *)c, m)
+			t = mono_min(t, mono_add(m->heard, c->cfg.detection));
+	if (c->leaving)
+		t = mono_min(t, mono_add(c->now, 5 * MONO_MS));
+	return t;
+}
+
+/* Commands. */
+
+void cluster_set_able(struct cluster *c, bool able, const char *why, struct mono now)
+{
+	if (c->role == CLUSTER_LEFT)
+		return;
+	core_enter(c, now);
+	memset(c->why, 0, sizeof(c->why));
+	if (!able && why)
+		strncpy(c->why, why, sizeof(c->why) - 1);
+	if (c->able != able) {
+		c->able = able;
+		core_log(c, "%s", able ? "able" : "not able");
+		list_changed(c);
+		ownership_respread(c);
+		if (in_cluster(c))
+			membership_keepalive(c);
+	}
+	core_leave(c);
+}
+
+void cluster_leave(struct cluster *c, struct mono now)
+{
+	if (c->role == CLUSTER_LEFT || c->leaving)
+		return;
+	core_enter(c, now);
+	c->leaving = true;
+	c->leave_by = mono_add(c->now, LEAVE_MAX);
+	list_changed(c);
+	if (in_cluster(c))
+		membership_keepalive(c);
+	else
+		core_set_role(c, CLUSTER_LEFT, "leave");
+	core_leave(c);
+}

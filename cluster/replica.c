@@ -1,0 +1,569 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/*
+ * The record stream: from each owner to every other member, in order.
+ *
+ * A receiver asks for it (SYNC, with a number of its choice), so the sender never speaks
+ * before the receiver knows it; asking again with another number is the one answer to a
+ * broken stream, a refused record or a lack of memory. The sender answers SNAPSHOT_BEGIN,
+ * then each own unit between UNIT_BEGIN and UNIT_END, then SNAPSHOT_END; changes to units
+ * that were sent go into the same stream at once. A unit with a new epoch is sent whole
+ * again; what the receiver holds of it and the sender did not mention is dropped at
+ * UNIT_END.
+ *
+ * Everything carries the sender's position, one count over all its units. The receiver
+ * acknowledges the last position, by datagram, at once; again a little later, and with
+ * each keepalive, since datagrams get lost.
+ */
+#include <errno.h>
+#include <string.h>
+
+#include "cluster/internal.h"
+
+#define SYNC_RETRY (50 * MONO_MS)
+#define ACK_REPEAT (4 * MONO_MS)
+/* Bytes of whole units that may be under way before an acknowledgement. */
+#define PUMP_BYTES (256 * 1024)
+
+void replica_reset(struct cluster *c, struct member *m)
+{
+	m->syncing = m->ended = false;
+	m->sync = 0;
+	m->sent = m->acked = m->mark = 0;
+	memset(&m->need, 0, sizeof(m->need));
+	EACH_UNIT(u)
+		m->synced[u] = NOT_SENT;
+	m->receiving = m->whole = false;
+	m->received = 0;
+	m->wanted_sync = 0;
+	m->sync_retry = m->ack_repeat = MONO_NEVER;
+	counters_reset(c, m);
+}
+
+/* What this member's part knew before it joined; the owners rise above it. */
+static void send_report(struct cluster *c, struct member *to)
+{
+	struct wire_report m = { 0 };
+
+	if (c->complete)
+		return;
+	EACH_UNIT(u)
+		if (c->units[u].floor > c->units[u].e.epoch)
+			m.units[m.units_count++] =
+				(struct wire_ref){ u, c->units[u].floor, 0, 0 };
+	if (m.units_count)
+		STREAM(c, to, report, &m);
+}
+
+static void ask(struct cluster *c, struct member *m)
+{
+	struct wire_sync s = { .target = m->incarnation, .sync = m->wanted_sync };
+
+	m->sync_retry = mono_add(c->now, SYNC_RETRY);
+	send_report(c, m);
+	STREAM(c, m, sync, &s);
+}
+
+void replica_want(struct cluster *c, struct member *m)
+{
+	m->receiving = m->whole = false;
+	m->received = 0;
+	m->ack_repeat = MONO_NEVER;
+	m->wanted_sync = ++c->sync_counter;
+	EACH_UNIT(u)
+		if (epoch_owner(c->units[u].e.epoch) == m->id)
+			c->units[u].replacing = false;
+	ask(c, m);
+}
+
+static void resync(struct cluster *c, struct member *m, enum statistic why)
+{
+	count(c, why);
+	count(c, STAT_resyncs);
+	replica_want(c, m);
+}
+
+bool replica_holds(const struct cluster *c, const struct member *m, unit_id u,
+		   uint64_t position)
+{
+	return m->syncing && !unit_set_has(&m->need, u) && m->synced[u] != NOT_SENT &&
+	       m->acked >= m->synced[u] && m->acked >= position;
+}
+
+void replica_need(struct cluster *c, unit_id u)
+{
+	EACH_MEMBER(c, m) {
+		m->synced[u] = NOT_SENT;
+		if (m->syncing)
+			unit_set_add(&m->need, u);
+	}
+}
+
+/* Sending. */
+
+static void fill_put(const struct session *s, uint64_t epoch, uint64_t position, uint8_t flags,
+		     struct wire_put *m)
+{
+	*m = (struct wire_put){
+		.position = position,
+		.unit = s->unit,
+		.epoch = epoch,
+		.flags = flags,
+		.key = s->key,
+		.first = s->counter[0],
+		.second = s->counter[1],
+	};
+	if (flags & WIRE_PUT_INITIAL) {
+		m->initial = s->initial;
+		m->initial_len = s->initial_len;
+	}
+	if (flags & WIRE_PUT_ESSENTIAL) {
+		m->essential = s->essential;
+		m->essential_len = s->essential_len;
+	}
+}
+
+static int send_unit(struct cluster *c, struct member *m, unit_id u, size_t *bytes)
+{
+	struct unit *unit = &c->units[u];
+	uint64_t position = ++c->position;
+	struct wire_unit_begin begin = { .position = position, .entries_count = 1 };
+	struct wire_unit_end end = { .position = position, .unit = u,
+				     .epoch = unit->e.epoch };
+	struct session *s;
+	struct wire_put put;
+	int rc;
+
+	begin.entries[0] = (struct wire_entry){ u, unit->e.epoch, unit->e.version,
+						unit->e.successor, unit->e.previous,
+						unit->e.moving_to };
+	/* The position counts at UNIT_END only: before that, nothing of it is held. */
+	begin.position = 0;
+	rc = STREAM(c, m, unit_begin, &begin);
+	LIST_FOREACH(s, &unit->sessions, in_unit) {
+		if (rc)
+			return rc;
+		fill_put(s, unit->e.epoch, 0,
+			 (s->initial ? WIRE_PUT_INITIAL : 0) |
+				 (s->essential ? WIRE_PUT_ESSENTIAL : 0) |
+				 WIRE_PUT_COUNTERS,
+			 &put);
+		*bytes += s->initial_len + s->essential_len + 64;
+		rc = STREAM(c, m, put, &put);
+	}
+	if (!rc)
+		rc = STREAM(c, m, unit_end, &end);
+	if (rc)
+		return rc;
+	*bytes += 100;
+	m->sent = position;
+	m->synced[u] = position;
+	unit_set_remove(&m->need, u);
+	if (unit->target == m->id)
+		counters_dirty_unit(c, u);
+	return 0;
+}
+
+/* Units that wait for this member's commit go first. */
+static void pump(struct cluster *c, struct member *m)
+{
+	size_t bytes = 0;
+
+	for (int pass = 0; pass < 2; pass++)
+		EACH_IN(&m->need, u) {
+			const struct unit *unit = &c->units[u];
+
+			if (pass == 0 && unit->e.successor != m->id)
+				continue;
+			if (bytes >= PUMP_BYTES) {
+				m->mark = m->sent;
+				return;
+			}
+			if (send_unit(c, m, u, &bytes))
+				return;
+		}
+	if (!m->ended) {
+		struct wire_snapshot_end end = { .sync = m->sync, .position = m->sent };
+
+		if (STREAM(c, m, snapshot_end, &end))
+			return;
+		m->ended = true;
+		count(c, STAT_snapshots_sent);
+	}
+}
+
+void replica_pump(struct cluster *c)
+{
+	if (c->late)
+		return;
+	EACH_PRESENT(c, m)
+		if (m->linked && m->syncing && m->acked >= m->mark &&
+		    (!m->ended || !unit_set_empty(&m->need)))
+			pump(c, m);
+}
+
+/* To all that have the unit; the others get it whole. c->out holds the record. */
+static void spread(struct cluster *c, unit_id u, uint64_t position, size_t len)
+{
+	EACH_PRESENT(c, m) {
+		if (!m->syncing || m->synced[u] == NOT_SENT || unit_set_has(&m->need, u))
+			continue;
+		if (core_stream(c, m, len) == 0) {
+			m->sent = position;
+			count(c, STAT_records_sent);
+		}
+	}
+}
+
+void replica_send_counters(struct cluster *c, struct member *m, unit_id u)
+{
+	struct wire_put put;
+	struct session *s;
+
+	LIST_FOREACH(s, &c->units[u].sessions, in_unit) {
+		fill_put(s, c->units[u].e.epoch, 0, WIRE_PUT_COUNTERS, &put);
+		STREAM(c, m, put, &put);
+	}
+}
+
+static int set_part(uint8_t **part, size_t *len, const uint8_t *bytes, size_t n)
+{
+	return bytes ? store_set(part, len, bytes, n) : 0;
+}
+
+int cluster_put(struct cluster *c, unit_id unit, const struct session_key *key,
+		const uint8_t *initial, size_t initial_len, const uint8_t *essential,
+		size_t essential_len, struct session **out, struct mono now)
+{
+	struct wire_put put;
+	struct session *s;
+	bool fresh;
+	int rc;
+
+	if (unit >= CLUSTER_UNITS || !c->units[unit].active)
+		return -EPERM;
+	if (key->len > CLUSTER_KEY_MAX)
+		return -EINVAL;
+	if (initial_len > WIRE_PARTS_MAX || essential_len > WIRE_PARTS_MAX ||
+	    initial_len + essential_len > WIRE_PARTS_MAX)
+		return -EMSGSIZE;
+	s = store_find(c, unit, key);
+	fresh = !s;
+	/* The two parts travel in one message whenever the unit is sent whole. */
+	if (s && (initial ? initial_len : s->initial_len) +
+				 (essential ? essential_len : s->essential_len) >
+			 WIRE_PARTS_MAX)
+		return -EMSGSIZE;
+	if (fresh)
+		s = store_make(c, unit, key);
+	if (!s)
+		return -ENOMEM;
+	rc = set_part(&s->initial, &s->initial_len, initial, initial_len);
+	if (!rc)
+		rc = set_part(&s->essential, &s->essential_len, essential, essential_len);
+	if (rc) {
+		if (fresh)
+			store_drop(c, s, false);
+		return rc;
+	}
+	core_enter(c, now);
+	c->units[unit].last = ++c->position;
+	fill_put(s, c->units[unit].e.epoch, c->position,
+		 (initial ? WIRE_PUT_INITIAL : 0) | (essential ? WIRE_PUT_ESSENTIAL : 0), &put);
+	spread(c, unit, c->position, ENCODE(c, put, &put));
+	if (out)
+		*out = s;
+	core_leave(c);
+	return 0;
+}
+
+int cluster_remove(struct cluster *c, struct session *s, struct mono now)
+{
+	struct unit *unit = &c->units[s->unit];
+	struct wire_remove m = { .unit = s->unit, .epoch = unit->e.epoch, .key = s->key };
+
+	if (!unit->active)
+		return -EPERM;
+	core_enter(c, now);
+	m.position = unit->last = ++c->position;
+	store_drop(c, s, false);
+	spread(c, m.unit, m.position, ENCODE(c, remove, &m));
+	core_leave(c);
+	return 0;
+}
+
+uint64_t cluster_position(const struct cluster *c)
+{
+	return c->position;
+}
+
+bool cluster_committed(const struct cluster *c, unit_id u, uint64_t position)
+{
+	const struct unit *unit;
+	const struct member *m;
+
+	if (u >= CLUSTER_UNITS || !c->units[u].active)
+		return false;
+	unit = &c->units[u];
+	if (!unit->e.successor)
+		return true;
+	/* Nothing later than the unit's last record is ever sent for it. */
+	if (position > unit->last)
+		position = unit->last;
+	m = core_member(c, unit->e.successor);
+	if (!m || !replica_holds(c, m, u, position))
+		return false;
+	m = core_member(c, unit->e.previous);
+	return !m || replica_holds(c, m, u, position);
+}
+
+void recv_sync(struct cluster *c, struct member *from, const struct wire_header *h,
+	       struct unpack *u)
+{
+	struct wire_snapshot_begin begin = { .target = from->incarnation };
+	struct wire_sync m;
+
+	if (wire_decode_sync(u, &m)) {
+		count(c, STAT_bad_message);
+		return;
+	}
+	if (m.target != c->incarnation || (from->syncing && from->sync == m.sync))
+		return;
+	from->syncing = true;
+	from->ended = false;
+	from->sync = m.sync;
+	from->sent = from->acked = from->mark = 0;
+	EACH_UNIT(unit) {
+		from->synced[unit] = NOT_SENT;
+		if (c->units[unit].active || c->units[unit].handover == HANDOVER_RELEASED)
+			unit_set_add(&from->need, unit);
+		else
+			unit_set_remove(&from->need, unit);
+	}
+	begin.sync = m.sync;
+	STREAM(c, from, snapshot_begin, &begin);
+}
+
+static void recv_ack_of(struct cluster *c, struct member *from, uint64_t position)
+{
+	if (position <= from->acked || position > from->sent)
+		return;
+	from->acked = position;
+	c->upcall_committed = true;
+	c->review_busy = true;
+}
+
+void recv_ack(struct cluster *c, struct member *from, const struct wire_header *h,
+	      struct unpack *u)
+{
+	struct wire_ack m;
+
+	if (wire_decode_ack(u, &m)) {
+		count(c, STAT_bad_message);
+		return;
+	}
+	if (m.target == c->incarnation && from->syncing && m.sync == from->sync)
+		recv_ack_of(c, from, m.position);
+}
+
+/* Receiving. */
+
+static void send_ack(struct cluster *c, struct member *m)
+{
+	struct wire_ack ack = { .target = m->incarnation, .sync = m->wanted_sync,
+				.position = m->received };
+
+	DATAGRAM(c, m, ack, &ack);
+}
+
+static void advance(struct cluster *c, struct member *m, uint64_t position)
+{
+	count(c, STAT_records_applied);
+	if (position <= m->received)
+		return;
+	m->received = position;
+	send_ack(c, m);
+	m->ack_repeat = mono_add(c->now, ACK_REPEAT);
+}
+
+void replica_acks(struct cluster *c)
+{
+	EACH_PRESENT(c, m)
+		if (m->receiving && m->received)
+			send_ack(c, m);
+}
+
+void recv_snapshot_begin(struct cluster *c, struct member *from, const struct wire_header *h,
+			 struct unpack *u)
+{
+	struct wire_snapshot_begin m;
+
+	if (wire_decode_snapshot_begin(u, &m)) {
+		count(c, STAT_bad_message);
+		return;
+	}
+	if (m.target != c->incarnation || m.sync != from->wanted_sync || from->receiving)
+		return;
+	from->receiving = true;
+	from->sync_retry = MONO_NEVER;
+}
+
+void recv_snapshot_end(struct cluster *c, struct member *from, const struct wire_header *h,
+		       struct unpack *u)
+{
+	struct wire_snapshot_end m;
+
+	if (wire_decode_snapshot_end(u, &m)) {
+		count(c, STAT_bad_message);
+		return;
+	}
+	if (m.sync != from->wanted_sync)
+		return;
+	from->whole = true;
+	count(c, STAT_snapshots_received);
+	membership_check_complete(c);
+}
+
+/*
+ * The fence: a record counts only at the epoch that this member knows for the unit. A
+ * refused one is never acknowledged: the sender learns the higher epoch, and the stream
+ * begins anew.
+ */
+static bool fenced(struct cluster *c, struct member *from, unit_id u, uint64_t epoch)
+{
+	if (c->units[u].e.epoch == epoch && epoch_owner(epoch) == from->id)
+		return false;
+	ownership_show(c, from, u);
+	resync(c, from, STAT_stale_epoch);
+	return true;
+}
+
+void recv_unit_begin(struct cluster *c, struct member *from, const struct wire_header *h,
+		     struct unpack *u)
+{
+	struct wire_unit_begin m;
+	const struct wire_entry *w = &m.entries[0];
+	struct session *s;
+	struct entry e;
+
+	if (wire_decode_unit_begin(u, &m) || m.entries_count != 1) {
+		count(c, STAT_bad_message);
+		return;
+	}
+	e = (struct entry){ w->epoch, w->version, w->successor, w->previous, w->moving_to };
+	ownership_merge(c, from, w->unit, &e);
+	if (fenced(c, from, w->unit, w->epoch))
+		return;
+	c->units[w->unit].replacing = true;
+	LIST_FOREACH(s, &c->units[w->unit].sessions, in_unit)
+		s->kept = false;
+}
+
+void recv_unit_end(struct cluster *c, struct member *from, const struct wire_header *h,
+		   struct unpack *u)
+{
+	struct wire_unit_end m;
+	struct session *s, *next;
+
+	if (wire_decode_unit_end(u, &m)) {
+		count(c, STAT_bad_message);
+		return;
+	}
+	if (fenced(c, from, m.unit, m.epoch))
+		return;
+	for (s = LIST_FIRST(&c->units[m.unit].sessions); s; s = next) {
+		next = LIST_NEXT(s, in_unit);
+		if (c->units[m.unit].replacing && !s->kept)
+			store_drop(c, s, true);
+	}
+	c->units[m.unit].replacing = false;
+	advance(c, from, m.position);
+}
+
+static int apply_put(struct cluster *c, const struct wire_put *m)
+{
+	struct session *s = store_make(c, m->unit, &m->key);
+	int rc = 0;
+
+	if (!s)
+		return -ENOMEM;
+	if (m->flags & WIRE_PUT_INITIAL)
+		rc = store_set(&s->initial, &s->initial_len, m->initial, m->initial_len);
+	if (!rc && m->flags & WIRE_PUT_ESSENTIAL)
+		rc = store_set(&s->essential, &s->essential_len, m->essential,
+			       m->essential_len);
+	if (rc)
+		return rc;
+	s->kept = true;
+	if (m->flags & WIRE_PUT_COUNTERS) {
+		/* A datagram of this epoch may have overtaken the stream. */
+		bool same = s->counted_epoch == m->epoch;
+
+		s->counter[0] = same && s->counter[0] > m->first ? s->counter[0] : m->first;
+		s->counter[1] = same && s->counter[1] > m->second ? s->counter[1]
+								  : m->second;
+		s->counted_epoch = m->epoch;
+	}
+	c->io.changed(c->io.ctx, s);
+	return 0;
+}
+
+void recv_put(struct cluster *c, struct member *from, const struct wire_header *h,
+	      struct unpack *u)
+{
+	struct wire_put m;
+
+	if (wire_decode_put(u, &m)) {
+		count(c, STAT_bad_message);
+		return;
+	}
+	if (fenced(c, from, m.unit, m.epoch))
+		return;
+	if (apply_put(c, &m))
+		resync(c, from, STAT_out_of_memory);
+	else
+		advance(c, from, m.position);
+}
+
+void recv_remove(struct cluster *c, struct member *from, const struct wire_header *h,
+		 struct unpack *u)
+{
+	struct wire_remove m;
+	struct session *s;
+
+	if (wire_decode_remove(u, &m)) {
+		count(c, STAT_bad_message);
+		return;
+	}
+	if (fenced(c, from, m.unit, m.epoch))
+		return;
+	s = store_find(c, m.unit, &m.key);
+	if (s)
+		store_drop(c, s, true);
+	advance(c, from, m.position);
+}
+
+void replica_tick(struct cluster *c)
+{
+	EACH_PRESENT(c, m) {
+		if (m->linked && !m->receiving && !m->wanted_sync)
+			replica_want(c, m);
+		else if (m->linked && !m->receiving && due(c, m->sync_retry))
+			ask(c, m);
+		if (m->receiving && due(c, m->ack_repeat)) {
+			m->ack_repeat = MONO_NEVER;
+			send_ack(c, m);
+		}
+	}
+}
+
+struct mono replica_timeout(const struct cluster *c)
+{
+	struct mono t = MONO_NEVER;
+
+	EACH_PRESENT((struct cluster *)c, m) {
+		t = mono_min(t, m->ack_repeat);
+		if (m->linked && !m->receiving)
+			t = mono_min(t, m->sync_retry);
+	}
+	return t;
+}

@@ -1,0 +1,104 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/* Looking in: what status shows. Nothing here changes anything. */
+#include <string.h>
+
+#include "cluster/internal.h"
+
+enum cluster_role cluster_role(const struct cluster *c)
+{
+	return c->role;
+}
+
+member_id cluster_master(const struct cluster *c)
+{
+	return c->master;
+}
+
+uint64_t cluster_term(const struct cluster *c)
+{
+	return c->term;
+}
+
+const uint8_t *cluster_fold_key(const struct cluster *c)
+{
+	return c->fold_key;
+}
+
+uint64_t cluster_incarnation(const struct cluster *c)
+{
+	return c->incarnation;
+}
+
+uint32_t cluster_activation(const struct cluster *c)
+{
+	return c->activation;
+}
+
+bool cluster_unprotected(const struct cluster *c)
+{
+	EACH_PRESENT((struct cluster *)c, m)
+		if (m->complete && m->able)
+			return false;
+	return true;
+}
+
+static void describe(const struct cluster *c, const struct member *m,
+		     struct cluster_member_state *s, struct mono now)
+{
+	bool self = m == c->self;
+
+	*s = (struct cluster_member_state){
+		.id = m->id,
+		.name = m->name,
+		.present = self ? c->role == CLUSTER_MEMBER || c->role == CLUSTER_MASTER ||
+					  (c->role == CLUSTER_OFFERING && c->complete)
+				: m->present,
+		.self = self,
+		.master = m->id == c->master,
+		.vice_master = m->id == c->vice_master,
+		.linked = m->linked || self,
+		.complete = self ? c->complete : m->complete,
+		.able = self ? c->able : m->able,
+		.why = self ? c->why : m->why,
+		.incarnation = self ? c->incarnation : m->incarnation,
+		.capacity = self ? c->cfg.capacity : m->capacity,
+		.activation = self ? c->activation : m->activation,
+		.heard = self ? 0 : m->heard.ns ? mono_since(now, m->heard) : UINT64_MAX,
+		.loss = m->loss,
+		.per_interval = self ? c->per_interval : m->per_interval,
+		.lag = m->present && m->sent > m->acked ? m->sent - m->acked : 0,
+	};
+	EACH_UNIT(u) {
+		const struct unit *unit = &c->units[u];
+
+		if (epoch_owner(unit->e.epoch) == m->id) {
+			s->units++;
+			s->sessions += unit->nsessions;
+		}
+		if (unit->e.successor == m->id)
+			s->successor_of++;
+	}
+}
+
+unsigned cluster_members(const struct cluster *c, struct cluster_member_state *out,
+			 unsigned max, struct mono now)
+{
+	for (unsigned i = 0; i < c->nmembers && i < max; i++)
+		describe(c, &c->members[i], &out[i], now);
+	return c->nmembers < max ? c->nmembers : max;
+}
+
+void cluster_unit(const struct cluster *c, unit_id unit, struct cluster_unit_state *out)
+{
+	const struct unit *u;
+
+	memset(out, 0, sizeof(*out));
+	if (unit >= CLUSTER_UNITS)
+		return;
+	u = &c->units[unit];
+	out->owner = epoch_owner(u->e.epoch);
+	out->successor = u->e.successor;
+	out->epoch = u->e.epoch;
+	out->moving_to = u->e.moving_to;
+	out->sessions = u->nsessions;
+}

@@ -1,0 +1,222 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/*
+ * The sessions of all units, own and shadow: a chained hash table by (unit, key) that
+ * doubles when it is full, and a list for each unit.
+ */
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "cluster/internal.h"
+
+#define BUCKETS_MIN 1024
+#define SESSIONS_MAX (1u << 22)
+
+int store_init(struct cluster *c)
+{
+	c->nbuckets = BUCKETS_MIN;
+	c->buckets = calloc(c->nbuckets, sizeof(*c->buckets));
+	return c->buckets ? 0 : -ENOMEM;
+}
+
+/*
+ * Keys come from our own tunnels, but parts of them may be chosen by a client, so the
+ * hash is seeded with the cluster's fold key, which is random and never leaves it.
+ */
+static size_t bucket_of(const struct cluster *c, unit_id u, const struct session_key *key)
+{
+	uint64_t h, seed, word;
+
+	memcpy(&seed, c->fold_key, sizeof(seed));
+	h = seed ^ ((uint64_t)u << 16 | (uint64_t)key->type << 8 | key->len);
+	for (unsigned i = 0; i < CLUSTER_KEY_MAX; i += sizeof(word)) {
+		memcpy(&word, key->bytes + i, sizeof(word));
+		h = (h ^ word) * UINT64_C(0x9e3779b97f4a7c15);
+		h ^= h >> 32;
+	}
+	h *= UINT64_C(0xd6e8feb86659fd93);
+	return (h ^ h >> 32) & (c->nbuckets - 1);
+}
+
+static bool key_equal(const struct session_key *a, const struct session_key *b)
+{
+	return a->type == b->type && a->len == b->len &&
+	       !memcmp(a->bytes, b->bytes, CLUSTER_KEY_MAX);
+}
+
+struct session *store_find(const struct cluster *c, unit_id u, const struct session_key *key)
+{
+	struct session *s;
+
+	LIST_FOREACH(s, &c->buckets[bucket_of(c, u, key)], chain)
+		if (s->unit == u && key_equal(&s->key, key))
+			return s;
+	return NULL;
+}
+
+/* Failing to grow only makes it slower. */
+static void grow(struct cluster *c)
+{
+	size_t n = c->nbuckets * 2;
+	struct session_list *fresh = calloc(n, sizeof(*fresh));
+	struct session *s;
+
+	if (!fresh)
+		return;
+	free(c->buckets);
+	c->buckets = fresh;
+	c->nbuckets = n;
+	EACH_UNIT(u)
+		LIST_FOREACH(s, &c->units[u].sessions, in_unit)
+			LIST_INSERT_HEAD(&fresh[bucket_of(c, u, &s->key)], s, chain);
+}
+
+struct session *store_make(struct cluster *c, unit_id u, const struct session_key *key)
+{
+	struct session *s = store_find(c, u, key);
+
+	if (s)
+		return s;
+	if (c->nsessions >= SESSIONS_MAX)
+		return NULL;
+	s = calloc(1, sizeof(*s));
+	if (!s)
+		return NULL;
+	if (c->nsessions >= c->nbuckets)
+		grow(c);
+	s->key = *key;
+	s->unit = u;
+	LIST_INSERT_HEAD(&c->buckets[bucket_of(c, u, key)], s, chain);
+	LIST_INSERT_HEAD(&c->units[u].sessions, s, in_unit);
+	c->units[u].nsessions++;
+	c->nsessions++;
+	return s;
+}
+
+int store_set(uint8_t **part, size_t *part_len, const uint8_t *bytes, size_t len)
+{
+	uint8_t *copy = malloc(len ? len : 1);
+
+	if (!copy)
+		return -ENOMEM;
+	if (len)
+		memcpy(copy, bytes, len);
+	if (*part)
+		explicit_bzero(*part, *part_len);
+	free(*part);
+	*part = copy;
+	*part_len = len;
+	return 0;
+}
+
+/* The parts hold keys of the tunnels. */
+static void wipe(uint8_t *part, size_t len)
+{
+	if (part)
+		explicit_bzero(part, len);
+	free(part);
+}
+
+void store_drop(struct cluster *c, struct session *s, bool upcall)
+{
+	if (upcall)
+		c->io.removed(c->io.ctx, s);
+	counters_forget(c, s);
+	LIST_REMOVE(s, chain);
+	LIST_REMOVE(s, in_unit);
+	c->units[s->unit].nsessions--;
+	c->nsessions--;
+	wipe(s->initial, s->initial_len);
+	wipe(s->essential, s->essential_len);
+	free(s);
+}
+
+static void drop_all(struct cluster *c, bool upcall)
+{
+	struct session *s;
+
+	EACH_UNIT(u)
+		while ((s = LIST_FIRST(&c->units[u].sessions)))
+			store_drop(c, s, upcall);
+}
+
+void store_clear(struct cluster *c)
+{
+	drop_all(c, true);
+}
+
+void store_free(struct cluster *c)
+{
+	if (c->buckets)
+		drop_all(c, false);
+	free(c->buckets);
+}
+
+struct session *cluster_find(const struct cluster *c, unit_id unit,
+			     const struct session_key *key)
+{
+	return unit < CLUSTER_UNITS ? store_find(c, unit, key) : NULL;
+}
+
+static int each_in_unit(const struct cluster *c, unit_id u,
+			int (*fn)(void *ctx, struct session *s), void *ctx)
+{
+	struct session *s;
+	int rc;
+
+	LIST_FOREACH(s, &c->units[u].sessions, in_unit) {
+		rc = fn(ctx, s);
+		if (rc)
+			return rc;
+	}
+	return 0;
+}
+
+int cluster_each(const struct cluster *c, unit_id unit,
+		 int (*fn)(void *ctx, struct session *s), void *ctx)
+{
+	int rc = 0;
+
+	if (unit < CLUSTER_UNITS)
+		return each_in_unit(c, unit, fn, ctx);
+	for (unit_id u = 0; u < CLUSTER_UNITS && !rc; u++)
+		rc = each_in_unit(c, u, fn, ctx);
+	return rc;
+}
+
+unit_id session_unit(const struct session *s)
+{
+	return s->unit;
+}
+
+const struct session_key *session_key(const struct session *s)
+{
+	return &s->key;
+}
+
+const uint8_t *session_initial(const struct session *s, size_t *len)
+{
+	*len = s->initial_len;
+	return s->initial;
+}
+
+const uint8_t *session_essential(const struct session *s, size_t *len)
+{
+	*len = s->essential_len;
+	return s->essential;
+}
+
+uint64_t session_counter(const struct session *s, unsigned slot)
+{
+	return slot < CLUSTER_COUNTERS ? s->counter[slot] : 0;
+}
+
+void *session_user(const struct session *s)
+{
+	return s->user;
+}
+
+void session_set_user(struct session *s, void *user)
+{
+	s->user = user;
+}

@@ -1,0 +1,267 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/*
+ * All messages that members exchange, in one place.
+ *
+ * A message is a header (version, type, term, incarnation of the sender) and a body. Each
+ * body is one list of fields below; the struct, the encoder and the decoder are made from
+ * that list. Numbers are big-endian. A list is a 16-bit count and its elements, a blob is
+ * a 32-bit length and its bytes, a key is its type, its length and that many bytes.
+ *
+ * Decoders are total: short input, left-over bytes, a count above its cap, a unit or
+ * member id out of range are all -EBADMSG. Pointers into the message live as long as it.
+ */
+#ifndef CLUSTER_WIRE_H
+#define CLUSTER_WIRE_H
+
+#include "cluster/cluster.h"
+#include "cluster/pack.h"
+
+#define WIRE_VERSION 1
+#define WIRE_HEADER_SIZE 18
+#define WIRE_WHY_MAX 63
+#define WIRE_FOLD_KEY_SIZE 16
+/* What is left of a stream message for the two parts of a session. */
+#define WIRE_PARTS_MAX (CLUSTER_MESSAGE_MAX - 128)
+#define WIRE_COUNTS_MAX 24          /* sessions in a COUNTERS datagram */
+#define WIRE_DATAGRAM_ENTRIES 50    /* entries that fit into a datagram */
+
+/* Elements of lists. */
+#define WIRE_MEMBER(V, L, B, K, R)                                                       \
+	V(id, id)                                                                         \
+	V(u64, incarnation)                                                               \
+	V(u8, flags)                                                                      \
+	V(u8, per_interval)                                                               \
+	V(u64, echo)                                                                      \
+	V(u32, capacity)                                                                  \
+	V(u32, activation)                                                                \
+	V(u16, loss)
+/* A row of the owner table. The owner is the low 16 bits of the epoch. */
+#define WIRE_ENTRY(V, L, B, K, R)                                                        \
+	V(unit, unit)                                                                     \
+	V(u64, epoch)                                                                     \
+	V(u32, version)                                                                   \
+	V(id, successor)                                                                  \
+	V(id, previous)                                                                   \
+	V(id, moving_to)
+/* A unit at an epoch, and a member or a version where the message has use for it. */
+#define WIRE_REF(V, L, B, K, R)                                                          \
+	V(unit, unit)                                                                     \
+	V(u64, epoch)                                                                     \
+	V(u32, version)                                                                   \
+	V(id, to)
+#define WIRE_COUNT(V, L, B, K, R)                                                        \
+	V(unit, unit)                                                                     \
+	V(u64, epoch)                                                                     \
+	K(key)                                                                            \
+	V(u64, first)                                                                     \
+	V(u64, second)
+
+/* Bodies. */
+#define WIRE_JOIN_REQUEST(V, L, B, K, R)                                                 \
+	V(u32, capacity)                                                                  \
+	V(u32, activation)
+#define WIRE_OK_TO_JOIN(V, L, B, K, R)                                                   \
+	V(u64, target)                                                                    \
+	V(u64, seq)                                                                       \
+	V(u32, activation)                                                                \
+	R(fold_key, WIRE_FOLD_KEY_SIZE)                                                   \
+	L(member, members, CLUSTER_MEMBERS_MAX)
+#define WIRE_NAK(V, L, B, K, R)                                                          \
+	V(u64, target)                                                                    \
+	V(u8, reason)
+#define WIRE_MASTER_OFFER(V, L, B, K, R) V(u8, flags)
+#define WIRE_OFFER_ACCEPT(V, L, B, K, R) V(u64, offer)
+#define WIRE_OTHER_MASTER_EXISTS(V, L, B, K, R)                                          \
+	V(id, master)                                                                     \
+	V(u64, offer)
+#define WIRE_MASTER_KEEPALIVE(V, L, B, K, R)                                             \
+	V(u64, seq)                                                                       \
+	V(u64, stamp)                                                                     \
+	V(u64, digest)                                                                    \
+	V(u32, table_version)                                                             \
+	V(u32, sessions)                                                                  \
+	V(id, vice_master)                                                                \
+	L(member, members, CLUSTER_MEMBERS_MAX)                                           \
+	B(why, WIRE_WHY_MAX)
+#define WIRE_MEMBER_KEEPALIVE(V, L, B, K, R)                                             \
+	V(u64, seq)                                                                       \
+	V(u64, stamp)                                                                     \
+	V(u64, echo)                                                                      \
+	V(u64, digest)                                                                    \
+	V(u32, master_age)                                                                \
+	V(u32, capacity)                                                                  \
+	V(u32, activation)                                                                \
+	V(u32, load)                                                                      \
+	V(u32, table_version)                                                             \
+	V(u8, flags)                                                                      \
+	B(why, WIRE_WHY_MAX)
+#define WIRE_EXIT_REQUEST(V, L, B, K, R) V(u8, reason)
+#define WIRE_DEATH(V, L, B, K, R)                                                        \
+	V(id, id)                                                                         \
+	V(u64, run)
+#define WIRE_ENTRIES(V, L, B, K, R)                                                      \
+	V(u64, position)                                                                  \
+	V(u8, flags)                                                                      \
+	L(entry, entries, CLUSTER_UNITS)
+#define WIRE_YIELD(V, L, B, K, R) L(ref, units, CLUSTER_UNITS)
+#define WIRE_GRANT(V, L, B, K, R) L(ref, units, CLUSTER_UNITS)
+#define WIRE_MOVE(V, L, B, K, R) L(ref, units, CLUSTER_UNITS)
+#define WIRE_RELEASE(V, L, B, K, R) L(ref, units, CLUSTER_UNITS)
+#define WIRE_REPORT(V, L, B, K, R) L(ref, units, CLUSTER_UNITS)
+#define WIRE_SYNC(V, L, B, K, R)                                                         \
+	V(u64, target)                                                                    \
+	V(u32, sync)
+#define WIRE_SNAPSHOT_BEGIN(V, L, B, K, R)                                               \
+	V(u64, target)                                                                    \
+	V(u32, sync)                                                                      \
+	V(u64, position)
+#define WIRE_SNAPSHOT_END(V, L, B, K, R)                                                 \
+	V(u32, sync)                                                                      \
+	V(u64, position)
+#define WIRE_UNIT_BEGIN(V, L, B, K, R)                                                   \
+	V(u64, position)                                                                  \
+	L(entry, entries, 1)
+#define WIRE_UNIT_END(V, L, B, K, R)                                                     \
+	V(u64, position)                                                                  \
+	V(unit, unit)                                                                     \
+	V(u64, epoch)
+#define WIRE_PUT(V, L, B, K, R)                                                          \
+	V(u64, position)                                                                  \
+	V(unit, unit)                                                                     \
+	V(u64, epoch)                                                                     \
+	V(u8, flags)                                                                      \
+	K(key)                                                                            \
+	V(u64, first)                                                                     \
+	V(u64, second)                                                                    \
+	B(initial, WIRE_PARTS_MAX)                                                        \
+	B(essential, WIRE_PARTS_MAX)
+#define WIRE_REMOVE(V, L, B, K, R)                                                       \
+	V(u64, position)                                                                  \
+	V(unit, unit)                                                                     \
+	V(u64, epoch)                                                                     \
+	K(key)
+#define WIRE_ACK(V, L, B, K, R)                                                          \
+	V(u64, target)                                                                    \
+	V(u32, sync)                                                                      \
+	V(u64, position)
+#define WIRE_COUNTERS(V, L, B, K, R)                                                     \
+	V(u64, seq)                                                                       \
+	L(count, counts, WIRE_COUNTS_MAX)
+#define WIRE_COUNTERS_ACK(V, L, B, K, R)                                                 \
+	V(u64, target)                                                                    \
+	V(u64, seq)                                                                       \
+	V(u32, applied)
+
+#define WIRE_ELEMENTS(X)                                                                 \
+	X(member, WIRE_MEMBER)                                                            \
+	X(entry, WIRE_ENTRY)                                                              \
+	X(ref, WIRE_REF)                                                                  \
+	X(count, WIRE_COUNT)
+
+/* The order gives the type numbers, from 1. Append only. */
+#define WIRE_MESSAGES(X)                                                                 \
+	X(join_request, WIRE_JOIN_REQUEST)                                                \
+	X(ok_to_join, WIRE_OK_TO_JOIN)                                                    \
+	X(nak, WIRE_NAK)                                                                  \
+	X(master_offer, WIRE_MASTER_OFFER)                                                \
+	X(offer_accept, WIRE_OFFER_ACCEPT)                                                \
+	X(other_master_exists, WIRE_OTHER_MASTER_EXISTS)                                  \
+	X(master_keepalive, WIRE_MASTER_KEEPALIVE)                                        \
+	X(member_keepalive, WIRE_MEMBER_KEEPALIVE)                                        \
+	X(exit_request, WIRE_EXIT_REQUEST)                                                \
+	X(death, WIRE_DEATH)                                                              \
+	X(entries, WIRE_ENTRIES)                                                          \
+	X(yield, WIRE_YIELD)                                                              \
+	X(grant, WIRE_GRANT)                                                              \
+	X(move, WIRE_MOVE)                                                                \
+	X(release, WIRE_RELEASE)                                                          \
+	X(report, WIRE_REPORT)                                                            \
+	X(sync, WIRE_SYNC)                                                                \
+	X(snapshot_begin, WIRE_SNAPSHOT_BEGIN)                                            \
+	X(snapshot_end, WIRE_SNAPSHOT_END)                                                \
+	X(unit_begin, WIRE_UNIT_BEGIN)                                                    \
+	X(unit_end, WIRE_UNIT_END)                                                        \
+	X(put, WIRE_PUT)                                                                  \
+	X(remove, WIRE_REMOVE)                                                            \
+	X(ack, WIRE_ACK)                                                                  \
+	X(counters, WIRE_COUNTERS)                                                        \
+	X(counters_ack, WIRE_COUNTERS_ACK)
+
+enum wire_type {
+	WIRE_TYPE_NONE,
+#define X(name, FIELDS) wire_type_##name,
+	WIRE_MESSAGES(X)
+#undef X
+	WIRE_TYPES
+};
+
+/* Flags of a member, in the master's list and in its own keepalive. */
+#define WIRE_COMPLETE 1
+#define WIRE_ABLE 2
+#define WIRE_LATE 4 /* the speaker was stopped: its echoes prove nothing */
+/* Flag of MASTER_OFFER: the offerer holds a cluster's state. */
+#define WIRE_OFFER_COMPLETE 1
+/* Flags of ENTRIES. */
+#define WIRE_ENTRIES_WHOLE 1  /* the sender's whole table */
+#define WIRE_ENTRIES_ANSWER 2 /* the sender wants the receiver's whole table */
+/* Flags of PUT: which parts are there. */
+#define WIRE_PUT_INITIAL 1
+#define WIRE_PUT_ESSENTIAL 2
+#define WIRE_PUT_COUNTERS 4
+
+enum wire_reason {
+	WIRE_REASON_IN_PROGRESS = 1,
+	WIRE_REASON_NOT_MEMBER,
+	WIRE_REASON_LEAVING,
+	WIRE_REASON_MERGED,
+};
+
+struct wire_header {
+	uint8_t type;
+	uint64_t term;
+	uint64_t incarnation;
+};
+
+#define WIRE_C_u8 uint8_t
+#define WIRE_C_u16 uint16_t
+#define WIRE_C_u32 uint32_t
+#define WIRE_C_u64 uint64_t
+#define WIRE_C_unit unit_id
+#define WIRE_C_id member_id
+#define WIRE_STRUCT_V(kind, name) WIRE_C_##kind name;
+#define WIRE_STRUCT_L(element, name, max)                                                \
+	uint16_t name##_count;                                                            \
+	struct wire_##element name[max];
+#define WIRE_STRUCT_B(name, max)                                                         \
+	const uint8_t *name;                                                              \
+	size_t name##_len;
+#define WIRE_STRUCT_K(name) struct session_key name;
+#define WIRE_STRUCT_R(name, size) uint8_t name[size];
+
+#define X(name, FIELDS)                                                                  \
+	struct wire_##name {                                                              \
+		FIELDS(WIRE_STRUCT_V, WIRE_STRUCT_L, WIRE_STRUCT_B, WIRE_STRUCT_K,        \
+		       WIRE_STRUCT_R)                                                     \
+	};
+WIRE_ELEMENTS(X)
+WIRE_MESSAGES(X)
+#undef X
+
+/* Reads the header; -EBADMSG if it is short, -EPROTO if the version is another one. */
+int wire_decode_header(struct unpack *u, struct wire_header *h);
+
+/*
+ * size_t wire_encode_NAME(buf, size, term, incarnation, body): the length, or 0 if it
+ * does not fit. int wire_decode_NAME(u, body): 0 or -EBADMSG, from after the header.
+ */
+#define X(name, FIELDS)                                                                  \
+	size_t wire_encode_##name(uint8_t *buf, size_t size, uint64_t term,               \
+				  uint64_t incarnation, const struct wire_##name *m);     \
+	int wire_decode_##name(struct unpack *u, struct wire_##name *m);
+WIRE_MESSAGES(X)
+#undef X
+
+/* The message's name in lower case, "unknown" for others. */
+const char *wire_name(uint8_t type);
+
+#endif
