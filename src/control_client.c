@@ -126,7 +126,7 @@ int control_call(const char *path, const char *command, json_t *arguments, json_
 {
 	json_t *object = NULL;
 	char *text = NULL;
-	size_t len;
+	size_t len = 0;
 	int fd = connect_to(path, err), ret = fd;
 
 	if (fd < 0)
