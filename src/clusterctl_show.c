@@ -79,8 +79,7 @@ static void member_row(struct table *t, const json_t *m)
 
 	table_cell(t, "%s%s", text(m, "name"), is_true(m, "self") ? " *" : "");
 	table_cell(t, "%lld", (long long)number(m, "id"));
-	table_cell(t, "%s", text(m, "role"));
-	state_cell(t, m);
+	table_cell(t, "%s", is_true(m, "present") ? text(m, "role") : "-");
 	if (json_is_number(heard))
 		table_cell(t, "%.0f ms", json_number_value(heard));
 	else
@@ -91,13 +90,13 @@ static void member_row(struct table *t, const json_t *m)
 	table_cell(t, "%lld", (long long)number(m, "units"));
 	table_cell(t, "%lld", (long long)number(m, "successor_of"));
 	table_cell(t, "%lld", (long long)number(m, "sessions"));
+	state_cell(t, m);
 }
 
 void show_members(const json_t *reply, FILE *out, bool bold)
 {
-	struct table *t =
-	    table_new("MEMBER|>ID|ROLE|STATE|>HEARD|>LOSS|>N|>CAPACITY|>UNITS|"
-		      ">SUCCESSOR|>SESSIONS");
+	struct table *t = table_new("MEMBER|>ID|ROLE|>HEARD|>LOSS|>N|>CAPACITY|>UNITS|"
+				    ">SUCCESSOR|>SESSIONS|STATE");
 	size_t i;
 	json_t *m;
 

@@ -252,12 +252,34 @@ static json_t *session_totals(const struct view *v)
 
 /* Counters */
 
-static void add_counters(json_t *o, const struct statistic *list, size_t n)
+/*
+ * "part.what": parts that name their counters without themselves, and with underscores,
+ * are brought into this form.
+ */
+static void counter_name(const char *part, const char *name, char *buf, size_t size)
 {
-	for (size_t i = 0; i < n; i++) {
-		json_int_t before = json_integer_value(json_object_get(o, list[i].name));
+	char *first;
 
-		json_object_set_new(o, list[i].name,
+	snprintf(buf, size, "%s%s%s", part ? part : "", part ? "." : "", name);
+	first = strchr(buf, '.') ? NULL : strchr(buf, '_');
+	if (first)
+		*first = '.';
+	for (char *p = buf; *p; p++)
+		if (*p == '_')
+			*p = '-';
+}
+
+static void add_counters(json_t *o, const char *part, const struct statistic *list,
+			 size_t n)
+{
+	char name[96];
+
+	for (size_t i = 0; i < n; i++) {
+		json_int_t before;
+
+		counter_name(part, list[i].name, name, sizeof(name));
+		before = json_integer_value(json_object_get(o, name));
+		json_object_set_new(o, name,
 				    json_integer(before + (json_int_t)list[i].value));
 	}
 }
@@ -274,16 +296,16 @@ static json_t *counters_json(const struct view *v)
 	n = cluster_statistics(source->cluster, names, values, STATUS_STATISTICS_MAX);
 	for (size_t i = 0; i < n; i++)
 		list[i] = (struct statistic){ names[i], values[i] };
-	add_counters(o, list, n);
+	add_counters(o, "cluster", list, n);
 	for (unsigned t = 0; t < source->ntunnels; t++) {
 		const struct status_tunnel *tunnel = &source->tunnels[t];
 
 		n = tunnel->ops->statistics(tunnel->tunnel, list, STATUS_STATISTICS_MAX);
-		add_counters(o, list, n);
+		add_counters(o, NULL, list, n);
 	}
 	if (source->statistics)
 		add_counters(
-		    o, list,
+		    o, NULL, list,
 		    source->statistics(source->ctx, list, STATUS_STATISTICS_MAX));
 	return o;
 }

@@ -1,0 +1,419 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/* What an operator is told, from a real core with one member. */
+#include <arpa/inet.h>
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include <cmocka.h>
+
+#include "src/clusterctl.h"
+#include "src/status.h"
+
+#define KEY_LISTED 7
+#define KEY_HIDDEN 8
+
+struct fixture {
+	struct conf conf;
+	struct cluster *cluster;
+	struct status_tunnel tunnel;
+	struct status_source source;
+	struct mono now;
+};
+
+static void no_datagram(void *ctx, member_id to, const uint8_t *msg, size_t len)
+{
+}
+
+static int no_stream(void *ctx, member_id to, const uint8_t *msg, size_t len)
+{
+	return -1;
+}
+
+static void count_up(void *ctx, uint8_t *out, size_t len)
+{
+	static uint8_t next;
+
+	while (len--)
+		*out++ = next++;
+}
+
+static int save(void *ctx, uint32_t number)
+{
+	return 0;
+}
+
+static void on_units(void *ctx, const struct unit_set *gained,
+		     const struct unit_set *lost, uint32_t activation)
+{
+}
+
+static void on_event(void *ctx)
+{
+}
+
+static void on_session(void *ctx, struct session *s)
+{
+}
+
+static void on_counted(void *ctx, struct session *s, unsigned slot)
+{
+}
+
+static void on_log(void *ctx, const char *line)
+{
+}
+
+static bool owns(uint8_t type)
+{
+	return type == KEY_LISTED || type == KEY_HIDDEN;
+}
+
+static bool view(void *tunnel, struct session *s, struct session_view *out,
+		 struct mono now)
+{
+	if (session_key(s)->type == KEY_HIDDEN)
+		return false;
+	strcpy(out->user, "m\xfcller\n");
+	strcpy(out->client, "198.51.100.11:4500");
+	strcpy(out->virtual_address, "10.3.0.1");
+	out->bytes_in = 1234567;
+	out->age = 3700;
+	return true;
+}
+
+static size_t tunnel_statistics(const void *tunnel, struct statistic *out, size_t max)
+{
+	out[0] = (struct statistic){ "test.packets", 5 };
+	return 1;
+}
+
+static size_t more_statistics(void *ctx, struct statistic *out, size_t max)
+{
+	out[0] = (struct statistic){ "port.sent", 3 };
+	out[1] = (struct statistic){ "port.sent", 4 };
+	out[2] = (struct statistic){ "link_refused_expired", 1 };
+	return 3;
+}
+
+static bool network_up(void *ctx, unsigned network)
+{
+	return network == 0;
+}
+
+static const struct tunnel_ops ops = {
+	.name = "test",
+	.owns = owns,
+	.view = view,
+	.statistics = tunnel_statistics,
+};
+
+static void fill_conf(struct conf *c)
+{
+	c->nmembers = 2;
+	c->detection_interval = 200;
+	for (unsigned i = 0; i < 2; i++) {
+		snprintf(c->members[i].name, sizeof(c->members[i].name), "m%u", i + 1);
+		c->members[i].id = (member_id)(i + 1);
+		c->members[i].address.s_addr = htonl(0x0a090001 + i);
+	}
+	c->nnetworks = 2;
+	for (unsigned i = 0; i < 2; i++) {
+		struct conf_network *n = &c->networks[i];
+
+		snprintf(n->name, sizeof(n->name), "net%u", i);
+		snprintf(n->interface, sizeof(n->interface), "eth%u", i);
+		n->naddresses = 1;
+		n->addresses[0].s_addr = htonl(0xc0000201 + i);
+		n->mac[0] = 3;
+	}
+}
+
+/* Ticks when the core wants it, until its time has come. */
+static void pass(struct fixture *f, uint64_t ns)
+{
+	struct mono end = mono_add(f->now, ns);
+
+	while (!mono_before(end, cluster_timeout(f->cluster))) {
+		struct mono at = cluster_timeout(f->cluster);
+
+		if (mono_before(f->now, at))
+			f->now = at;
+		cluster_tick(f->cluster, f->now);
+	}
+	f->now = end;
+	cluster_tick(f->cluster, f->now);
+}
+
+static int start(void **state)
+{
+	static const struct cluster_io io = {
+		NULL,	    no_datagram, no_stream,  count_up,	 save,
+		on_units,   on_event,	 on_session, on_session, on_event,
+		on_counted, on_event,	 on_log,
+	};
+	struct cluster_config config = {
+		.self = 1,
+		.detection = 200 * MONO_MS,
+		.capacity = 100,
+		.moves = 64,
+		.balance = 2 * MONO_SEC,
+		.npeers = 2,
+		.peers = { { 1, "m1" }, { 2, "m2" } },
+	};
+	struct fixture *f = calloc(1, sizeof(*f));
+
+	if (!f)
+		return -1;
+	fill_conf(&f->conf);
+	f->now.ns = 1000 * MONO_SEC;
+	f->cluster = cluster_new(&config, &io, f->now);
+	if (!f->cluster)
+		return -1;
+	f->tunnel.ops = &ops;
+	f->source = (struct status_source){
+		.conf = &f->conf,
+		.cluster = f->cluster,
+		.self = 1,
+		.started = f->now,
+		.tunnels = &f->tunnel,
+		.ntunnels = 1,
+		.statistics = more_statistics,
+		.network_up = network_up,
+	};
+	*state = f;
+	return 0;
+}
+
+static int end(void **state)
+{
+	struct fixture *f = *state;
+
+	cluster_free(f->cluster);
+	free(f);
+	return 0;
+}
+
+static void become_master(struct fixture *f)
+{
+	cluster_set_able(f->cluster, true, "", f->now);
+	pass(f, 5 * MONO_SEC);
+	assert_int_equal(cluster_role(f->cluster), CLUSTER_MASTER);
+}
+
+static void put(struct fixture *f, unit_id unit, uint8_t type, uint8_t byte)
+{
+	struct session_key key = { .type = type, .len = 1, .bytes = { byte } };
+
+	assert_int_equal(
+	    cluster_put(f->cluster, unit, &key, &byte, 1, &byte, 1, NULL, f->now), 0);
+}
+
+static json_t *get(struct fixture *f, const char *command, json_t *arguments)
+{
+	json_t *reply = status_reply(&f->source, command, arguments, f->now);
+
+	json_decref(arguments);
+	assert_non_null(reply);
+	return reply;
+}
+
+static const char *string_at(const json_t *o, const char *key)
+{
+	const char *s = json_string_value(json_object_get(o, key));
+
+	if (!s)
+		fail_msg("no text '%s'", key);
+	return s;
+}
+
+static json_int_t number_at(const json_t *o, const char *key)
+{
+	const json_t *n = json_object_get(o, key);
+
+	if (!json_is_integer(n))
+		fail_msg("no number '%s'", key);
+	return json_integer_value(n);
+}
+
+static void test_before_joining(void **state)
+{
+	json_t *s = get(*state, "status", json_object());
+	json_t *m = json_array_get(json_object_get(s, "members"), 0);
+
+	assert_string_equal(string_at(s, "node"), "m1");
+	assert_string_equal(string_at(s, "role"), "joining");
+	assert_true(json_is_null(json_object_get(s, "master")));
+	assert_true(json_is_false(json_object_get(s, "able")));
+	assert_int_equal(number_at(json_object_get(s, "units"), "without_owner"), 1024);
+	assert_int_equal(json_array_size(json_object_get(s, "members")), 2);
+	assert_true(json_is_null(json_object_get(m, "heard_ms")));
+	assert_null(json_object_get(s, "counters"));
+	json_decref(s);
+}
+
+static void test_master(void **state)
+{
+	struct fixture *f = *state;
+	json_t *s, *network;
+
+	become_master(f);
+	put(f, 5, KEY_LISTED, 1);
+	put(f, 6, KEY_LISTED, 2);
+	put(f, 6, KEY_HIDDEN, 3);
+	s = get(f, "status", json_pack("{s:b}", "counters", 1));
+	assert_string_equal(string_at(s, "role"), "master");
+	assert_string_equal(string_at(s, "master"), "m1");
+	assert_true(number_at(s, "term") >= 1 && number_at(s, "term") < 100);
+	assert_int_equal(number_at(s, "uptime"), 5);
+	assert_true(json_is_false(json_object_get(s, "protected")));
+	assert_int_equal(number_at(json_object_get(s, "units"), "owned"), 1024);
+	assert_int_equal(number_at(json_object_get(s, "units"), "without_successor"),
+			 1024);
+	assert_int_equal(number_at(json_object_get(s, "sessions"), "total"), 2);
+	assert_int_equal(
+	    number_at(json_object_get(json_object_get(s, "sessions"), "by_owner"), "m1"),
+	    2);
+	network = json_array_get(json_object_get(s, "networks"), 1);
+	assert_string_equal(string_at(network, "mac"), "03:00:00:00:00:00");
+	assert_true(json_is_false(json_object_get(network, "up")));
+	assert_non_null(json_object_get(s, "counters"));
+	json_decref(s);
+}
+
+static void test_counters(void **state)
+{
+	struct fixture *f = *state;
+	json_t *reply, *counters;
+
+	become_master(f);
+	reply = get(f, "counters", json_object());
+	counters = json_object_get(reply, "counters");
+	assert_int_equal(number_at(counters, "cluster.elected"), 1);
+	assert_int_equal(number_at(counters, "test.packets"), 5);
+	assert_int_equal(number_at(counters, "port.sent"), 7);
+	assert_int_equal(number_at(counters, "link.refused-expired"), 1);
+	json_decref(reply);
+}
+
+static void test_units(void **state)
+{
+	struct fixture *f = *state;
+	json_t *reply, *unit;
+
+	become_master(f);
+	put(f, 5, KEY_LISTED, 1);
+	reply = get(f, "units", json_object());
+	assert_int_equal(json_array_size(json_object_get(reply, "units")), 1024);
+	json_decref(reply);
+	reply = get(f, "units", json_pack("{s:i}", "unit", 5));
+	unit = json_array_get(json_object_get(reply, "units"), 0);
+	assert_int_equal(json_array_size(json_object_get(reply, "units")), 1);
+	assert_int_equal(number_at(unit, "unit"), 5);
+	assert_int_equal(number_at(unit, "sessions"), 1);
+	assert_string_equal(string_at(unit, "owner"), "m1");
+	assert_true(json_is_null(json_object_get(unit, "successor")));
+	json_decref(reply);
+	for (int bad = -1; bad <= 1024; bad += 1025) {
+		reply = get(f, "units", json_pack("{s:i}", "unit", bad));
+		assert_string_equal(string_at(reply, "error"),
+				    "a work unit is a number from 0 to 1023");
+		json_decref(reply);
+	}
+	reply = get(f, "units", json_pack("{s:s}", "unit", "5"));
+	string_at(reply, "error");
+	json_decref(reply);
+}
+
+static void test_sessions(void **state)
+{
+	struct fixture *f = *state;
+	json_t *reply, *s;
+
+	become_master(f);
+	put(f, 5, KEY_LISTED, 1);
+	put(f, 5, KEY_HIDDEN, 2);
+	reply = get(f, "sessions", json_object());
+	assert_int_equal(json_array_size(json_object_get(reply, "sessions")), 1);
+	s = json_array_get(json_object_get(reply, "sessions"), 0);
+	/* The name is no UTF-8. */
+	assert_string_equal(string_at(s, "user"), "m?ller?");
+	assert_string_equal(string_at(s, "kind"), "test");
+	assert_string_equal(string_at(s, "owner"), "m1");
+	assert_int_equal(number_at(s, "unit"), 5);
+	assert_int_equal(number_at(s, "age"), 3700);
+	json_decref(reply);
+}
+
+static void test_unknown(void **state)
+{
+	struct fixture *f = *state;
+	json_t *none = json_object();
+
+	assert_null(status_reply(&f->source, "", none, f->now));
+	assert_null(status_reply(&f->source, "statuss", none, f->now));
+	json_decref(none);
+}
+
+/* What `show` makes of the reply; to be freed. */
+static char *shown(json_t *reply, void (*show)(const json_t *, FILE *, bool))
+{
+	char *text = NULL;
+	size_t len;
+	FILE *out = open_memstream(&text, &len);
+
+	assert_non_null(out);
+	show(reply, out, false);
+	fclose(out);
+	json_decref(reply);
+	return text;
+}
+
+static void test_text(void **state)
+{
+	struct fixture *f = *state;
+	char *text;
+
+	become_master(f);
+	put(f, 5, KEY_LISTED, 1);
+	text = shown(get(f, "units", json_object()), show_units);
+	assert_string_equal(
+	    text, "UNITS   COUNT  OWNER  SUCCESSOR  EPOCH  MOVING TO  SESSIONS\n"
+		  "0-1023   1024  m1     -              1  -                 1\n");
+	free(text);
+	text = shown(get(f, "sessions", json_object()), show_sessions);
+	assert_string_equal(
+	    text,
+	    "USER     CLIENT              VIRTUAL   KIND  UNIT  OWNER  SUCCESSOR   "
+	    " AGE      IN  OUT\n"
+	    "m?ller?  198.51.100.11:4500  10.3.0.1  test     5  m1     -          1h"
+	    " 1m  1.2 MB  0 B\n");
+	free(text);
+	text = shown(get(f, "status", json_object()), show_status);
+	assert_non_null(strstr(text, "node         m1 (id 1), master, up 5s, phalanx "));
+	assert_non_null(strstr(text, "protected    NO"));
+	assert_non_null(strstr(text, "sessions     1: 1 on m1\n"));
+	assert_non_null(strstr(text, "net1     eth1       DOWN"));
+	free(text);
+	/* A reply without fields, of a daemon of another version, is no reason to crash. */
+	text = shown(json_object(), show_status);
+	free(text);
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test_setup_teardown(test_before_joining, start, end),
+		cmocka_unit_test_setup_teardown(test_master, start, end),
+		cmocka_unit_test_setup_teardown(test_counters, start, end),
+		cmocka_unit_test_setup_teardown(test_units, start, end),
+		cmocka_unit_test_setup_teardown(test_sessions, start, end),
+		cmocka_unit_test_setup_teardown(test_unknown, start, end),
+		cmocka_unit_test_setup_teardown(test_text, start, end),
+	};
+
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}
