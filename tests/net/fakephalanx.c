@@ -260,6 +260,10 @@ static void transmit(struct peer *p, const struct local_ike_tx *tx)
 		say("%c IKE_TX BAD", p->name);
 		return;
 	}
+	if (p != active) {
+		say("%c fenced IKE %u mid=%u", p->name, ike.exchange, ike.mid);
+		return;
+	}
 	sa = get_sa(ike.flags & IKE_FLAG_INITIATOR ? ike.spi_i : ike.spi_r);
 	if (ike.flags & IKE_FLAG_RESPONSE)
 		sa->recv_mid = ike.mid + 1;
@@ -270,7 +274,7 @@ static void transmit(struct peer *p, const struct local_ike_tx *tx)
 	check_order(&ike, sa);
 	memcpy(&to.sin_addr, tx->dst.bytes, 4);
 	to.sin_port = htons((uint16_t)(tx->dst.port - shift));
-	if (p == active && sendmsg(udp[i], &msg, 0) < 0)
+	if (sendmsg(udp[i], &msg, 0) < 0)
 		say("sendmsg: %s", strerror(errno));
 }
 
