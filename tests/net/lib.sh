@@ -130,10 +130,28 @@ owners()
 # owner_of CLIENT MEMBER
 owner_of() { owners "$2" | sed -n "s/^$1 //p"; }
 
-# busiest MEMBER: the member with the most sessions.
-busiest() { owners "$1" | cut -d' ' -f2 | sort | uniq -c | sort -k1,1nr -k2 | awk 'NR == 1 { print $2 }'; }
+# all_owned MEMBER: there is a master, and every client's session has an owner.
+all_owned()
+{
+	local known
+	ask "$1" status | jq -e '.master != null and .units.without_owner == 0' || return 1
+	known=$(owners "$1" | grep -vc ' null$')
+	((known >= $(wc -w <<<"$lab_clients")))
+}
 
-master() { ask "$1" status | jq -r .master; }
+# busiest MEMBER: the member with the most sessions.
+busiest()
+{
+	wait_for 20 "owners of all sessions" all_owned "$1" || return 1
+	owners "$1" | cut -d' ' -f2 | sort | uniq -c | sort -k1,1nr -k2 |
+		awk 'NR == 1 { print $2 }'
+}
+
+master()
+{
+	wait_for 20 "a master" all_owned "$1" || return 1
+	ask "$1" status | jq -r .master
+}
 
 # owns_nothing VICTIM MEMBER: no unit belongs to the victim any more, all have an owner.
 owns_nothing()
@@ -455,7 +473,7 @@ replays_counted()
 has_other_master()
 {
 	local now
-	now=$(master "$2")
+	now=$(ask "$2" status | jq -r .master)
 	[[ -n $now && $now != null && $now != "$1" ]]
 }
 
