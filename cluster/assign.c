@@ -7,6 +7,7 @@
  * that lowers the greater of the two loads. Then empty units, while counts over capacity
  * differ by more than one. So few sessions spread as well as many.
  */
+#include <stdlib.h>
 #include <string.h>
 
 #include "cluster/internal.h"
@@ -119,8 +120,12 @@ static void assign_orphans(struct cluster *c)
 	unsigned n = fit_members(c, loads);
 
 	c->orphans_at = mono_add(c->now, ORPHAN_PERIOD);
-	if (!n)
+	if (!n) {
+		EACH_UNIT(u)
+			if (c->units[u].floor && c->complete && unserved(c, &c->units[u]))
+				ownership_keep(c, u);
 		return;
+	}
 	memset(to, 0, sizeof(to));
 	EACH_UNIT(u) {
 		struct unit *unit = &c->units[u];
@@ -182,36 +187,52 @@ static int pick(struct cluster *c, const struct load *high, const struct load *l
 	return best;
 }
 
-static void order(struct cluster *c, struct member *from, struct member *to, unit_id u)
-{
-	struct wire_move m = { .units_count = 1 };
+/* The moves of a round, by the member that has to make them: one message each, so that
+ * the units are released, and activated, together. */
+struct orders {
+	struct wire_move of[CLUSTER_MEMBERS_MAX];
+};
 
-	if (from == c->self) {
-		ownership_begin_move(c, u, c->units[u].e.epoch, to->id);
-		return;
-	}
-	m.units[0] = (struct wire_ref){ u, c->units[u].e.epoch, 0, to->id };
-	STREAM(c, from, move, &m);
+static void order(struct cluster *c, struct orders *orders, const struct load *from,
+		  const struct load *to, unit_id u)
+{
+	struct wire_move *m = &orders->of[from->m - c->members];
+
+	m->units[m->units_count++] =
+		(struct wire_ref){ u, c->units[u].e.epoch, 0, to->m->id };
 }
 
-static void balance(struct cluster *c)
+static void send_orders(struct cluster *c, const struct orders *orders)
 {
-	struct load loads[CLUSTER_MEMBERS_MAX], *high, *low;
-	struct unit_set taken = { { 0 } };
-	unsigned n = fit_members(c, loads), moves = 0;
+	for (unsigned i = 0; i < c->nmembers; i++) {
+		const struct wire_move *m = &orders->of[i];
 
-	c->balance_at = mono_add(c->now, c->cfg.balance);
-	EACH_UNIT(u)
-		if (c->units[u].e.moving_to)
-			return; /* the last round has not ended */
-	for (int sessions = 1; sessions >= 0 && n > 1; sessions--)
+		if (&c->members[i] != c->self) {
+			if (m->units_count)
+				STREAM(c, &c->members[i], move, m);
+			continue;
+		}
+		for (unsigned k = 0; k < m->units_count; k++)
+			ownership_begin_move(c, m->units[k].unit, m->units[k].epoch,
+					     m->units[k].to);
+	}
+}
+
+static void choose_moves(struct cluster *c, struct load *loads, unsigned n,
+			 struct orders *orders)
+{
+	struct unit_set taken = { { 0 } };
+	struct load *high, *low;
+	unsigned moves = 0;
+
+	for (int sessions = 1; sessions >= 0; sessions--)
 		while (moves < c->cfg.moves && worst_pair(loads, n, sessions, &high, &low)) {
 			int u = pick(c, high, low, sessions, &taken);
 
 			if (u < 0)
 				break;
 			unit_set_add(&taken, (unit_id)u);
-			order(c, high->m, low->m, (unit_id)u);
+			order(c, orders, high, low, (unit_id)u);
 			moves++;
 			if (sessions) {
 				high->sessions -= c->units[u].nsessions;
@@ -221,6 +242,26 @@ static void balance(struct cluster *c)
 				low->empty++;
 			}
 		}
+}
+
+static void balance(struct cluster *c)
+{
+	struct load loads[CLUSTER_MEMBERS_MAX];
+	unsigned n = fit_members(c, loads);
+	struct orders *orders;
+
+	c->balance_at = mono_add(c->now, c->cfg.balance);
+	EACH_UNIT(u)
+		if (c->units[u].e.moving_to)
+			return; /* the last round has not ended */
+	if (n < 2)
+		return;
+	orders = calloc(1, sizeof(*orders));
+	if (!orders)
+		return;
+	choose_moves(c, loads, n, orders);
+	send_orders(c, orders);
+	free(orders);
 }
 
 void assign_tick(struct cluster *c)

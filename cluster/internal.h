@@ -285,6 +285,8 @@ void ownership_merge(struct cluster *c, struct member *from, unit_id u,
 		     const struct entry *e);
 void ownership_died(struct cluster *c, struct member *m);
 void ownership_drop_all(struct cluster *c);
+/* The master keeps what nobody is able to own. */
+void ownership_keep(struct cluster *c, unit_id u);
 void ownership_raise(struct cluster *c, unit_id u);
 void ownership_show(struct cluster *c, struct member *to, unit_id u);
 void ownership_set(struct cluster *c, unit_id u, const struct entry *e);

@@ -694,14 +694,18 @@ void recv_member_keepalive(struct cluster *c, struct member *from, const struct 
 /* Complete: has the table, and the state of all who own something. */
 void membership_check_complete(struct cluster *c)
 {
-	bool owns[CLUSTER_ID_MAX + 1] = { false };
-
 	if (c->complete || c->role != CLUSTER_MEMBER || !c->have_table)
 		return;
-	EACH_UNIT(u)
-		owns[epoch_owner(c->units[u].e.epoch) & CLUSTER_ID_MAX] = true;
+	EACH_UNIT(u) {
+		member_id owner = epoch_owner(c->units[u].e.epoch);
+		struct member *m = core_member(c, owner);
+
+		/* Also what waits for its successor is to come yet. */
+		if (owner && (!m || !m->present || !m->whole))
+			return;
+	}
 	EACH_PRESENT(c, m)
-		if (!m->whole && (m->complete || owns[m->id]))
+		if (!m->whole && m->complete)
 			return;
 	c->complete = true;
 	core_log(c, "complete");

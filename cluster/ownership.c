@@ -629,14 +629,36 @@ static member_id desired_successor(struct cluster *c, unit_id u)
 	return unit->e.successor;
 }
 
-/* To nobody: there is no other, and this member is not able to work. */
-static void abdicate(struct cluster *c, unit_id u, struct unit_set *lost)
+/*
+ * There is no other, and this member is not able to work: it keeps the unit's state, and
+ * shows it to those who join, but does not serve it.
+ */
+static void keep(struct cluster *c, unit_id u, struct unit_set *lost)
 {
-	struct entry e = { .epoch = epoch_make((c->units[u].floor >> 16) + 1, 0) };
+	struct unit *unit = &c->units[u];
 
-	let_go(c, u, lost);
+	if (unit->active) {
+		unit_set_add(lost, u);
+		unit->active = false;
+		c->nactive--;
+	}
+	counters_set_target(c, u, 0);
+	amend(c, u, 0, 0, 0);
+	set_handover(c, u, HANDOVER_RELEASED);
+}
+
+void ownership_keep(struct cluster *c, unit_id u)
+{
+	struct entry e = {
+		.epoch = epoch_make((c->units[u].floor >> 16) + 1, c->cfg.self)
+	};
+	struct unit_set none = { { 0 } };
+
 	ownership_set(c, u, &e);
-	announce(c, u, true);
+	c->units[u].orphan = MONO_NEVER;
+	replica_need(c, u);
+	keep(c, u, &none);
+	c->announce_loud = true;
 }
 
 static void review_steady(struct cluster *c, unit_id u, struct unit_set *release,
@@ -652,7 +674,7 @@ static void review_steady(struct cluster *c, unit_id u, struct unit_set *release
 	want = desired_successor(c, u);
 	unit_set_remove(&c->respread, u);
 	if (!want && give_up(c)) {
-		abdicate(c, u, lost);
+		keep(c, u, lost);
 	} else if (want && want != unit->e.successor) {
 		if (c->nbusy < PREPARING_MAX || unit_set_has(&c->busy, u))
 			prepare(c, u, want);
@@ -671,9 +693,11 @@ static void review_unit(struct cluster *c, unit_id u, struct unit_set *release,
 	struct member *successor = core_member(c, unit->e.successor);
 	struct member *previous = core_member(c, unit->e.previous);
 
-	if (unit->e.successor && !(successor && successor->present))
+	/* A new incarnation of the same member is as good as none until it is complete. */
+	if (unit->e.successor && !(successor && successor->present && successor->complete))
 		replace_successor(c, u);
-	if (unit->handover == HANDOVER_SWITCHING && !(previous && previous->present))
+	if (unit->handover == HANDOVER_SWITCHING &&
+	    !(previous && previous->present && previous->complete))
 		settle(c, u);
 	if (unit->handover == HANDOVER_STEADY)
 		review_steady(c, u, release, lost);
@@ -693,18 +717,28 @@ static void review_unit(struct cluster *c, unit_id u, struct unit_set *release,
 	}
 }
 
-/* To the successor, with the last values of the counters. */
-static void send_release(struct cluster *c, unit_id u)
+/*
+ * To the successors, with the last values of the counters. One message for each of them,
+ * so that it activates all of its units with one number.
+ */
+static void send_releases(struct cluster *c, const struct unit_set *set)
 {
-	struct unit *unit = &c->units[u];
-	struct member *to = core_member(c, unit->e.successor);
-	struct wire_release m = { .units_count = 1 };
+	EACH_PRESENT(c, to) {
+		struct wire_release m = { 0 };
 
-	if (!to || !to->linked || !to->syncing)
-		return;
-	replica_send_counters(c, to, u);
-	m.units[0] = (struct wire_ref){ u, unit->e.epoch, unit->e.version, 0 };
-	STREAM(c, to, release, &m);
+		EACH_IN(set, u) {
+			struct unit *unit = &c->units[u];
+
+			if (unit->e.successor != to->id || !to->linked ||
+			    !replica_holds(c, to, u, unit->last))
+				continue;
+			replica_send_counters(c, to, u);
+			m.units[m.units_count++] = (struct wire_ref){ u, unit->e.epoch,
+								      unit->e.version, 0 };
+		}
+		if (m.units_count)
+			STREAM(c, to, release, &m);
+	}
 }
 
 static void release(struct cluster *c, const struct unit_set *set)
@@ -716,8 +750,8 @@ static void release(struct cluster *c, const struct unit_set *set)
 		count(c, STAT_units_released);
 		counters_set_target(c, u, 0);
 		set_handover(c, u, HANDOVER_RELEASED);
-		send_release(c, u);
 	}
+	send_releases(c, set);
 }
 
 /* The unit was given away, but nobody took it. */
@@ -726,22 +760,15 @@ static void review_released(struct cluster *c, unit_id u, struct unit_set *again
 	struct unit *unit = &c->units[u];
 	struct member *to = core_member(c, unit->e.successor);
 
-	if (to && to->present)
+	if (to && to->present && to->complete)
 		return;
-	unit->e.successor = give_up(c) ? ownership_choose(c, u, c->cfg.self) : 0;
-	if (unit->e.successor) {
-		amend(c, u, unit->e.successor, 0, 0);
-		return;
-	}
-	set_handover(c, u, HANDOVER_STEADY);
-	if (unit_set_has(&c->busy, u))
-		unit_set_remove(&c->busy, u), c->nbusy--;
-	if (give_up(c)) {
-		struct unit_set none = { { 0 } };
-
-		abdicate(c, u, &none);
-	} else {
+	if (!give_up(c)) {
 		unit_set_add(again, u);
+	} else {
+		member_id next = ownership_choose(c, u, c->cfg.self);
+
+		if (next || unit->e.successor)
+			amend(c, u, next, 0, 0);
 	}
 }
 
@@ -814,6 +841,8 @@ void ownership_announce(struct cluster *c)
 
 static void retry_handovers(struct cluster *c)
 {
+	struct unit_set released = { { 0 } };
+
 	c->handover_at = MONO_NEVER;
 	c->review_busy = true;
 	EACH_IN(&c->busy, u) {
@@ -822,7 +851,7 @@ static void retry_handovers(struct cluster *c)
 
 		if (due(c, unit->retry)) {
 			if (unit->handover == HANDOVER_RELEASED)
-				send_release(c, u);
+				unit_set_add(&released, u);
 			else if (unit->handover == HANDOVER_SWITCHING && previous)
 				ownership_show(c, previous, u);
 			unit->retry = mono_add(c->now, unit->handover == HANDOVER_RELEASED
@@ -831,6 +860,8 @@ static void retry_handovers(struct cluster *c)
 		}
 		c->handover_at = mono_min(c->handover_at, unit->retry);
 	}
+	if (!unit_set_empty(&released))
+		send_releases(c, &released);
 }
 
 void ownership_tick(struct cluster *c)

@@ -56,7 +56,9 @@ static void send_report(struct cluster *c, struct member *to)
 
 static void ask(struct cluster *c, struct member *m)
 {
-	struct wire_sync s = { .target = m->incarnation, .sync = m->wanted_sync };
+	struct wire_sync s = { .target = m->incarnation,
+			       .sync = m->wanted_sync,
+			       .serving = m->syncing ? m->sync : 0 };
 
 	m->sync_retry = mono_add(c->now, SYNC_RETRY);
 	send_report(c, m);
@@ -326,7 +328,12 @@ void recv_sync(struct cluster *c, struct member *from, const struct wire_header 
 		count(c, STAT_bad_message);
 		return;
 	}
-	if (m.target != c->incarnation || (from->syncing && from->sync == m.sync))
+	if (m.target != c->incarnation)
+		return;
+	/* It has forgotten us meanwhile, and does not know what we wait for. */
+	if (from->receiving && m.serving != from->wanted_sync)
+		replica_want(c, from);
+	if (from->syncing && from->sync == m.sync)
 		return;
 	from->syncing = true;
 	from->ended = false;
@@ -361,8 +368,12 @@ void recv_ack(struct cluster *c, struct member *from, const struct wire_header *
 		count(c, STAT_bad_message);
 		return;
 	}
-	if (m.target == c->incarnation && from->syncing && m.sync == from->sync)
+	if (m.target != c->incarnation)
+		return;
+	if (from->syncing && m.sync == from->sync)
 		recv_ack_of(c, from, m.position);
+	else if (!from->syncing && from->linked && from->wanted_sync)
+		ask(c, from); /* which says what we serve */
 }
 
 /* Receiving. */

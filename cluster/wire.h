@@ -110,7 +110,8 @@
 #define WIRE_REPORT(V, L, B, K, R) L(ref, units, CLUSTER_UNITS)
 #define WIRE_SYNC(V, L, B, K, R)                                                         \
 	V(u64, target)                                                                    \
-	V(u32, sync)
+	V(u32, sync)                                                                      \
+	V(u32, serving)
 #define WIRE_SNAPSHOT_BEGIN(V, L, B, K, R)                                               \
 	V(u64, target)                                                                    \
 	V(u32, sync)                                                                      \

@@ -204,8 +204,8 @@ static void send_out(struct world *w, struct node *n, struct thing *t, struct se
 			cluster_count(n->c, s, 0, at->next + LEASE, world_now(w, n));
 		if (at->next >= cluster_counted(n->c, s, 0) || at->next >= LINE)
 			break;
-		if (test_and_set(&t->out, at->next) && counts(w, n) && !world_split(w) &&
-		    !t->doubtful && t->committed)
+		if (counts(w, n) && test_and_set(&t->out, at->next) && !t->doubtful &&
+		    t->committed)
 			world_fail(w, "member %u sends number %llu of unit %u again", n->id,
 				   (unsigned long long)at->next, t->unit);
 		at->next++;
@@ -219,8 +219,8 @@ static void deliver(struct world *w, struct node *n, struct thing *t, struct ses
 
 	while (at->delivered < at->edge && at->delivered < edge && at->delivered + 1 < LINE) {
 		at->delivered++;
-		if (test_and_set(&t->in, at->delivered) && counts(w, n) && !world_split(w) &&
-		    !t->doubtful && t->committed)
+		if (counts(w, n) && test_and_set(&t->in, at->delivered) && !t->doubtful &&
+		    t->committed)
 			world_fail(w, "member %u delivers number %llu of unit %u again", n->id,
 				   (unsigned long long)at->delivered, t->unit);
 	}
@@ -419,6 +419,8 @@ void model_check(struct world *w)
 		struct node *n = &w->nodes[i];
 
 		refresh(w, n);
+		if (world_split(w) && !world_in_main(w, i))
+			n->tainted = true;
 		if (n->c && !n->frozen && w->steps % 64 == 0)
 			check_fully(w, n);
 		if (n->tainted && n->c && !world_split(w) &&
@@ -463,7 +465,7 @@ static int compare_session(void *ctx, struct session *s)
 static const char *unsettled_unit(struct world *w, unit_id u, struct node *first, bool stores)
 {
 	struct cluster_unit_state a, b;
-	struct node *owner = NULL;
+	struct node *owner = NULL, *successor = NULL;
 	struct compare cmp = { .w = w };
 	unsigned others = 0;
 
@@ -478,17 +480,19 @@ static const char *unsettled_unit(struct world *w, unit_id u, struct node *first
 			return "tables differ";
 		if (n->id == a.owner)
 			owner = n;
+		if (n->id == a.successor)
+			successor = n;
 		others += n->able;
 	}
 	if (!owner)
 		return "a unit has no owner";
 	if (!cluster_serves(owner->c, u, world_now(w, owner)))
 		return "a unit is not served";
-	if (others > 1 && !a.successor)
+	if (others > 1 && !successor)
 		return "a unit has no successor";
 	if (a.moving_to)
 		return "a unit is moving";
-	if (!cluster_committed(owner->c, u, UINT64_MAX) && stores)
+	if (!cluster_committed(owner->c, u, UINT64_MAX))
 		return "a unit is not committed";
 	for (unsigned i = 0; i < w->nnodes && stores; i++) {
 		struct node *n = &w->nodes[i];
