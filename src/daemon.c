@@ -58,15 +58,15 @@ static void tell_units(struct daemon *d, const struct unit_change *change)
 
 static void tell_filter(struct daemon *d)
 {
-	uint16_t owners[CLUSTER_UNITS];
-
 	for (unsigned u = 0; u < CLUSTER_UNITS; u++) {
 		struct cluster_unit_state state;
 
 		cluster_unit(d->cluster, (unit_id)u, &state);
-		owners[u] = state.owner;
+		if (state.owner == d->owners[u])
+			continue;
+		d->owners[u] = state.owner;
+		filter_set_owner(d->filter, (uint16_t)u, state.owner);
 	}
-	filter_set_owners(d->filter, owners);
 }
 
 static void tell_role(struct daemon *d)

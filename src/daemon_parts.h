@@ -53,6 +53,7 @@ struct daemon {
 	struct status_tunnel tunnels[1];
 	unsigned ntunnels;
 	struct mono started;
+	uint16_t owners[CLUSTER_UNITS]; /* as the filter knows them */
 
 	bool running[CONF_NETWORKS_MAX]; /* networks with carrier */
 	bool tunnel_able;
