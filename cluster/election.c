@@ -54,6 +54,7 @@ static void become_master(struct cluster *c)
 	c->vice_master = 0;
 	EACH_PRESENT(c, m) {
 		m->heard = c->now;
+		m->confirmed = false;
 		if (m->complete && (!c->vice_master || m->id < c->vice_master))
 			c->vice_master = m->id;
 	}
@@ -222,43 +223,42 @@ void recv_other_master_exists(struct cluster *c, struct member *from,
 		c->offer_at = mono_add(c->now, 3 * OFFER_TIME + core_random(c) % OFFER_RETRY);
 }
 
-static unsigned exclusive(const struct cluster *c, const struct wire_master_keepalive *k,
-			  unsigned *shared)
+/* Who follows both, according to their lists, follows the one with the higher term. */
+static void count_followers(const struct cluster *c, const struct member *rival,
+			    const struct wire_master_keepalive *k, bool theirs_higher,
+			    unsigned *mine, unsigned *theirs)
 {
-	unsigned mine = 0;
+	*mine = *theirs = 1;
+	for (unsigned i = 0; i < k->members_count; i++) {
+		const struct member *m = core_member(c, k->members[i].id);
+		bool ours = m && m->present && m != c->self && m->confirmed;
 
-	*shared = 0;
-	EACH_MEMBER((struct cluster *)c, m) {
-		bool theirs = false;
-
-		if (m != c->self && !m->present)
-			continue;
-		for (unsigned i = 0; i < k->members_count; i++)
-			theirs = theirs || k->members[i].id == m->id;
-		if (theirs)
-			++*shared;
-		else
-			mine++;
+		if (k->members[i].flags & WIRE_CONFIRMED && m != c->self && m != rival &&
+		    (!ours || theirs_higher))
+			++*theirs;
 	}
-	return mine;
+	EACH_PRESENT((struct cluster *)c, m) {
+		bool shared = false;
+
+		for (unsigned i = 0; i < k->members_count; i++)
+			shared = shared || (k->members[i].id == m->id &&
+					    k->members[i].flags & WIRE_CONFIRMED);
+		if (m != rival && m->confirmed && (!shared || !theirs_higher))
+			++*mine;
+	}
 }
 
 /*
- * Two masters. Members that are in both lists follow the higher term. A part without any
- * session gives way, since nothing is lost with it; then the part with fewer members;
- * then the one with the higher master id.
+ * Two masters. A part without any session gives way, since nothing is lost with it; then
+ * the part with fewer members that have spoken to their master in its term; then the one
+ * with the higher master id.
  */
 static bool loses(const struct cluster *c, const struct member *m, uint64_t term,
 		  const struct wire_master_keepalive *k)
 {
-	unsigned shared, mine = exclusive(c, k, &shared);
-	unsigned theirs = k->members_count - shared;
+	unsigned mine, theirs;
 
-	/* Whom the other has taken over from us, itself included, is no longer ours. */
-	if (term > c->term)
-		theirs += shared;
-	else
-		mine += shared;
+	count_followers(c, m, k, term > c->term, &mine, &theirs);
 	if (!c->nsessions != !k->sessions)
 		return !c->nsessions;
 	if (mine != theirs)

@@ -93,6 +93,7 @@ struct member {
 	bool linked;
 	bool present; /* in the member list */
 	bool complete, able;
+	bool confirmed; /* has spoken in the term of this master */
 	char why[WHY_SIZE];
 	uint64_t incarnation;
 	uint64_t dead_run; /* a run that was declared dead and never comes back */

@@ -78,7 +78,7 @@ static bool note_keepalive(struct cluster *c, struct member *m, uint64_t seq, ui
 
 static void forget(struct cluster *c, struct member *m)
 {
-	m->present = m->complete = m->able = false;
+	m->present = m->complete = m->able = m->confirmed = false;
 	m->seq = m->stamp = m->echo = 0;
 	m->sync = 0;
 	replica_reset(c, m);
@@ -181,7 +181,8 @@ static void list_member(const struct cluster *c, const struct member *m,
 		.id = m->id,
 		.incarnation = self ? c->incarnation : m->incarnation,
 		.flags = ((self ? c->complete : m->complete) ? WIRE_COMPLETE : 0) |
-			 (able ? WIRE_ABLE : 0),
+			 (able ? WIRE_ABLE : 0) |
+			 (self || m->confirmed ? WIRE_CONFIRMED : 0),
 		.per_interval = (uint8_t)m->per_interval,
 		.echo = m->stamp,
 		.capacity = self ? c->cfg.capacity : m->capacity,
@@ -592,11 +593,17 @@ static void heed_stranger(struct cluster *c, struct member *from, const struct w
 			  const struct wire_master_keepalive *k)
 {
 	bool mine = listed(k->members, k->members_count, c->cfg.self, c->incarnation);
-	bool alive = c->master && mono_since(c->now, c->master_heard) < c->cfg.detection;
+	bool alive = c->master && c->master != from->id &&
+		     mono_since(c->now, c->master_heard) < c->cfg.detection / 2;
 
 	if (h->term < c->term ||
 	    (h->term == c->term && c->master && from->id != c->master)) {
 		count(c, STAT_lower_term);
+		tell_master(c, from, 0);
+		return;
+	}
+	/* Two masters settle it among themselves, and the loser tells its members. */
+	if (alive && !c->late) {
 		tell_master(c, from, 0);
 		return;
 	}
@@ -606,7 +613,7 @@ static void heed_stranger(struct cluster *c, struct member *from, const struct w
 		/* Sequence numbers of lists begin anew with a new master. */
 		c->list_seq = 0;
 		heed_master(c, from, h, k);
-	} else if (!alive || c->late) {
+	} else {
 		membership_rejoin(c, "replaced");
 	}
 }
@@ -681,6 +688,8 @@ void recv_member_keepalive(struct cluster *c, struct member *from, const struct 
 		heed_echo(c, from, k.echo);
 	if (from->id == c->master)
 		c->master_heard = c->now;
+	if (h->term == c->term)
+		from->confirmed = true;
 	if (!note_keepalive(c, from, k.seq, k.stamp))
 		return;
 	age = (uint64_t)k.master_age * MONO_US;

@@ -772,13 +772,10 @@ static void review_released(struct cluster *c, unit_id u, struct unit_set *again
 	}
 }
 
-void ownership_review(struct cluster *c)
+static void review(struct cluster *c, bool all)
 {
 	struct unit_set release_set = { { 0 } }, lost = { { 0 } }, again = { { 0 } };
-	bool all = c->review_all;
 
-	if (!c->review_all && !(c->review_busy && c->nbusy))
-		return;
 	c->review_all = c->review_busy = false;
 	if (c->late || (c->role != CLUSTER_MEMBER && c->role != CLUSTER_MASTER &&
 			c->role != CLUSTER_OFFERING))
@@ -798,6 +795,12 @@ void ownership_review(struct cluster *c)
 		ownership_activate(c, &again, "taken back");
 	/* Units that became ready by this review are seen at the next one. */
 	c->review_all = c->review_busy = false;
+}
+
+void ownership_review(struct cluster *c)
+{
+	if (c->review_all || (c->review_busy && c->nbusy))
+		review(c, c->review_all);
 }
 
 /* Who joins or becomes able is to succeed its share of every owner's units. */

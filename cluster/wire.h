@@ -200,6 +200,7 @@ enum wire_type {
 #define WIRE_COMPLETE 1
 #define WIRE_ABLE 2
 #define WIRE_LATE 4 /* the speaker was stopped: its echoes prove nothing */
+#define WIRE_CONFIRMED 8 /* in a list: the member has answered to this term */
 /* Flag of MASTER_OFFER: the offerer holds a cluster's state. */
 #define WIRE_OFFER_COMPLETE 1
 /* Flags of ENTRIES. */

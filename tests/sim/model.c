@@ -356,7 +356,8 @@ static void refresh(struct world *w, struct node *n)
 	if (!n->c || n->frozen)
 		return;
 	for (u = 0; u < CLUSTER_UNITS && !unit_set_has(&n->owned, u); u++)
-		;
+		if (!n->owned.bits[u / 64])
+			u += 63;
 	/* Either all that a member owns is served or nothing. */
 	if (u < CLUSTER_UNITS && cluster_serves(n->c, u, world_now(w, n)))
 		n->serving = n->owned;
@@ -421,7 +422,7 @@ void model_check(struct world *w)
 		refresh(w, n);
 		if (world_split(w) && !world_in_main(w, i))
 			n->tainted = true;
-		if (n->c && !n->frozen && w->steps % 64 == 0)
+		if (n->c && !n->frozen && w->steps % 256 == 0)
 			check_fully(w, n);
 		if (n->tainted && n->c && !world_split(w) &&
 		    cluster_role(n->c) == CLUSTER_JOINING)

@@ -297,6 +297,12 @@ static unsigned running(struct world *w)
 
 static void revive(struct world *w)
 {
+	/* Several that come back at once may find one another before the rest. */
+	if (running(w) + 1 < w->nnodes) {
+		model_forgive(w);
+		for (unsigned i = 0; i < w->nnodes; i++)
+			w->nodes[i].tainted = true;
+	}
 	for (unsigned i = 0; i < w->nnodes; i++) {
 		world_thaw(w, i);
 		if (!w->nodes[i].c)

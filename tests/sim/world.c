@@ -436,7 +436,7 @@ bool world_step(struct world *w, uint64_t until)
 		case EV_WORK:
 			model_work(w);
 			push(w, (struct event){ .at = w->now + 1 +
-						      world_random(w, 2 * MONO_MS),
+						      world_random(w, 5 * MONO_MS),
 						.type = EV_WORK });
 			for (unsigned i = 0; i < w->nnodes; i++)
 				if (!w->nodes[i].frozen)
