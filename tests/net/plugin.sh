@@ -7,7 +7,8 @@
 #                                            plug-g: 192.0.2.1 (lo), charons A and B
 #   plug-c2 (cert) 10.90.2.2 ---- 10.90.2.1 /
 #
-# usage: plugin.sh [BUILD_DIR]      needs root; keeps its files with KEEP=1
+# usage: plugin.sh [BUILD_DIR]      needs root; keeps its files with KEEP=1; `sanitizer` is
+# what a plugin built with sanitizers needs in charon's environment (LD_PRELOAD=...)
 set -u
 
 build=${1:-.}
@@ -55,7 +56,7 @@ check_not() {
 	if "$@"; then fail "$what"; else pass "$what"; fi
 }
 
-log_has() { grep -qE -- "$1" "$work/fake.log"; }
+log_has() { grep -qsE -- "$1" "$work/fake.log"; }
 log_count() { grep -cE -- "$1" "$work/fake.log"; }
 # What was logged after a mark.
 since() { sed -n "/^MARK $1\$/,\$p" "$work/fake.log"; }
@@ -309,7 +310,7 @@ connect_clients() {
 # An IKE_SA's reports precede the response that tells the client of it.
 report_order() {
 	local put auth
-	put=$(grep -nE 'A (IKE|CHILD)_PUT' "$work/fake.log" | sed -n 2p | cut -d: -f1)
+	put=$(grep -nsE 'A (IKE|CHILD)_PUT' "$work/fake.log" | sed -n 2p | cut -d: -f1)
 	auth=$(grep -nE 'A > IKE 35 response' "$work/fake.log" | head -1 | cut -d: -f1)
 	[ -n "$put" ] && [ -n "$auth" ] && [ "$put" -lt "$auth" ]
 }
