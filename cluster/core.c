@@ -133,6 +133,7 @@ void core_leave(struct cluster *c)
 {
 	ownership_review(c);
 	ownership_announce(c);
+	ownership_yields(c);
 	replica_pump(c);
 	if (c->upcall_table) {
 		c->upcall_table = false;

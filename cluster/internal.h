@@ -186,6 +186,8 @@ struct cluster {
 	unsigned nactive;
 	struct unit_set announce; /* entries to be announced */
 	bool announce_loud;       /* by datagram as well */
+	struct unit_set yields;   /* units of others whose owner waits for our word */
+	unsigned nyields;
 	struct unit_set busy;     /* own units with a handover under way */
 	unsigned nbusy;
 	struct unit_set respread; /* own units whose successor is to be reconsidered */
@@ -293,6 +295,7 @@ void ownership_show(struct cluster *c, struct member *to, unit_id u);
 void ownership_set(struct cluster *c, unit_id u, const struct entry *e);
 void ownership_review(struct cluster *c);
 void ownership_announce(struct cluster *c);
+void ownership_yields(struct cluster *c);
 void ownership_tick(struct cluster *c);
 struct mono ownership_timeout(const struct cluster *c);
 void ownership_begin_move(struct cluster *c, unit_id u, uint64_t epoch, member_id to);

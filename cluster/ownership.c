@@ -356,15 +356,42 @@ void ownership_show(struct cluster *c, struct member *to, unit_id u)
 	DATAGRAM(c, to, entries, &m);
 }
 
+/* The owner waits for this. It is told at the end of the call, of all units at once, so
+ * that it can release them together. */
 static void yield(struct cluster *c, unit_id u)
 {
-	const struct entry *e = &c->units[u].e;
-	struct member *owner = core_member(c, epoch_owner(e->epoch));
-	struct wire_yield m = { .units_count = 1 };
+	unit_set_add(&c->yields, u);
+	c->nyields++;
+}
 
-	m.units[0] = (struct wire_ref){ u, e->epoch, e->version, 0 };
-	if (owner && owner != c->self)
+static void send_yields(struct cluster *c, struct member *owner)
+{
+	struct wire_yield m = { 0 };
+
+	EACH_IN(&c->yields, u) {
+		const struct entry *e = &c->units[u].e;
+
+		if (epoch_owner(e->epoch) != owner->id || e->previous != c->cfg.self)
+			continue;
+		m.units[m.units_count++] = (struct wire_ref){ u, e->epoch, e->version, 0 };
+		if (m.units_count == WIRE_DATAGRAM_REFS) {
+			DATAGRAM(c, owner, yield, &m);
+			m.units_count = 0;
+		}
+	}
+	if (m.units_count)
 		DATAGRAM(c, owner, yield, &m);
+}
+
+void ownership_yields(struct cluster *c)
+{
+	if (!c->nyields)
+		return;
+	EACH_MEMBER(c, m)
+		if (m != c->self)
+			send_yields(c, m);
+	memset(&c->yields, 0, sizeof(c->yields));
+	c->nyields = 0;
 }
 
 /* The row that another member shows; what it says of a unit that is ours decides. */

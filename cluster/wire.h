@@ -24,6 +24,7 @@
 #define WIRE_PARTS_MAX (CLUSTER_MESSAGE_MAX - 128)
 #define WIRE_COUNTS_MAX 24          /* sessions in a COUNTERS datagram */
 #define WIRE_DATAGRAM_ENTRIES 50    /* entries that fit into a datagram */
+#define WIRE_DATAGRAM_REFS 64       /* references that fit into a datagram */
 
 /* Elements of lists. */
 #define WIRE_MEMBER(V, L, B, K, R)                                                       \

@@ -74,7 +74,7 @@ static bool test_and_set(struct line *l, uint64_t n)
 
 static bool counts(const struct world *w, const struct node *n)
 {
-	return !n->tainted && world_in_main(w, n->index);
+	return !w->several && !n->tainted && world_in_main(w, n->index);
 }
 
 static struct session *held(const struct node *n, const struct thing *t)
@@ -146,6 +146,7 @@ static void doubt(struct thing *t)
 
 void model_forgive(struct world *w)
 {
+	w->several = true;
 	for (unsigned i = 0; i < SESSIONS; i++)
 		doubt(&w->model->things[i]);
 }

@@ -298,11 +298,8 @@ static unsigned running(struct world *w)
 static void revive(struct world *w)
 {
 	/* Several that come back at once may find one another before the rest. */
-	if (running(w) + 1 < w->nnodes) {
+	if (running(w) + 1 < w->nnodes)
 		model_forgive(w);
-		for (unsigned i = 0; i < w->nnodes; i++)
-			w->nodes[i].tainted = true;
-	}
 	for (unsigned i = 0; i < w->nnodes; i++) {
 		world_thaw(w, i);
 		if (!w->nodes[i].c)
@@ -354,7 +351,7 @@ void scenario_random(struct world *w, unsigned steps)
 	start_all(w);
 	for (unsigned i = 0; i < steps && !w->failed; i++) {
 		/* Only one failure at a time is promised to lose nothing. */
-		if (model_unsettled(w, false) || world_chance(w, 0.2))
+		if (running(w) < w->nnodes || world_split(w) || model_unsettled(w, false))
 			model_forgive(w);
 		hurt(w);
 		if (world_chance(w, 0.3)) {

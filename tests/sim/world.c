@@ -474,7 +474,10 @@ void world_settle(struct world *w, uint64_t bound, bool stores)
 	model_working = worked;
 	if (wrong)
 		world_fail(w, "not settled after %.1f s: %s", (double)bound / 1e9, wrong);
-	for (unsigned i = 0; !wrong && i < w->nnodes && !world_split(w); i++)
+	if (wrong || world_split(w))
+		return;
+	w->several = false;
+	for (unsigned i = 0; i < w->nnodes; i++)
 		w->nodes[i].tainted = false;
 }
 

@@ -68,6 +68,8 @@ struct world {
 	uint64_t delay, jitter;
 	uint64_t healed_at; /* end of the last cut */
 	bool balancing;
+	/* More than one failure at a time: until all is well again, losses count for nothing. */
+	bool several;
 	struct model *model;
 };
 
