@@ -736,9 +736,8 @@ static void review_unit(struct cluster *c, unit_id u, struct unit_set *release,
 		} else if (caught_up(c, u, unit->next)) {
 			amend(c, u, unit->next, unit->e.successor, unit->e.moving_to);
 			set_handover(c, u, HANDOVER_SWITCHING);
-			if (unit->e.previous)
-				ownership_show(c, previous = core_member(c, unit->e.previous), u);
-			else
+			/* The announcement asks the old successor to yield. */
+			if (!unit->e.previous)
 				settle(c, u);
 		}
 	}
