@@ -165,6 +165,25 @@ static void observe(struct world *w, struct node *n, struct thing *t)
 	}
 }
 
+static void trace(struct world *w, struct node *n, struct thing *t, struct session *s,
+		  const char *what)
+{
+	struct cluster_unit_state u;
+
+	if (!w->verbose || !s)
+		return;
+	cluster_unit(n->c, t->unit, &u);
+	world_log(w, "  %u: unit %u %s: epoch %llx successor %u, next %llu, out %llu/%llu, "
+		     "in %llu/%llu, version %llu/%llu",
+		  n->id, t->unit, what, (unsigned long long)u.epoch, u.successor,
+		  (unsigned long long)t->at[n->index].next,
+		  (unsigned long long)cluster_counted(n->c, s, 0),
+		  (unsigned long long)session_counter(s, 0),
+		  (unsigned long long)cluster_counted(n->c, s, 1),
+		  (unsigned long long)session_counter(s, 1),
+		  (unsigned long long)t->committed, (unsigned long long)t->version);
+}
+
 static void put(struct world *w, struct node *n, struct thing *t)
 {
 	uint8_t bytes[200] = { 0 };
@@ -273,6 +292,7 @@ static void act(struct world *w, struct node *n, struct thing *t)
 	if (!t->at[n->index].ready)
 		begin(n, t, s);
 	observe(w, n, t);
+	trace(w, n, t, s, "acts");
 	switch (world_random(w, 10)) {
 	case 0:
 		put(w, n, t);
