@@ -238,6 +238,7 @@ void child_activate(struct child *c, uint64_t lease, uint64_t edge, uint32_t act
 	c->iv_used = 0;
 	c->next_seq = lease + 1;
 	c->lease_asked = lease;
+	c->confirmed = edge > 0;
 	replay_set_edge(&c->window, edge > UINT32_MAX ? UINT32_MAX : (uint32_t)edge);
 }
 
@@ -346,6 +347,7 @@ int child_open(struct child *c, const uint8_t *esp, size_t len, uint8_t *out, si
 		return -EACCES;
 	*outlen = total;
 	*seq = number;
+	c->confirmed = true;
 	count(&c->in, total, now);
 	return 0;
 }

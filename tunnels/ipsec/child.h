@@ -77,6 +77,8 @@ struct child {
 	uint64_t next_seq, lease_asked;
 	struct mono born;
 	bool soft_told, hard_told;
+	bool confirmed; /* the peer has used it, so it has it */
+	bool retired;   /* charon has taken the outbound SA back: a newer one is in use */
 	struct child_prefix prefixes[CHILD_PREFIXES_MAX]; /* of the remote selectors */
 	unsigned nprefixes;
 };

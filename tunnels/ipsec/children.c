@@ -30,6 +30,19 @@ struct child *child_find(struct ipsec *t, uint32_t spi)
 	return NULL;
 }
 
+static struct child *find_by_way(struct ipsec *t, uint32_t spi, bool inbound)
+{
+	struct child *c;
+
+	if (inbound)
+		return child_find(t, spi);
+	for (unsigned i = 0; i < TABLE_SIZE; i++)
+		LIST_FOREACH (c, &t->children[i], by_spi)
+			if (c->active && c->out.spi == spi)
+				return c;
+	return NULL;
+}
+
 static struct session_key child_key(uint32_t spi)
 {
 	struct session_key key = { .type = RECORD_CHILD, .len = 4 };
@@ -77,6 +90,34 @@ static void routes_remove(struct ipsec *t, struct child *c)
 	}
 }
 
+/*
+ * The child for a packet, among those of one prefix, newest first. After a rekey the peer
+ * has the newer one for certain only when it has used it, or when charon has taken the
+ * older one back: until then the older one goes on.
+ */
+static struct child *choose(struct outbound *o, uint32_t prefix, unsigned bits,
+			    const uint8_t *ip, size_t len, bool *shadow)
+{
+	struct child *best = NULL;
+
+	for (; o; o = LIST_NEXT(o, next)) {
+		struct child *c = o->child;
+
+		if (o->prefix != prefix || o->len != bits || !child_selects(c, ip, len))
+			continue;
+		if (!c->active) {
+			*shadow = true;
+			continue;
+		}
+		if (best && (c->ike != best->ike || c->retired))
+			continue;
+		best = c;
+		if (c->confirmed)
+			break;
+	}
+	return best;
+}
+
 struct child *children_route(struct ipsec *t, const uint8_t *ip, size_t len, bool *shadow)
 {
 	uint32_t dst;
@@ -86,21 +127,25 @@ struct child *children_route(struct ipsec *t, const uint8_t *ip, size_t len, boo
 	memcpy(&dst, ip + 16, 4);
 	for (int bits = 32; bits >= 0; bits--) {
 		uint32_t prefix = bits ? dst & htonl(UINT32_MAX << (32 - bits)) : 0;
-		struct outbound *o;
+		unsigned b = outbound_bucket(prefix, (unsigned)bits);
+		struct child *c;
 
 		if (!t->prefix_lens[bits])
 			continue;
-		LIST_FOREACH (o, &t->outbound[outbound_bucket(prefix, (unsigned)bits)],
-			      next) {
-			if (o->prefix != prefix || o->len != (unsigned)bits ||
-			    !child_selects(o->child, ip, len))
-				continue;
-			if (o->child->active)
-				return o->child;
-			*shadow = true;
-		}
+		c = choose(LIST_FIRST(&t->outbound[b]), prefix, (unsigned)bits, ip, len,
+			   shadow);
+		if (c)
+			return c;
 	}
 	return NULL;
+}
+
+void children_retire(struct ipsec *t, uint32_t spi_out)
+{
+	struct child *c = find_by_way(t, spi_out, false);
+
+	if (c)
+		c->retired = true;
 }
 
 static void link_child(struct ipsec *t, struct child *c, struct session *s)
@@ -258,19 +303,6 @@ void children_put(struct ipsec *t, const struct local_child_put *put, struct mon
 		unstage(t, in);
 	if (out)
 		unstage(t, out);
-}
-
-static struct child *find_by_way(struct ipsec *t, uint32_t spi, bool inbound)
-{
-	struct child *c;
-
-	if (inbound)
-		return child_find(t, spi);
-	for (unsigned i = 0; i < TABLE_SIZE; i++)
-		LIST_FOREACH (c, &t->children[i], by_spi)
-			if (c->active && c->out.spi == spi)
-				return c;
-	return NULL;
 }
 
 void children_update(struct ipsec *t, const struct local_sa_update *u, struct mono now)

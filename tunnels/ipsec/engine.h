@@ -183,6 +183,8 @@ void children_update(struct ipsec *t, const struct local_sa_update *u, struct mo
 void children_delete(struct ipsec *t, uint32_t spi_in, struct mono now);
 /* Forgets an outbound SA that has not become part of a child. */
 void children_unstage(struct ipsec *t, uint32_t spi, bool inbound);
+/* charon has taken an outbound SA back. */
+void children_retire(struct ipsec *t, uint32_t spi_out);
 void children_unstage_all(struct ipsec *t);
 void children_query(struct ipsec *t, const struct local_sa_query *q, struct mono now);
 void children_shadow(struct ipsec *t, struct session *s, struct mono now);
