@@ -76,7 +76,8 @@ static void tell_role(struct daemon *d)
 	const struct conf_member *m = conf_member_with_id(d->conf, master);
 
 	log_info("%s, master %s, term %llu", cluster_role_name(role),
-		 m ? m->name : "none", (unsigned long long)cluster_term(d->cluster));
+		 m ? m->name : "none",
+		 (unsigned long long)(cluster_term(d->cluster) >> 16));
 	filter_set_key(d->filter, cluster_fold_key(d->cluster));
 	for (unsigned i = 0; i < d->conf->nnetworks; i++)
 		arp_set_master(d->arps[i], role == CLUSTER_MASTER);
@@ -92,6 +93,8 @@ static void tell_able(struct daemon *d)
 		if (!d->running[i])
 			snprintf(why, sizeof(why), "no carrier on %s",
 				 d->conf->networks[i].interface);
+	if (!*why && mono_before(daemon_now(d), d->settled))
+		snprintf(why, sizeof(why), "a network is back, looking for the others");
 	if (!*why && !d->tunnel_able)
 		snprintf(why, sizeof(why), "%s", d->tunnel_why);
 	cluster_set_able(d->cluster, !*why, why, daemon_now(d));
@@ -186,7 +189,14 @@ void daemon_on_timer(evutil_socket_t fd, short what, void *arg)
 
 void daemon_on_lease(evutil_socket_t fd, short what, void *arg)
 {
-	renew_lease(arg);
+	struct daemon *d = arg;
+
+	renew_lease(d);
+	if (d->settled.ns && !mono_before(daemon_now(d), d->settled)) {
+		d->settled.ns = 0;
+		d->able_changed = true;
+		daemon_settle(d);
+	}
 }
 
 void daemon_on_leave_timeout(evutil_socket_t fd, short what, void *arg)
