@@ -75,17 +75,17 @@ struct cluster_peer {
 
 struct cluster_config {
 	member_id self;
-	uint64_t detection;   /* interval in ns: 50 ms .. 5 s */
-	uint32_t capacity;    /* relative weight of this machine, 1.. */
-	uint32_t moves;       /* units moved per balancing round, 0: never */
-	uint64_t balance;     /* ns between balancing rounds */
-	uint32_t activation;  /* last activation number that this member used, from disk */
-	unsigned npeers;      /* valid members, this one included */
+	uint64_t detection;  /* interval in ns: 50 ms .. 5 s */
+	uint32_t capacity;   /* relative weight of this machine, 1.. */
+	uint32_t moves;	     /* units moved per balancing round, 0: never */
+	uint64_t balance;    /* ns between balancing rounds */
+	uint32_t activation; /* last activation number that this member used, from disk */
+	unsigned npeers;     /* valid members, this one included */
 	struct cluster_peer peers[CLUSTER_MEMBERS_MAX];
 };
 
 enum cluster_role {
-	CLUSTER_JOINING, /* no master known yet */
+	CLUSTER_JOINING,  /* no master known yet */
 	CLUSTER_OFFERING, /* has offered to become master */
 	CLUSTER_MEMBER,
 	CLUSTER_MASTER,
@@ -120,8 +120,8 @@ struct cluster_io {
 	int (*stream)(void *ctx, member_id to, const uint8_t *msg, size_t len);
 	void (*random)(void *ctx, uint8_t *out, size_t len);
 	int (*save_activation)(void *ctx, uint32_t number);
-	void (*units)(void *ctx, const struct unit_set *gained, const struct unit_set *lost,
-		      uint32_t activation);
+	void (*units)(void *ctx, const struct unit_set *gained,
+		      const struct unit_set *lost, uint32_t activation);
 	void (*table)(void *ctx);
 	void (*changed)(void *ctx, struct session *s);
 	void (*removed)(void *ctx, struct session *s);
@@ -138,10 +138,10 @@ struct cluster *cluster_new(const struct cluster_config *cfg, const struct clust
 void cluster_free(struct cluster *c);
 
 /* Events. */
-void cluster_recv_datagram(struct cluster *c, member_id from, const uint8_t *msg, size_t len,
-			   struct mono now);
-void cluster_recv_stream(struct cluster *c, member_id from, const uint8_t *msg, size_t len,
-			 struct mono now);
+void cluster_recv_datagram(struct cluster *c, member_id from, const uint8_t *msg,
+			   size_t len, struct mono now);
+void cluster_recv_stream(struct cluster *c, member_id from, const uint8_t *msg,
+			 size_t len, struct mono now);
 /* A stream to a peer came up (empty, both ways) or broke (what was under way is lost). */
 void cluster_link(struct cluster *c, member_id peer, bool up, struct mono now);
 void cluster_tick(struct cluster *c, struct mono now);
@@ -217,18 +217,18 @@ struct cluster_unit_state {
 struct cluster_member_state {
 	member_id id;
 	const char *name;
-	bool present;  /* in the member list */
+	bool present; /* in the member list */
 	bool self, master, vice_master;
-	bool linked;   /* its stream is up */
+	bool linked; /* its stream is up */
 	bool complete, able;
 	const char *why; /* why it is not able, "" if it is */
 	uint64_t incarnation;
 	uint32_t capacity, activation;
-	uint64_t heard;    /* ns since the last keepalive, UINT64_MAX: never */
-	double loss;       /* P: share of keepalives lost, 0..1 */
+	uint64_t heard;	       /* ns since the last keepalive, UINT64_MAX: never */
+	double loss;	       /* P: share of keepalives lost, 0..1 */
 	unsigned per_interval; /* n: keepalives sent in a detection interval */
 	unsigned units, successor_of, sessions;
-	uint64_t lag;      /* positions that it has not acknowledged to this member */
+	uint64_t lag; /* positions that it has not acknowledged to this member */
 };
 
 enum cluster_role cluster_role(const struct cluster *c);

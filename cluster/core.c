@@ -44,9 +44,11 @@ static const struct {
 	const char *name;
 	unsigned next;
 } roles[] = {
-	[CLUSTER_JOINING] = { "joining", IN(JOINING) | IN(OFFERING) | IN(MEMBER) | IN(LEFT) },
+	[CLUSTER_JOINING] = { "joining",
+			      IN(JOINING) | IN(OFFERING) | IN(MEMBER) | IN(LEFT) },
 	[CLUSTER_OFFERING] = { "offering", IN_ANY | IN(LEFT) },
-	[CLUSTER_MEMBER] = { "member", IN(JOINING) | IN(OFFERING) | IN(MEMBER) | IN(LEFT) },
+	[CLUSTER_MEMBER] = { "member",
+			     IN(JOINING) | IN(OFFERING) | IN(MEMBER) | IN(LEFT) },
 	[CLUSTER_MASTER] = { "master", IN(JOINING) | IN(LEFT) },
 	[CLUSTER_LEFT] = { "left", 0 },
 };
@@ -59,8 +61,8 @@ const char *cluster_role_name(enum cluster_role role)
 void core_set_role(struct cluster *c, enum cluster_role role, const char *event)
 {
 	assert(roles[c->role].next & 1u << role);
-	core_log(c, "%s: %s -> %s, term %llu", event, roles[c->role].name, roles[role].name,
-		 (unsigned long long)(c->term >> 16));
+	core_log(c, "%s: %s -> %s, term %llu", event, roles[c->role].name,
+		 roles[role].name, (unsigned long long)(c->term >> 16));
 	c->role = role;
 	c->upcall_role = true;
 }
@@ -81,8 +83,8 @@ void core_log(struct cluster *c, const char *fmt, ...)
 struct member *core_member(const struct cluster *c, member_id id)
 {
 	EACH_MEMBER((struct cluster *)c, m)
-		if (id && m->id == id)
-			return m;
+	if (id && m->id == id)
+		return m;
 	return NULL;
 }
 
@@ -182,8 +184,8 @@ struct mono cluster_timeout(const struct cluster *c)
 /* Who may say it. */
 enum speaker {
 	FROM_ANY,
-	FROM_MEMBER,    /* in the member list, with this incarnation */
-	FROM_MASTER,    /* the master of this term, or of a later one */
+	FROM_MEMBER,	/* in the member list, with this incarnation */
+	FROM_MASTER,	/* the master of this term, or of a later one */
 	FROM_STREAMING, /* a member whose snapshot we asked for has begun */
 };
 
@@ -296,8 +298,8 @@ static void dispatch(struct cluster *c, member_id id, const uint8_t *msg, size_t
 		r->recv(c, from, &h, &u);
 }
 
-void cluster_recv_datagram(struct cluster *c, member_id from, const uint8_t *msg, size_t len,
-			   struct mono now)
+void cluster_recv_datagram(struct cluster *c, member_id from, const uint8_t *msg,
+			   size_t len, struct mono now)
 {
 	if (c->role == CLUSTER_LEFT)
 		return;
@@ -306,8 +308,8 @@ void cluster_recv_datagram(struct cluster *c, member_id from, const uint8_t *msg
 	core_leave(c);
 }
 
-void cluster_recv_stream(struct cluster *c, member_id from, const uint8_t *msg, size_t len,
-			 struct mono now)
+void cluster_recv_stream(struct cluster *c, member_id from, const uint8_t *msg,
+			 size_t len, struct mono now)
 {
 	if (c->role == CLUSTER_LEFT)
 		return;
@@ -387,7 +389,8 @@ struct cluster *cluster_new(const struct cluster_config *cfg, const struct clust
 	c->now = now;
 	c->activation = cfg->activation;
 	memcpy(c->why, "starting", sizeof("starting"));
-	EACH_UNIT(u) {
+	EACH_UNIT(u)
+	{
 		LIST_INIT(&c->units[u].sessions);
 		c->units[u].retry = c->units[u].orphan = MONO_NEVER;
 	}

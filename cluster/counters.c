@@ -46,7 +46,7 @@ void counters_dirty_unit(struct cluster *c, unit_id u)
 {
 	struct session *s;
 
-	LIST_FOREACH(s, &c->units[u].sessions, in_unit)
+	LIST_FOREACH (s, &c->units[u].sessions, in_unit)
 		set_dirty(c, s);
 }
 
@@ -92,7 +92,7 @@ void counters_set_target(struct cluster *c, unit_id u, member_id target)
 {
 	struct session *s;
 
-	LIST_FOREACH(s, &c->units[u].sessions, in_unit) {
+	LIST_FOREACH (s, &c->units[u].sessions, in_unit) {
 		set_clean(c, s);
 		memset(s->held, 0, sizeof(s->held));
 	}
@@ -126,7 +126,7 @@ void counters_thaw(struct cluster *c, unit_id u)
 {
 	struct session *s;
 
-	LIST_FOREACH(s, &c->units[u].sessions, in_unit)
+	LIST_FOREACH (s, &c->units[u].sessions, in_unit)
 		commit(c, s);
 }
 
@@ -135,7 +135,7 @@ bool counters_caught_up(const struct cluster *c, unit_id u)
 {
 	const struct session *s;
 
-	LIST_FOREACH(s, &c->units[u].sessions, in_unit)
+	LIST_FOREACH (s, &c->units[u].sessions, in_unit)
 		for (unsigned i = 0; i < CLUSTER_COUNTERS; i++)
 			if (s->held[i] < s->committed[i])
 				return false;
@@ -181,8 +181,8 @@ static void send_batch(struct cluster *c, struct member *m)
 		b->e[b->n].epoch = epoch;
 		memcpy(b->e[b->n].value, s->counter, sizeof(s->counter));
 		s->inflight++;
-		w.counts[b->n++] = (struct wire_count){ s->unit, epoch, s->key, s->counter[0],
-							s->counter[1] };
+		w.counts[b->n++] = (struct wire_count){ s->unit, epoch, s->key,
+							s->counter[0], s->counter[1] };
 	}
 	w.counts_count = (uint16_t)b->n;
 	m->inflight++;
@@ -235,8 +235,8 @@ void cluster_flush(struct cluster *c, struct mono now)
 	if (c->now.ns < now.ns)
 		c->now = now;
 	EACH_PRESENT(c, m)
-		if (!TAILQ_EMPTY(&m->dirty) && !c->late)
-			flush(c, m);
+	if (!TAILQ_EMPTY(&m->dirty) && !c->late)
+		flush(c, m);
 	c->wanted = mono_min(c->wanted, counters_timeout(c));
 }
 
@@ -290,7 +290,8 @@ void recv_counters(struct cluster *c, struct member *from, const struct wire_hea
 		DATAGRAM(c, from, counters_ack, &ack);
 }
 
-static void heed_ack(struct cluster *c, struct member *m, struct batch *b, uint32_t applied)
+static void heed_ack(struct cluster *c, struct member *m, struct batch *b,
+		     uint32_t applied)
 {
 	for (unsigned i = 0; i < b->n; i++) {
 		struct session *s = b->e[i].s;
@@ -315,8 +316,8 @@ static void heed_ack(struct cluster *c, struct member *m, struct batch *b, uint3
 	empty_batch(b);
 }
 
-void recv_counters_ack(struct cluster *c, struct member *from, const struct wire_header *h,
-		       struct unpack *u)
+void recv_counters_ack(struct cluster *c, struct member *from,
+		       const struct wire_header *h, struct unpack *u)
 {
 	struct wire_counters_ack m;
 	struct batch *b;
@@ -348,7 +349,8 @@ static void retransmit(struct cluster *c, struct member *m)
 		if (!b->used || b->expired)
 			continue;
 		if (mono_since(c->now, b->sent) < after) {
-			m->batch_retry = mono_min(m->batch_retry, mono_add(b->sent, after));
+			m->batch_retry =
+			    mono_min(m->batch_retry, mono_add(b->sent, after));
 			continue;
 		}
 		count(c, STAT_counter_retransmits);
@@ -366,7 +368,8 @@ void counters_tick(struct cluster *c)
 {
 	if (c->late)
 		return;
-	EACH_PRESENT(c, m) {
+	EACH_PRESENT(c, m)
+	{
 		if (due(c, m->batch_retry))
 			retransmit(c, m);
 		if (due(c, m->flush_at))
@@ -381,6 +384,6 @@ struct mono counters_timeout(const struct cluster *c)
 	if (c->late)
 		return t;
 	EACH_PRESENT((struct cluster *)c, m)
-		t = mono_min(t, mono_min(m->flush_at, m->batch_retry));
+	t = mono_min(t, mono_min(m->flush_at, m->batch_retry));
 	return t;
 }

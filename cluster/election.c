@@ -19,8 +19,8 @@ static unsigned rank(const struct cluster *c)
 	unsigned r = 0;
 
 	EACH_PRESENT((struct cluster *)c, m)
-		if (m->complete && m->id < c->cfg.self)
-			r++;
+	if (m->complete && m->id < c->cfg.self)
+		r++;
 	return r;
 }
 
@@ -28,7 +28,8 @@ static bool all_accepted(struct cluster *c)
 {
 	bool any = false;
 
-	EACH_PRESENT(c, m) {
+	EACH_PRESENT(c, m)
+	{
 		any = true;
 		if (!(c->accepted & UINT64_C(1) << (m - c->members)))
 			return false;
@@ -52,7 +53,8 @@ static void become_master(struct cluster *c)
 		c->founded = c->complete = c->have_table = true;
 	}
 	c->vice_master = 0;
-	EACH_PRESENT(c, m) {
+	EACH_PRESENT(c, m)
+	{
 		m->heard = c->now;
 		m->confirmed = false;
 		if (m->complete && (!c->vice_master || m->id < c->vice_master))
@@ -80,8 +82,8 @@ static void offer(struct cluster *c)
 		core_set_role(c, CLUSTER_OFFERING, "offer");
 	c->term = c->offer;
 	EACH_MEMBER(c, p)
-		if (p != c->self && (p->present || p->linked))
-			DATAGRAM(c, p, master_offer, &m);
+	if (p != c->self && (p->present || p->linked))
+		DATAGRAM(c, p, master_offer, &m);
 	c->term = mine;
 	if (c->complete && membership_count(c) == 1)
 		become_master(c);
@@ -120,7 +122,7 @@ void election_begin(struct cluster *c)
 
 		DATAGRAM(c, c->pending_from, offer_accept, &m);
 		c->offer_at = mono_add(c->now, OFFER_TIME + OFFER_RETRY +
-						       (uint64_t)rank(c) * RANK_STEP);
+						   (uint64_t)rank(c) * RANK_STEP);
 		c->pending_from = NULL;
 	}
 }
@@ -142,8 +144,8 @@ static void accept_offer(struct cluster *c, struct member *to, uint64_t offered)
 	/* It becomes master after this, and then gives us a whole interval. */
 	if (!c->late && mono_before(c->lease, until))
 		c->lease = until;
-	c->offer_at = mono_add(c->now, OFFER_TIME + OFFER_RETRY +
-					       (uint64_t)rank(c) * RANK_STEP);
+	c->offer_at =
+	    mono_add(c->now, OFFER_TIME + OFFER_RETRY + (uint64_t)rank(c) * RANK_STEP);
 }
 
 static void judge_as_member(struct cluster *c, struct member *from, uint64_t offered,
@@ -151,7 +153,8 @@ static void judge_as_member(struct cluster *c, struct member *from, uint64_t off
 {
 	uint64_t silence = mono_since(c->now, c->master_heard);
 
-	if (!known || offered <= c->term || (c->master && silence < c->cfg.detection / 2)) {
+	if (!known || offered <= c->term ||
+	    (c->master && silence < c->cfg.detection / 2)) {
 		object(c, from, offered);
 	} else if (c->master) {
 		/* We are about to find out ourselves. */
@@ -162,8 +165,8 @@ static void judge_as_member(struct cluster *c, struct member *from, uint64_t off
 	}
 }
 
-void recv_master_offer(struct cluster *c, struct member *from, const struct wire_header *h,
-		       struct unpack *u)
+void recv_master_offer(struct cluster *c, struct member *from,
+		       const struct wire_header *h, struct unpack *u)
 {
 	struct wire_master_offer m;
 	bool known = from->present && from->incarnation == h->incarnation, holds;
@@ -181,7 +184,8 @@ void recv_master_offer(struct cluster *c, struct member *from, const struct wire
 	} else if (c->role == CLUSTER_MEMBER) {
 		judge_as_member(c, from, h->term, known);
 	} else if (c->role == CLUSTER_JOINING) {
-		c->offer_at = mono_add(c->now, 2 * OFFER_TIME + core_random(c) % OFFER_RETRY);
+		c->offer_at =
+		    mono_add(c->now, 2 * OFFER_TIME + core_random(c) % OFFER_RETRY);
 	} else if ((c->complete && !holds) ||
 		   (c->complete == holds && c->cfg.self < from->id)) {
 		object(c, from, h->term);
@@ -192,8 +196,8 @@ void recv_master_offer(struct cluster *c, struct member *from, const struct wire
 	}
 }
 
-void recv_offer_accept(struct cluster *c, struct member *from, const struct wire_header *h,
-		       struct unpack *u)
+void recv_offer_accept(struct cluster *c, struct member *from,
+		       const struct wire_header *h, struct unpack *u)
 {
 	struct wire_offer_accept m;
 
@@ -220,7 +224,8 @@ void recv_other_master_exists(struct cluster *c, struct member *from,
 	if (c->role == CLUSTER_OFFERING && m.offer == c->offer)
 		withdraw(c, "objection", c->complete ? OFFER_RETRY : 3 * OFFER_TIME);
 	else if (c->role == CLUSTER_JOINING)
-		c->offer_at = mono_add(c->now, 3 * OFFER_TIME + core_random(c) % OFFER_RETRY);
+		c->offer_at =
+		    mono_add(c->now, 3 * OFFER_TIME + core_random(c) % OFFER_RETRY);
 }
 
 /* Who follows both, according to their lists, follows the one with the higher term. */
@@ -237,7 +242,8 @@ static void count_followers(const struct cluster *c, const struct member *rival,
 		    (!ours || theirs_higher))
 			++*theirs;
 	}
-	EACH_PRESENT((struct cluster *)c, m) {
+	EACH_PRESENT((struct cluster *)c, m)
+	{
 		bool shared = false;
 
 		for (unsigned i = 0; i < k->members_count; i++)
@@ -274,7 +280,8 @@ void election_rival(struct cluster *c, struct member *m, const struct wire_heade
 	if (c->late || loses(c, m, h->term, k)) {
 		struct wire_nak nak = { .reason = WIRE_REASON_MERGED };
 
-		EACH_PRESENT(c, p) {
+		EACH_PRESENT(c, p)
+		{
 			nak.target = p->incarnation;
 			DATAGRAM(c, p, nak, &nak);
 		}
@@ -298,7 +305,8 @@ void election_tick(struct cluster *c)
 		return;
 	if (c->role == CLUSTER_OFFERING && due(c, c->offer_end))
 		become_master(c);
-	else if ((c->role == CLUSTER_JOINING || (c->role == CLUSTER_MEMBER && !c->master)) &&
+	else if ((c->role == CLUSTER_JOINING ||
+		  (c->role == CLUSTER_MEMBER && !c->master)) &&
 		 due(c, c->offer_at) && !c->late)
 		offer(c);
 	else if (c->late && c->role == CLUSTER_MEMBER && !c->master &&

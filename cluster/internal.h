@@ -28,12 +28,12 @@ struct session {
 	TAILQ_ENTRY(session) in_dirty;
 	struct session_key key;
 	unit_id unit;
-	bool dirty;        /* on the dirty list of its unit's target */
-	bool kept;         /* mentioned since UNIT_BEGIN */
+	bool dirty;	   /* on the dirty list of its unit's target */
+	bool kept;	   /* mentioned since UNIT_BEGIN */
 	uint16_t inflight; /* places in batches that point here */
 	uint64_t counted_epoch;
 	uint64_t counter[CLUSTER_COUNTERS];
-	uint64_t held[CLUSTER_COUNTERS];      /* by the unit's target */
+	uint64_t held[CLUSTER_COUNTERS]; /* by the unit's target */
 	uint64_t committed[CLUSTER_COUNTERS];
 	uint8_t *initial, *essential;
 	size_t initial_len, essential_len;
@@ -64,14 +64,15 @@ struct unit {
 	struct entry e;
 	struct session_list sessions;
 	unsigned nsessions;
-	bool active; /* owned and activated by this member */
+	bool active;	/* owned and activated by this member */
 	bool replacing; /* between UNIT_BEGIN and UNIT_END */
 	enum handover handover;
 	member_id next;
-	member_id target;   /* whom counters go to, 0: nobody */
-	uint64_t last;      /* position of the last record or announcement */
-	uint64_t floor;     /* highest epoch heard of, also from other parts */
-	struct mono retry;  /* owner: of a yield or release; successor: deferred takeover */
+	member_id target; /* whom counters go to, 0: nobody */
+	uint64_t last;	  /* position of the last record or announcement */
+	uint64_t floor;	  /* highest epoch heard of, also from other parts */
+	struct mono
+	    retry; /* owner: of a yield or release; successor: deferred takeover */
 	struct mono orphan; /* master: since when nobody serves it; MONO_NEVER: served */
 };
 
@@ -102,9 +103,9 @@ struct member {
 
 	/* Keepalives. */
 	struct mono heard;
-	uint64_t seq;   /* last of theirs */
+	uint64_t seq;	/* last of theirs */
 	uint64_t stamp; /* their clock at that time, to be echoed */
-	uint64_t echo;  /* the latest of our stamps that they echoed */
+	uint64_t echo;	/* the latest of our stamps that they echoed */
 	double loss;
 	unsigned per_interval;
 
@@ -119,7 +120,7 @@ struct member {
 
 	/* The stream from it. */
 	bool receiving; /* SNAPSHOT_BEGIN of the wanted sync came */
-	bool whole;     /* SNAPSHOT_END came */
+	bool whole;	/* SNAPSHOT_END came */
 	uint32_t wanted_sync;
 	uint64_t received;
 	struct mono sync_retry, ack_repeat;
@@ -159,18 +160,18 @@ struct cluster {
 	struct member members[CLUSTER_MEMBERS_MAX];
 	unsigned nmembers;
 	struct member *self;
-	uint64_t seq; /* of own keepalives */
+	uint64_t seq;	       /* of own keepalives */
 	unsigned per_interval; /* own keepalives in an interval */
-	uint64_t list_seq; /* of the master's last list */
+	uint64_t list_seq;     /* of the master's last list */
 	struct mono keepalive_at;
-	struct mono join_at;   /* next JOIN_REQUEST */
+	struct mono join_at;	  /* next JOIN_REQUEST */
 	struct mono master_heard; /* by anybody */
-	struct mono orphaned;  /* since when there is no master */
+	struct mono orphaned;	  /* since when there is no master */
 	struct mono leave_by;
 
 	/* Election. */
 	struct mono offer_at, offer_end;
-	uint64_t offer; /* term that this member offers */
+	uint64_t offer;		/* term that this member offers */
 	uint64_t pending_offer; /* of another, that waits for our own verdict */
 	struct member *pending_from;
 	uint64_t accepted; /* bit a member index */
@@ -185,15 +186,15 @@ struct cluster {
 	struct mono digest_since;
 	unsigned nactive;
 	struct unit_set announce; /* entries to be announced */
-	bool announce_loud;       /* by datagram as well */
-	struct unit_set yields;   /* units of others whose owner waits for our word */
+	bool announce_loud;	  /* by datagram as well */
+	struct unit_set yields;	  /* units of others whose owner waits for our word */
 	unsigned nyields;
-	struct unit_set busy;     /* own units with a handover under way */
+	struct unit_set busy; /* own units with a handover under way */
 	unsigned nbusy;
 	struct unit_set respread; /* own units whose successor is to be reconsidered */
 	struct unit_set deferred; /* takeovers that wait for a yielding successor */
 	struct mono deferred_at, handover_at, balance_at, orphans_at, activate_at;
-	struct unit_set stale;    /* entries to be shown to stale_to */
+	struct unit_set stale; /* entries to be shown to stale_to */
 	struct member *stale_to;
 
 	/* Replication. */
@@ -231,7 +232,8 @@ static inline bool due(const struct cluster *c, struct mono at)
 	return !mono_before(c->now, at);
 }
 
-#define EACH_MEMBER(c, m) for (struct member *m = (c)->members; m < (c)->members + (c)->nmembers; m++)
+#define EACH_MEMBER(c, m)                                                                \
+	for (struct member *m = (c)->members; m < (c)->members + (c)->nmembers; m++)
 /* All others that are in the member list. */
 #define EACH_PRESENT(c, m) EACH_MEMBER(c, m) if (m->present && m != (c)->self)
 #define EACH_UNIT(u) for (unit_id u = 0; u < CLUSTER_UNITS; u++)
@@ -249,7 +251,8 @@ static inline bool unit_set_empty(const struct unit_set *s)
 /* core.c */
 void core_enter(struct cluster *c, struct mono now);
 void core_leave(struct cluster *c);
-void core_log(struct cluster *c, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
+void core_log(struct cluster *c, const char *fmt, ...)
+    __attribute__((format(printf, 2, 3)));
 void core_set_role(struct cluster *c, enum cluster_role role, const char *event);
 struct member *core_member(const struct cluster *c, member_id id); /* NULL: unknown */
 uint64_t core_random(struct cluster *c);
@@ -309,7 +312,8 @@ struct mono assign_timeout(const struct cluster *c);
 /* store.c */
 int store_init(struct cluster *c);
 void store_free(struct cluster *c);
-struct session *store_find(const struct cluster *c, unit_id u, const struct session_key *key);
+struct session *store_find(const struct cluster *c, unit_id u,
+			   const struct session_key *key);
 /* Finds or makes; NULL: out of memory. */
 struct session *store_make(struct cluster *c, unit_id u, const struct session_key *key);
 int store_set(uint8_t **part, size_t *part_len, const uint8_t *bytes, size_t len);
@@ -341,7 +345,7 @@ struct mono counters_timeout(const struct cluster *c);
 
 /* Receivers, called through the dispatch table in core.c. */
 #define X(name, FIELDS)                                                                  \
-	void recv_##name(struct cluster *c, struct member *from,                          \
+	void recv_##name(struct cluster *c, struct member *from,                         \
 			 const struct wire_header *h, struct unpack *u);
 WIRE_MESSAGES(X)
 #undef X

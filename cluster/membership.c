@@ -37,7 +37,7 @@ unsigned membership_count(const struct cluster *c)
 	unsigned n = 1;
 
 	EACH_PRESENT((struct cluster *)c, m)
-		n++;
+	n++;
 	return n;
 }
 
@@ -60,7 +60,8 @@ static unsigned keepalives_for(double loss, uint64_t detection)
 }
 
 /* Losses show as gaps in the growing sequence number. */
-static bool note_keepalive(struct cluster *c, struct member *m, uint64_t seq, uint64_t stamp)
+static bool note_keepalive(struct cluster *c, struct member *m, uint64_t seq,
+			   uint64_t stamp)
 {
 	uint64_t gap;
 
@@ -91,7 +92,7 @@ void membership_rejoin(struct cluster *c, const char *why)
 	ownership_drop_all(c);
 	store_clear(c);
 	EACH_MEMBER(c, m)
-		forget(c, m);
+	forget(c, m);
 	if ((++c->incarnation & 0xffff) == 0)
 		c->incarnation = (core_random(c) & ~UINT64_C(0xffff)) | 1;
 	c->self->incarnation = c->incarnation;
@@ -103,9 +104,9 @@ void membership_rejoin(struct cluster *c, const char *why)
 	c->pending_from = NULL;
 	c->lease.ns = 0;
 	/* Links come up first, so that members that start together form one cluster. */
-	c->offer_at = mono_add(c->now, (c->cfg.detection > START_WAIT ? c->cfg.detection
-								      : START_WAIT) +
-					       jitter(c, JOIN_RETRY));
+	c->offer_at = mono_add(
+	    c->now, (c->cfg.detection > START_WAIT ? c->cfg.detection : START_WAIT) +
+			jitter(c, JOIN_RETRY));
 	c->upcall_table = true;
 }
 
@@ -122,7 +123,7 @@ void membership_late(struct cluster *c)
 	c->master_heard = c->now;
 	c->keepalive_at = c->now;
 	EACH_PRESENT(c, m)
-		m->heard = c->now;
+	m->heard = c->now;
 	/* Objections may have come and gone. */
 	if (c->role == CLUSTER_OFFERING) {
 		core_set_role(c, c->complete ? CLUSTER_MEMBER : CLUSTER_JOINING, "late");
@@ -162,7 +163,8 @@ bool cluster_serves(const struct cluster *c, unit_id unit, struct mono now)
 {
 	if (unit >= CLUSTER_UNITS || !c->units[unit].active || c->late || !in_cluster(c))
 		return false;
-	if (c->wanted.ns != UINT64_MAX && mono_since(now, c->wanted) >= c->cfg.detection / 2)
+	if (c->wanted.ns != UINT64_MAX &&
+	    mono_since(now, c->wanted) >= c->cfg.detection / 2)
 		return false;
 	if (c->role == CLUSTER_MASTER && membership_count(c) == 1)
 		return true;
@@ -197,7 +199,7 @@ static uint16_t fill_list(const struct cluster *c, struct wire_member *list)
 
 	list_member(c, c->self, &list[n++]);
 	EACH_PRESENT((struct cluster *)c, m)
-		list_member(c, m, &list[n++]);
+	list_member(c, m, &list[n++]);
 	return n;
 }
 
@@ -223,8 +225,8 @@ static void send_master_keepalive(struct cluster *c)
 
 	k.members_count = fill_list(c, k.members);
 	EACH_MEMBER(c, m)
-		if (m != c->self && (m->present || m->linked))
-			DATAGRAM(c, m, master_keepalive, &k);
+	if (m != c->self && (m->present || m->linked))
+		DATAGRAM(c, m, master_keepalive, &k);
 }
 
 static void send_member_keepalive(struct cluster *c)
@@ -247,7 +249,8 @@ static void send_member_keepalive(struct cluster *c)
 		.why_len = strlen(own_why(c)),
 	};
 
-	EACH_PRESENT(c, m) {
+	EACH_PRESENT(c, m)
+	{
 		k.echo = m->stamp;
 		DATAGRAM(c, m, member_keepalive, &k);
 	}
@@ -259,7 +262,8 @@ static unsigned own_rate(struct cluster *c)
 
 	if (c->role != CLUSTER_MASTER)
 		return c->per_interval;
-	EACH_PRESENT(c, m) {
+	EACH_PRESENT(c, m)
+	{
 		m->per_interval = keepalives_for(m->loss, c->cfg.detection);
 		if (m->per_interval > n)
 			n = m->per_interval;
@@ -278,7 +282,8 @@ void membership_keepalive(struct cluster *c)
 	c->keepalive_at = mono_add(c->now, c->cfg.detection / c->per_interval);
 }
 
-static void send_nak(struct cluster *c, struct member *to, uint64_t target, uint8_t reason)
+static void send_nak(struct cluster *c, struct member *to, uint64_t target,
+		     uint8_t reason)
 {
 	struct wire_nak m = { .target = target, .reason = reason };
 
@@ -291,8 +296,8 @@ static void choose_vice_master(struct cluster *c)
 {
 	c->vice_master = 0;
 	EACH_PRESENT(c, m)
-		if (m->complete && (!c->vice_master || m->id < c->vice_master))
-			c->vice_master = m->id;
+	if (m->complete && (!c->vice_master || m->id < c->vice_master))
+		c->vice_master = m->id;
 }
 
 static void list_changed(struct cluster *c)
@@ -338,8 +343,8 @@ void recv_death(struct cluster *c, struct member *from, const struct wire_header
 	membership_died(c, from, "death note");
 }
 
-void recv_exit_request(struct cluster *c, struct member *from, const struct wire_header *h,
-		       struct unpack *u)
+void recv_exit_request(struct cluster *c, struct member *from,
+		       const struct wire_header *h, struct unpack *u)
 {
 	struct wire_exit_request m;
 
@@ -385,8 +390,8 @@ static void tell_master(struct cluster *c, struct member *to, uint64_t offer)
 	DATAGRAM(c, to, other_master_exists, &m);
 }
 
-void recv_join_request(struct cluster *c, struct member *from, const struct wire_header *h,
-		       struct unpack *u)
+void recv_join_request(struct cluster *c, struct member *from,
+		       const struct wire_header *h, struct unpack *u)
 {
 	struct wire_join_request m;
 
@@ -396,7 +401,8 @@ void recv_join_request(struct cluster *c, struct member *from, const struct wire
 	}
 	if (m.activation <= CLUSTER_ACTIVATION_MAX && m.activation > from->activation)
 		from->activation = m.activation;
-	if (c->role == CLUSTER_JOINING || c->late || from->dead_run == h->incarnation >> 16)
+	if (c->role == CLUSTER_JOINING || c->late ||
+	    from->dead_run == h->incarnation >> 16)
 		return;
 	if (c->role != CLUSTER_MASTER) {
 		if (c->role == CLUSTER_MEMBER && c->master)
@@ -432,8 +438,8 @@ static void heed_own_entry(struct cluster *c, struct member *from,
 	heed_echo(c, from, w->echo);
 }
 
-static void heed_other_entry(struct cluster *c, struct member *m, const struct wire_member *w,
-			     bool speaker)
+static void heed_other_entry(struct cluster *c, struct member *m,
+			     const struct wire_member *w, bool speaker)
 {
 	bool complete = w->flags & WIRE_COMPLETE, able = w->flags & WIRE_ABLE;
 
@@ -462,13 +468,14 @@ static bool listed(const struct wire_member *list, unsigned n, member_id id,
 		   uint64_t incarnation)
 {
 	for (unsigned i = 0; i < n; i++)
-		if (list[i].id == id && (!incarnation || list[i].incarnation == incarnation))
+		if (list[i].id == id &&
+		    (!incarnation || list[i].incarnation == incarnation))
 			return true;
 	return false;
 }
 
-static void heed_list(struct cluster *c, struct member *from, const struct wire_member *list,
-		      unsigned n)
+static void heed_list(struct cluster *c, struct member *from,
+		      const struct wire_member *list, unsigned n)
 {
 	for (unsigned i = 0; i < n; i++) {
 		struct member *m = core_member(c, list[i].id);
@@ -479,11 +486,12 @@ static void heed_list(struct cluster *c, struct member *from, const struct wire_
 			heed_other_entry(c, m, &list[i], m == from);
 	}
 	EACH_PRESENT(c, m)
-		if (!listed(list, n, m->id, 0))
-			membership_died(c, m, "not in the master's list");
+	if (!listed(list, n, m->id, 0))
+		membership_died(c, m, "not in the master's list");
 }
 
-static void adopt(struct cluster *c, struct member *from, uint64_t term, const char *event)
+static void adopt(struct cluster *c, struct member *from, uint64_t term,
+		  const char *event)
 {
 	c->term = term;
 	c->master = from->id;
@@ -562,7 +570,8 @@ static void compare_digest(struct cluster *c, struct member *from, uint64_t dige
 	ownership_send_table(c, from, WIRE_ENTRIES_ANSWER);
 }
 
-static void heed_master(struct cluster *c, struct member *from, const struct wire_header *h,
+static void heed_master(struct cluster *c, struct member *from,
+			const struct wire_header *h,
 			const struct wire_master_keepalive *k)
 {
 	bool fresh = note_keepalive(c, from, k->seq, k->stamp);
@@ -570,7 +579,8 @@ static void heed_master(struct cluster *c, struct member *from, const struct wir
 
 	c->master_heard = c->now;
 	if (from->id != c->master || later) {
-		adopt(c, from, h->term, from->id == c->master ? "term raised" : "new master");
+		adopt(c, from, h->term,
+		      from->id == c->master ? "term raised" : "new master");
 		membership_keepalive(c);
 	}
 	if (!fresh || k->seq <= c->list_seq)
@@ -589,7 +599,8 @@ static void heed_master(struct cluster *c, struct member *from, const struct wir
 }
 
 /* A master whose list is not ours: is it the successor of our master, or a stranger? */
-static void heed_stranger(struct cluster *c, struct member *from, const struct wire_header *h,
+static void heed_stranger(struct cluster *c, struct member *from,
+			  const struct wire_header *h,
 			  const struct wire_master_keepalive *k)
 {
 	bool mine = listed(k->members, k->members_count, c->cfg.self, c->incarnation);
@@ -618,8 +629,8 @@ static void heed_stranger(struct cluster *c, struct member *from, const struct w
 	}
 }
 
-void recv_master_keepalive(struct cluster *c, struct member *from, const struct wire_header *h,
-			   struct unpack *u)
+void recv_master_keepalive(struct cluster *c, struct member *from,
+			   const struct wire_header *h, struct unpack *u)
 {
 	struct wire_master_keepalive k;
 
@@ -667,8 +678,8 @@ static void heed_member(struct cluster *c, struct member *m,
 	membership_keepalive(c);
 }
 
-void recv_member_keepalive(struct cluster *c, struct member *from, const struct wire_header *h,
-			   struct unpack *u)
+void recv_member_keepalive(struct cluster *c, struct member *from,
+			   const struct wire_header *h, struct unpack *u)
 {
 	struct wire_member_keepalive k;
 	uint64_t age;
@@ -705,7 +716,8 @@ void membership_check_complete(struct cluster *c)
 {
 	if (c->complete || c->role != CLUSTER_MEMBER || !c->have_table)
 		return;
-	EACH_UNIT(u) {
+	EACH_UNIT(u)
+	{
 		member_id owner = epoch_owner(c->units[u].e.epoch);
 		struct member *m = core_member(c, owner);
 
@@ -714,8 +726,8 @@ void membership_check_complete(struct cluster *c)
 			return;
 	}
 	EACH_PRESENT(c, m)
-		if (!m->whole && m->complete)
-			return;
+	if (!m->whole && m->complete)
+		return;
 	c->complete = true;
 	core_log(c, "complete");
 	c->upcall_table = true;
@@ -733,8 +745,8 @@ static void watch_members(struct cluster *c)
 		wake(c, "silence");
 	}
 	EACH_PRESENT(c, m)
-		if (mono_since(c->now, m->heard) >= c->cfg.detection)
-			membership_died(c, m, "silent");
+	if (mono_since(c->now, m->heard) >= c->cfg.detection)
+		membership_died(c, m, "silent");
 }
 
 static void watch_master(struct cluster *c)
@@ -759,8 +771,8 @@ static void ask_to_join(struct cluster *c)
 				       .activation = c->activation };
 
 	EACH_MEMBER(c, p)
-		if (p != c->self && p->linked)
-			DATAGRAM(c, p, join_request, &m);
+	if (p != c->self && p->linked)
+		DATAGRAM(c, p, join_request, &m);
 	c->join_at = mono_add(c->now, JOIN_RETRY + jitter(c, JOIN_RETRY / 5));
 }
 
@@ -770,12 +782,12 @@ static void finish_leave(struct cluster *c)
 	bool alone = cluster_unprotected(c);
 
 	EACH_UNIT(u)
-		if (!alone && mono_before(c->now, c->leave_by) &&
-		    epoch_owner(c->units[u].e.epoch) == c->cfg.self)
-			return;
+	if (!alone && mono_before(c->now, c->leave_by) &&
+	    epoch_owner(c->units[u].e.epoch) == c->cfg.self)
+		return;
 	EACH_PRESENT(c, p)
-		for (unsigned i = 0; i < 3; i++)
-			DATAGRAM(c, p, exit_request, &m);
+	for (unsigned i = 0; i < 3; i++)
+		DATAGRAM(c, p, exit_request, &m);
 	ownership_drop_all(c);
 	core_set_role(c, CLUSTER_LEFT, "leave");
 }
@@ -810,7 +822,7 @@ struct mono membership_timeout(const struct cluster *c)
 		t = mono_min(t, mono_add(c->master_heard, c->cfg.detection));
 	if (c->role == CLUSTER_MASTER)
 		EACH_PRESENT((struct cluster *)c, m)
-			t = mono_min(t, mono_add(m->heard, c->cfg.detection));
+	t = mono_min(t, mono_add(m->heard, c->cfg.detection));
 	if (c->leaving)
 		t = mono_min(t, mono_add(c->now, 5 * MONO_MS));
 	return t;

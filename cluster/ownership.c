@@ -64,13 +64,15 @@ member_id ownership_choose(const struct cluster *c, unit_id u, member_id owner)
 	uint64_t best_weight = 0;
 	bool best_linked = false;
 
-	EACH_MEMBER((struct cluster *)c, m) {
+	EACH_MEMBER((struct cluster *)c, m)
+	{
 		bool linked = m->linked || m == c->self;
 		uint64_t w = weight(u, m->id);
 
 		if (m->id == owner || !ownership_fit(c, m->id))
 			continue;
-		if (!best || linked > best_linked || (linked == best_linked && w > best_weight)) {
+		if (!best || linked > best_linked ||
+		    (linked == best_linked && w > best_weight)) {
 			best = m->id;
 			best_weight = w;
 			best_linked = linked;
@@ -110,8 +112,8 @@ static void to_wire(const struct cluster *c, unit_id u, struct wire_entry *w)
 {
 	const struct entry *e = &c->units[u].e;
 
-	*w = (struct wire_entry){ u, e->epoch, e->version, e->successor, e->previous,
-				  e->moving_to };
+	*w = (struct wire_entry){ u,	       e->epoch,    e->version, e->successor,
+				  e->previous, e->moving_to };
 }
 
 static void set_handover(struct cluster *c, unit_id u, enum handover h)
@@ -167,7 +169,8 @@ static void let_go(struct cluster *c, unit_id u, struct unit_set *lost)
 		unit_set_remove(&c->busy, u), c->nbusy--;
 	unit_set_remove(&c->respread, u);
 	unit_set_remove(&c->announce, u);
-	EACH_MEMBER(c, m) {
+	EACH_MEMBER(c, m)
+	{
 		unit_set_remove(&m->need, u);
 		m->synced[u] = NOT_SENT;
 	}
@@ -180,7 +183,7 @@ static void tell_lost(struct cluster *c, const struct unit_set *lost)
 	if (unit_set_empty(lost))
 		return;
 	EACH_IN(lost, u)
-		count(c, STAT_units_lost);
+	count(c, STAT_units_lost);
 	c->io.units(c->io.ctx, &none, lost, c->activation);
 }
 
@@ -189,7 +192,8 @@ void ownership_drop_all(struct cluster *c)
 	static const struct entry nothing;
 	struct unit_set lost = { { 0 } };
 
-	EACH_UNIT(u) {
+	EACH_UNIT(u)
+	{
 		struct unit *unit = &c->units[u];
 
 		let_go(c, u, &lost);
@@ -229,7 +233,7 @@ static void new_epoch(struct cluster *c, unit_id u)
 	unit->orphan = MONO_NEVER;
 	unit->last = c->position + 1;
 	set_handover(c, u, HANDOVER_STEADY);
-	LIST_FOREACH(s, &unit->sessions, in_unit)
+	LIST_FOREACH (s, &unit->sessions, in_unit)
 		memset(s->committed, 0, sizeof(s->committed));
 	replica_need(c, u);
 	counters_set_target(c, u, e.successor);
@@ -244,16 +248,17 @@ bool ownership_activate(struct cluster *c, const struct unit_set *set, const cha
 	unsigned n = 0;
 
 	EACH_IN(set, u)
-		if (!c->units[u].active) {
-			unit_set_add(&gained, u);
-			n++;
-		}
+	if (!c->units[u].active) {
+		unit_set_add(&gained, u);
+		n++;
+	}
 	if (!n)
 		return true;
 	if (c->late || !ownership_fit(c, c->cfg.self) || next_activation(c))
 		return false;
 	core_log(c, "activates %u units, number %u: %s", n, c->activation, why);
-	EACH_IN(&gained, u) {
+	EACH_IN(&gained, u)
+	{
 		c->units[u].active = true;
 		c->units[u].replacing = false;
 		c->nactive++;
@@ -309,14 +314,16 @@ static void take_over(struct cluster *c, const struct unit_set *candidates)
 	bool wait;
 
 	memset(&c->deferred, 0, sizeof(c->deferred));
-	EACH_IN(candidates, u) {
+	EACH_IN(candidates, u)
+	{
 		if (!mine_to_take(c, u, &wait))
 			continue;
 		unit_set_add(wait ? &c->deferred : &now, u);
 		n += !wait;
 	}
 	if (n && ownership_activate(c, &now, "takeover")) {
-		EACH_IN(&now, u) {
+		EACH_IN(&now, u)
+		{
 			c->units[u].retry = MONO_NEVER;
 			count(c, STAT_takeovers);
 		}
@@ -324,15 +331,16 @@ static void take_over(struct cluster *c, const struct unit_set *candidates)
 		for (unsigned i = 0; i < CLUSTER_UNITS / 64; i++)
 			c->deferred.bits[i] |= now.bits[i];
 	}
-	c->deferred_at = unit_set_empty(&c->deferred) ? MONO_NEVER
-						      : mono_add(c->now, TAKEOVER_RETRY);
+	c->deferred_at =
+	    unit_set_empty(&c->deferred) ? MONO_NEVER : mono_add(c->now, TAKEOVER_RETRY);
 }
 
 void ownership_died(struct cluster *c, struct member *m)
 {
 	struct unit_set candidates = c->deferred;
 
-	EACH_UNIT(u) {
+	EACH_UNIT(u)
+	{
 		if (epoch_owner(c->units[u].e.epoch) != m->id)
 			continue;
 		c->units[u].retry = MONO_NEVER;
@@ -368,12 +376,14 @@ static void send_yields(struct cluster *c, struct member *owner)
 {
 	struct wire_yield m = { 0 };
 
-	EACH_IN(&c->yields, u) {
+	EACH_IN(&c->yields, u)
+	{
 		const struct entry *e = &c->units[u].e;
 
 		if (epoch_owner(e->epoch) != owner->id || e->previous != c->cfg.self)
 			continue;
-		m.units[m.units_count++] = (struct wire_ref){ u, e->epoch, e->version, 0 };
+		m.units[m.units_count++] =
+		    (struct wire_ref){ u, e->epoch, e->version, 0 };
 		if (m.units_count == WIRE_DATAGRAM_REFS) {
 			DATAGRAM(c, owner, yield, &m);
 			m.units_count = 0;
@@ -388,14 +398,15 @@ void ownership_yields(struct cluster *c)
 	if (!c->nyields)
 		return;
 	EACH_MEMBER(c, m)
-		if (m != c->self)
-			send_yields(c, m);
+	if (m != c->self)
+		send_yields(c, m);
 	memset(&c->yields, 0, sizeof(c->yields));
 	c->nyields = 0;
 }
 
 /* The row that another member shows; what it says of a unit that is ours decides. */
-void ownership_merge(struct cluster *c, struct member *from, unit_id u, const struct entry *e)
+void ownership_merge(struct cluster *c, struct member *from, unit_id u,
+		     const struct entry *e)
 {
 	struct unit *unit = &c->units[u];
 	struct unit_set lost = { { 0 } };
@@ -406,7 +417,8 @@ void ownership_merge(struct cluster *c, struct member *from, unit_id u, const st
 			ownership_show(c, from, u);
 		return;
 	}
-	if (!newer && (e->version <= unit->e.version || epoch_owner(e->epoch) == c->cfg.self)) {
+	if (!newer &&
+	    (e->version <= unit->e.version || epoch_owner(e->epoch) == c->cfg.self)) {
 		if (e->version == unit->e.version && e->previous == c->cfg.self)
 			yield(c, u);
 		return;
@@ -472,8 +484,8 @@ void ownership_send_table(struct cluster *c, struct member *to, uint8_t flags)
 
 	count(c, STAT_table_exchanges);
 	EACH_UNIT(u)
-		if (c->units[u].e.epoch)
-			to_wire(c, u, &m.entries[m.entries_count++]);
+	if (c->units[u].e.epoch)
+		to_wire(c, u, &m.entries[m.entries_count++]);
 	STREAM(c, to, entries, &m);
 }
 
@@ -510,7 +522,8 @@ void recv_release(struct cluster *c, struct member *from, const struct wire_head
 	for (unsigned i = 0; i < m.units_count; i++) {
 		struct unit *unit = &c->units[m.units[i].unit];
 
-		if (unit->e.epoch == m.units[i].epoch && unit->e.successor == c->cfg.self &&
+		if (unit->e.epoch == m.units[i].epoch &&
+		    unit->e.successor == c->cfg.self &&
 		    epoch_owner(unit->e.epoch) == from->id)
 			unit_set_add(&set, m.units[i].unit);
 	}
@@ -632,7 +645,7 @@ static void replace_successor(struct cluster *c, unit_id u)
 	unit->next = 0;
 	amend(c, u, next, 0, ownership_fit(c, unit->e.moving_to) ? unit->e.moving_to : 0);
 	set_handover(c, u, HANDOVER_STEADY);
-	LIST_FOREACH(s, &unit->sessions, in_unit)
+	LIST_FOREACH (s, &unit->sessions, in_unit)
 		memset(s->committed, 0, sizeof(s->committed));
 	counters_set_target(c, u, next);
 	counters_thaw(c, u);
@@ -676,9 +689,8 @@ static void keep(struct cluster *c, unit_id u, struct unit_set *lost)
 
 void ownership_keep(struct cluster *c, unit_id u)
 {
-	struct entry e = {
-		.epoch = epoch_make((c->units[u].floor >> 16) + 1, c->cfg.self)
-	};
+	struct entry e = { .epoch =
+			       epoch_make((c->units[u].floor >> 16) + 1, c->cfg.self) };
 	struct unit_set none = { { 0 } };
 
 	ownership_set(c, u, &e);
@@ -721,7 +733,8 @@ static void review_unit(struct cluster *c, unit_id u, struct unit_set *release,
 	struct member *previous = core_member(c, unit->e.previous);
 
 	/* A new incarnation of the same member is as good as none until it is complete. */
-	if (unit->e.successor && !(successor && successor->present && successor->complete))
+	if (unit->e.successor &&
+	    !(successor && successor->present && successor->complete))
 		replace_successor(c, u);
 	if (unit->handover == HANDOVER_SWITCHING &&
 	    !(previous && previous->present && previous->complete))
@@ -749,18 +762,20 @@ static void review_unit(struct cluster *c, unit_id u, struct unit_set *release,
  */
 static void send_releases(struct cluster *c, const struct unit_set *set)
 {
-	EACH_PRESENT(c, to) {
+	EACH_PRESENT(c, to)
+	{
 		struct wire_release m = { 0 };
 
-		EACH_IN(set, u) {
+		EACH_IN(set, u)
+		{
 			struct unit *unit = &c->units[u];
 
 			if (unit->e.successor != to->id || !to->linked ||
 			    !replica_holds(c, to, u, unit->last))
 				continue;
 			replica_send_counters(c, to, u);
-			m.units[m.units_count++] = (struct wire_ref){ u, unit->e.epoch,
-								      unit->e.version, 0 };
+			m.units[m.units_count++] =
+			    (struct wire_ref){ u, unit->e.epoch, unit->e.version, 0 };
 		}
 		if (m.units_count)
 			STREAM(c, to, release, &m);
@@ -770,7 +785,8 @@ static void send_releases(struct cluster *c, const struct unit_set *set)
 static void release(struct cluster *c, const struct unit_set *set)
 {
 	tell_lost(c, set);
-	EACH_IN(set, u) {
+	EACH_IN(set, u)
+	{
 		c->units[u].active = false;
 		c->nactive--;
 		count(c, STAT_units_released);
@@ -806,7 +822,8 @@ static void review(struct cluster *c, bool all)
 	if (c->late || (c->role != CLUSTER_MEMBER && c->role != CLUSTER_MASTER &&
 			c->role != CLUSTER_OFFERING))
 		return;
-	EACH_UNIT(u) {
+	EACH_UNIT(u)
+	{
 		if (!all && !unit_set_has(&c->busy, u))
 			continue;
 		if (c->units[u].active)
@@ -833,8 +850,8 @@ void ownership_review(struct cluster *c)
 void ownership_respread(struct cluster *c)
 {
 	EACH_UNIT(u)
-		if (c->units[u].active)
-			unit_set_add(&c->respread, u);
+	if (c->units[u].active)
+		unit_set_add(&c->respread, u);
 	c->review_all = true;
 }
 
@@ -846,23 +863,24 @@ void ownership_announce(struct cluster *c)
 	if (unit_set_empty(&c->announce))
 		return;
 	m.position = ++c->position;
-	EACH_IN(&c->announce, u) {
+	EACH_IN(&c->announce, u)
+	{
 		to_wire(c, u, &m.entries[m.entries_count++]);
 		if (c->units[u].active)
 			c->units[u].last = m.position;
 	}
 	EACH_PRESENT(c, to)
-		if (to->linked && STREAM(c, to, entries, &m) == 0 && to->syncing)
-			to->sent = m.position;
+	if (to->linked && STREAM(c, to, entries, &m) == 0 && to->syncing)
+		to->sent = m.position;
 	n = m.entries_count;
 	m.position = 0;
 	for (unsigned at = 0; c->announce_loud && at < n; at += m.entries_count) {
-		m.entries_count = n - at < WIRE_DATAGRAM_ENTRIES ? n - at
-								 : WIRE_DATAGRAM_ENTRIES;
+		m.entries_count =
+		    n - at < WIRE_DATAGRAM_ENTRIES ? n - at : WIRE_DATAGRAM_ENTRIES;
 		memmove(m.entries, m.entries + (at ? WIRE_DATAGRAM_ENTRIES : 0),
 			(n - at) * sizeof(m.entries[0]));
 		EACH_PRESENT(c, to)
-			DATAGRAM(c, to, entries, &m);
+		DATAGRAM(c, to, entries, &m);
 	}
 	memset(&c->announce, 0, sizeof(c->announce));
 	c->announce_loud = false;
@@ -874,7 +892,8 @@ static void retry_handovers(struct cluster *c)
 
 	c->handover_at = MONO_NEVER;
 	c->review_busy = true;
-	EACH_IN(&c->busy, u) {
+	EACH_IN(&c->busy, u)
+	{
 		struct unit *unit = &c->units[u];
 		struct member *previous = core_member(c, unit->e.previous);
 
@@ -884,8 +903,8 @@ static void retry_handovers(struct cluster *c)
 			else if (unit->handover == HANDOVER_SWITCHING && previous)
 				ownership_show(c, previous, u);
 			unit->retry = mono_add(c->now, unit->handover == HANDOVER_RELEASED
-							       ? RELEASE_RETRY
-							       : HANDOVER_RETRY);
+							   ? RELEASE_RETRY
+							   : HANDOVER_RETRY);
 		}
 		c->handover_at = mono_min(c->handover_at, unit->retry);
 	}
@@ -906,7 +925,8 @@ void ownership_tick(struct cluster *c)
 		retry_handovers(c);
 	if (!unit_set_empty(&c->respread))
 		c->review_all = true;
-	if (c->role == CLUSTER_MEMBER && !c->have_table && due(c, c->table_retry) && master) {
+	if (c->role == CLUSTER_MEMBER && !c->have_table && due(c, c->table_retry) &&
+	    master) {
 		struct wire_entries m = { .flags = WIRE_ENTRIES_ANSWER };
 
 		STREAM(c, master, entries, &m);

@@ -31,7 +31,7 @@ void replica_reset(struct cluster *c, struct member *m)
 	m->sent = m->acked = m->mark = 0;
 	memset(&m->need, 0, sizeof(m->need));
 	EACH_UNIT(u)
-		m->synced[u] = NOT_SENT;
+	m->synced[u] = NOT_SENT;
 	m->receiving = m->whole = false;
 	m->received = 0;
 	m->wanted_sync = 0;
@@ -47,9 +47,9 @@ static void send_report(struct cluster *c, struct member *to)
 	if (c->complete)
 		return;
 	EACH_UNIT(u)
-		if (c->units[u].floor > c->units[u].e.epoch)
-			m.units[m.units_count++] =
-				(struct wire_ref){ u, c->units[u].floor, 0, 0 };
+	if (c->units[u].floor > c->units[u].e.epoch)
+		m.units[m.units_count++] =
+		    (struct wire_ref){ u, c->units[u].floor, 0, 0 };
 	if (m.units_count)
 		STREAM(c, to, report, &m);
 }
@@ -72,8 +72,8 @@ void replica_want(struct cluster *c, struct member *m)
 	m->ack_repeat = MONO_NEVER;
 	m->wanted_sync = ++c->sync_counter;
 	EACH_UNIT(u)
-		if (epoch_owner(c->units[u].e.epoch) == m->id)
-			c->units[u].replacing = false;
+	if (epoch_owner(c->units[u].e.epoch) == m->id)
+		c->units[u].replacing = false;
 	ask(c, m);
 }
 
@@ -93,7 +93,8 @@ bool replica_holds(const struct cluster *c, const struct member *m, unit_id u,
 
 void replica_need(struct cluster *c, unit_id u)
 {
-	EACH_MEMBER(c, m) {
+	EACH_MEMBER(c, m)
+	{
 		m->synced[u] = NOT_SENT;
 		if (m->syncing)
 			unit_set_add(&m->need, u);
@@ -102,8 +103,8 @@ void replica_need(struct cluster *c, unit_id u)
 
 /* Sending. */
 
-static void fill_put(const struct session *s, uint64_t epoch, uint64_t position, uint8_t flags,
-		     struct wire_put *m)
+static void fill_put(const struct session *s, uint64_t epoch, uint64_t position,
+		     uint8_t flags, struct wire_put *m)
 {
 	*m = (struct wire_put){
 		.position = position,
@@ -129,25 +130,28 @@ static int send_unit(struct cluster *c, struct member *m, unit_id u, size_t *byt
 	struct unit *unit = &c->units[u];
 	uint64_t position = ++c->position;
 	struct wire_unit_begin begin = { .position = position, .entries_count = 1 };
-	struct wire_unit_end end = { .position = position, .unit = u,
+	struct wire_unit_end end = { .position = position,
+				     .unit = u,
 				     .epoch = unit->e.epoch };
 	struct session *s;
 	struct wire_put put;
 	int rc;
 
-	begin.entries[0] = (struct wire_entry){ u, unit->e.epoch, unit->e.version,
-						unit->e.successor, unit->e.previous,
+	begin.entries[0] = (struct wire_entry){ u,
+						unit->e.epoch,
+						unit->e.version,
+						unit->e.successor,
+						unit->e.previous,
 						unit->e.moving_to };
 	/* The position counts at UNIT_END only: before that, nothing of it is held. */
 	begin.position = 0;
 	rc = STREAM(c, m, unit_begin, &begin);
-	LIST_FOREACH(s, &unit->sessions, in_unit) {
+	LIST_FOREACH (s, &unit->sessions, in_unit) {
 		if (rc)
 			return rc;
 		fill_put(s, unit->e.epoch, 0,
 			 (s->initial ? WIRE_PUT_INITIAL : 0) |
-				 (s->essential ? WIRE_PUT_ESSENTIAL : 0) |
-				 WIRE_PUT_COUNTERS,
+			     (s->essential ? WIRE_PUT_ESSENTIAL : 0) | WIRE_PUT_COUNTERS,
 			 &put);
 		*bytes += s->initial_len + s->essential_len + 64;
 		rc = STREAM(c, m, put, &put);
@@ -171,7 +175,8 @@ static void pump(struct cluster *c, struct member *m)
 	size_t bytes = 0;
 
 	for (int pass = 0; pass < 2; pass++)
-		EACH_IN(&m->need, u) {
+		EACH_IN(&m->need, u)
+		{
 			const struct unit *unit = &c->units[u];
 
 			if (pass == 0 && unit->e.successor != m->id)
@@ -198,15 +203,16 @@ void replica_pump(struct cluster *c)
 	if (c->late)
 		return;
 	EACH_PRESENT(c, m)
-		if (m->linked && m->syncing && m->acked >= m->mark &&
-		    (!m->ended || !unit_set_empty(&m->need)))
-			pump(c, m);
+	if (m->linked && m->syncing && m->acked >= m->mark &&
+	    (!m->ended || !unit_set_empty(&m->need)))
+		pump(c, m);
 }
 
 /* To all that have the unit; the others get it whole. c->out holds the record. */
 static void spread(struct cluster *c, unit_id u, uint64_t position, size_t len)
 {
-	EACH_PRESENT(c, m) {
+	EACH_PRESENT(c, m)
+	{
 		if (!m->syncing || m->synced[u] == NOT_SENT || unit_set_has(&m->need, u))
 			continue;
 		if (core_stream(c, m, len) == 0) {
@@ -221,7 +227,7 @@ void replica_send_counters(struct cluster *c, struct member *m, unit_id u)
 	struct wire_put put;
 	struct session *s;
 
-	LIST_FOREACH(s, &c->units[u].sessions, in_unit) {
+	LIST_FOREACH (s, &c->units[u].sessions, in_unit) {
 		fill_put(s, c->units[u].e.epoch, 0, WIRE_PUT_COUNTERS, &put);
 		STREAM(c, m, put, &put);
 	}
@@ -252,8 +258,8 @@ int cluster_put(struct cluster *c, unit_id unit, const struct session_key *key,
 	fresh = !s;
 	/* The two parts travel in one message whenever the unit is sent whole. */
 	if (s && (initial ? initial_len : s->initial_len) +
-				 (essential ? essential_len : s->essential_len) >
-			 WIRE_PARTS_MAX)
+			 (essential ? essential_len : s->essential_len) >
+		     WIRE_PARTS_MAX)
 		return -EMSGSIZE;
 	if (fresh)
 		s = store_make(c, unit, key);
@@ -270,7 +276,8 @@ int cluster_put(struct cluster *c, unit_id unit, const struct session_key *key,
 	core_enter(c, now);
 	c->units[unit].last = ++c->position;
 	fill_put(s, c->units[unit].e.epoch, c->position,
-		 (initial ? WIRE_PUT_INITIAL : 0) | (essential ? WIRE_PUT_ESSENTIAL : 0), &put);
+		 (initial ? WIRE_PUT_INITIAL : 0) | (essential ? WIRE_PUT_ESSENTIAL : 0),
+		 &put);
 	spread(c, unit, c->position, ENCODE(c, put, &put));
 	if (out)
 		*out = s;
@@ -339,7 +346,8 @@ void recv_sync(struct cluster *c, struct member *from, const struct wire_header 
 	from->ended = false;
 	from->sync = m.sync;
 	from->sent = from->acked = from->mark = 0;
-	EACH_UNIT(unit) {
+	EACH_UNIT(unit)
+	{
 		from->synced[unit] = NOT_SENT;
 		if (c->units[unit].active || c->units[unit].handover == HANDOVER_RELEASED)
 			unit_set_add(&from->need, unit);
@@ -380,7 +388,8 @@ void recv_ack(struct cluster *c, struct member *from, const struct wire_header *
 
 static void send_ack(struct cluster *c, struct member *m)
 {
-	struct wire_ack ack = { .target = m->incarnation, .sync = m->wanted_sync,
+	struct wire_ack ack = { .target = m->incarnation,
+				.sync = m->wanted_sync,
 				.position = m->received };
 
 	DATAGRAM(c, m, ack, &ack);
@@ -399,12 +408,12 @@ static void advance(struct cluster *c, struct member *m, uint64_t position)
 void replica_acks(struct cluster *c)
 {
 	EACH_PRESENT(c, m)
-		if (m->receiving && m->received)
-			send_ack(c, m);
+	if (m->receiving && m->received)
+		send_ack(c, m);
 }
 
-void recv_snapshot_begin(struct cluster *c, struct member *from, const struct wire_header *h,
-			 struct unpack *u)
+void recv_snapshot_begin(struct cluster *c, struct member *from,
+			 const struct wire_header *h, struct unpack *u)
 {
 	struct wire_snapshot_begin m;
 
@@ -418,8 +427,8 @@ void recv_snapshot_begin(struct cluster *c, struct member *from, const struct wi
 	from->sync_retry = MONO_NEVER;
 }
 
-void recv_snapshot_end(struct cluster *c, struct member *from, const struct wire_header *h,
-		       struct unpack *u)
+void recv_snapshot_end(struct cluster *c, struct member *from,
+		       const struct wire_header *h, struct unpack *u)
 {
 	struct wire_snapshot_end m;
 
@@ -460,12 +469,13 @@ void recv_unit_begin(struct cluster *c, struct member *from, const struct wire_h
 		count(c, STAT_bad_message);
 		return;
 	}
-	e = (struct entry){ w->epoch, w->version, w->successor, w->previous, w->moving_to };
+	e = (struct entry){ w->epoch, w->version, w->successor, w->previous,
+			    w->moving_to };
 	ownership_merge(c, from, w->unit, &e);
 	if (fenced(c, from, w->unit, w->epoch))
 		return;
 	c->units[w->unit].replacing = true;
-	LIST_FOREACH(s, &c->units[w->unit].sessions, in_unit)
+	LIST_FOREACH (s, &c->units[w->unit].sessions, in_unit)
 		s->kept = false;
 }
 
@@ -509,9 +519,10 @@ static int apply_put(struct cluster *c, const struct wire_put *m)
 		/* A datagram of this epoch may have overtaken the stream. */
 		bool same = s->counted_epoch == m->epoch;
 
-		s->counter[0] = same && s->counter[0] > m->first ? s->counter[0] : m->first;
-		s->counter[1] = same && s->counter[1] > m->second ? s->counter[1]
-								  : m->second;
+		s->counter[0] =
+		    same && s->counter[0] > m->first ? s->counter[0] : m->first;
+		s->counter[1] =
+		    same && s->counter[1] > m->second ? s->counter[1] : m->second;
 		s->counted_epoch = m->epoch;
 	}
 	c->io.changed(c->io.ctx, s);
@@ -555,7 +566,8 @@ void recv_remove(struct cluster *c, struct member *from, const struct wire_heade
 
 void replica_tick(struct cluster *c)
 {
-	EACH_PRESENT(c, m) {
+	EACH_PRESENT(c, m)
+	{
 		if (m->linked && !m->receiving && !m->wanted_sync)
 			replica_want(c, m);
 		else if (m->linked && !m->receiving && due(c, m->sync_retry))
@@ -571,7 +583,8 @@ struct mono replica_timeout(const struct cluster *c)
 {
 	struct mono t = MONO_NEVER;
 
-	EACH_PRESENT((struct cluster *)c, m) {
+	EACH_PRESENT((struct cluster *)c, m)
+	{
 		t = mono_min(t, m->ack_repeat);
 		if (m->linked && !m->receiving)
 			t = mono_min(t, m->sync_retry);

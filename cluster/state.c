@@ -37,8 +37,8 @@ uint32_t cluster_activation(const struct cluster *c)
 bool cluster_unprotected(const struct cluster *c)
 {
 	EACH_PRESENT((struct cluster *)c, m)
-		if (m->complete && m->able)
-			return false;
+	if (m->complete && m->able)
+		return false;
 	return true;
 }
 
@@ -50,9 +50,10 @@ static void describe(const struct cluster *c, const struct member *m,
 	*s = (struct cluster_member_state){
 		.id = m->id,
 		.name = m->name,
-		.present = self ? c->role == CLUSTER_MEMBER || c->role == CLUSTER_MASTER ||
-					  (c->role == CLUSTER_OFFERING && c->complete)
-				: m->present,
+		.present = self
+			       ? c->role == CLUSTER_MEMBER || c->role == CLUSTER_MASTER ||
+				     (c->role == CLUSTER_OFFERING && c->complete)
+			       : m->present,
 		.self = self,
 		.master = m->id == c->master,
 		.vice_master = m->id == c->vice_master,
@@ -63,12 +64,15 @@ static void describe(const struct cluster *c, const struct member *m,
 		.incarnation = self ? c->incarnation : m->incarnation,
 		.capacity = self ? c->cfg.capacity : m->capacity,
 		.activation = self ? c->activation : m->activation,
-		.heard = self ? 0 : m->heard.ns ? mono_since(now, m->heard) : UINT64_MAX,
+		.heard = self	       ? 0
+			 : m->heard.ns ? mono_since(now, m->heard)
+				       : UINT64_MAX,
 		.loss = m->loss,
 		.per_interval = self ? c->per_interval : m->per_interval,
 		.lag = m->present && m->sent > m->acked ? m->sent - m->acked : 0,
 	};
-	EACH_UNIT(u) {
+	EACH_UNIT(u)
+	{
 		const struct unit *unit = &c->units[u];
 
 		if (epoch_owner(unit->e.epoch) == m->id) {

@@ -44,11 +44,12 @@ static bool key_equal(const struct session_key *a, const struct session_key *b)
 	       !memcmp(a->bytes, b->bytes, CLUSTER_KEY_MAX);
 }
 
-struct session *store_find(const struct cluster *c, unit_id u, const struct session_key *key)
+struct session *store_find(const struct cluster *c, unit_id u,
+			   const struct session_key *key)
 {
 	struct session *s;
 
-	LIST_FOREACH(s, &c->buckets[bucket_of(c, u, key)], chain)
+	LIST_FOREACH (s, &c->buckets[bucket_of(c, u, key)], chain)
 		if (s->unit == u && key_equal(&s->key, key))
 			return s;
 	return NULL;
@@ -67,8 +68,8 @@ static void grow(struct cluster *c)
 	c->buckets = fresh;
 	c->nbuckets = n;
 	EACH_UNIT(u)
-		LIST_FOREACH(s, &c->units[u].sessions, in_unit)
-			LIST_INSERT_HEAD(&fresh[bucket_of(c, u, &s->key)], s, chain);
+	LIST_FOREACH (s, &c->units[u].sessions, in_unit)
+		LIST_INSERT_HEAD(&fresh[bucket_of(c, u, &s->key)], s, chain);
 }
 
 struct session *store_make(struct cluster *c, unit_id u, const struct session_key *key)
@@ -136,8 +137,8 @@ static void drop_all(struct cluster *c, bool upcall)
 	struct session *s;
 
 	EACH_UNIT(u)
-		while ((s = LIST_FIRST(&c->units[u].sessions)))
-			store_drop(c, s, upcall);
+	while ((s = LIST_FIRST(&c->units[u].sessions)))
+		store_drop(c, s, upcall);
 }
 
 void store_clear(struct cluster *c)
@@ -164,7 +165,7 @@ static int each_in_unit(const struct cluster *c, unit_id u,
 	struct session *s;
 	int rc;
 
-	LIST_FOREACH(s, &c->units[u].sessions, in_unit) {
+	LIST_FOREACH (s, &c->units[u].sessions, in_unit) {
 		rc = fn(ctx, s);
 		if (rc)
 			return rc;

@@ -82,8 +82,8 @@ static void unpack_bytes(struct unpack *u, uint8_t *out, size_t size)
 
 #define PUT_V(kind, name) pack_##kind(p, m->name);
 #define PUT_L(element, name, max)                                                        \
-	pack_u16(p, m->name##_count);                                                     \
-	for (unsigned i = 0; i < m->name##_count; i++)                                    \
+	pack_u16(p, m->name##_count);                                                    \
+	for (unsigned i = 0; i < m->name##_count; i++)                                   \
 		put_##element(p, &m->name[i]);
 #define PUT_B(name, max) pack_blob32(p, m->name, m->name##_len);
 #define PUT_K(name) pack_key(p, &m->name);
@@ -91,43 +91,43 @@ static void unpack_bytes(struct unpack *u, uint8_t *out, size_t size)
 
 #define GET_V(kind, name) m->name = unpack_##kind(u);
 #define GET_L(element, name, max)                                                        \
-	m->name##_count = unpack_count(u, max);                                           \
-	for (unsigned i = 0; i < m->name##_count && !u->bad; i++)                         \
+	m->name##_count = unpack_count(u, max);                                          \
+	for (unsigned i = 0; i < m->name##_count && !u->bad; i++)                        \
 		get_##element(u, &m->name[i]);
 #define GET_B(name, max) m->name = unpack_capped(u, &m->name##_len, max);
 #define GET_K(name) unpack_key(u, &m->name);
 #define GET_R(name, size) unpack_bytes(u, m->name, size);
 
 #define X(name, FIELDS)                                                                  \
-	static void put_##name(struct pack *p, const struct wire_##name *m)               \
-	{                                                                                 \
-		FIELDS(PUT_V, PUT_L, PUT_B, PUT_K, PUT_R)                                 \
-	}                                                                                 \
-	static void get_##name(struct unpack *u, struct wire_##name *m)                   \
-	{                                                                                 \
-		FIELDS(GET_V, GET_L, GET_B, GET_K, GET_R)                                 \
+	static void put_##name(struct pack *p, const struct wire_##name *m)              \
+	{                                                                                \
+		FIELDS(PUT_V, PUT_L, PUT_B, PUT_K, PUT_R)                                \
+	}                                                                                \
+	static void get_##name(struct unpack *u, struct wire_##name *m)                  \
+	{                                                                                \
+		FIELDS(GET_V, GET_L, GET_B, GET_K, GET_R)                                \
 	}
 WIRE_ELEMENTS(X)
 WIRE_MESSAGES(X)
 #undef X
 
 #define X(name, FIELDS)                                                                  \
-	size_t wire_encode_##name(uint8_t *buf, size_t size, uint64_t term,               \
-				  uint64_t incarnation, const struct wire_##name *m)      \
-	{                                                                                 \
-		struct pack p = pack_to(buf, size);                                       \
-                                                                                          \
-		pack_u8(&p, WIRE_VERSION);                                                \
-		pack_u8(&p, wire_type_##name);                                            \
-		pack_u64(&p, term);                                                       \
-		pack_u64(&p, incarnation);                                                \
-		put_##name(&p, m);                                                        \
-		return p.bad ? 0 : (size_t)(p.at - buf);                                  \
-	}                                                                                 \
-	int wire_decode_##name(struct unpack *u, struct wire_##name *m)                   \
-	{                                                                                 \
-		get_##name(u, m);                                                         \
-		return unpack_done(u) ? 0 : -EBADMSG;                                     \
+	size_t wire_encode_##name(uint8_t *buf, size_t size, uint64_t term,              \
+				  uint64_t incarnation, const struct wire_##name *m)     \
+	{                                                                                \
+		struct pack p = pack_to(buf, size);                                      \
+                                                                                         \
+		pack_u8(&p, WIRE_VERSION);                                               \
+		pack_u8(&p, wire_type_##name);                                           \
+		pack_u64(&p, term);                                                      \
+		pack_u64(&p, incarnation);                                               \
+		put_##name(&p, m);                                                       \
+		return p.bad ? 0 : (size_t)(p.at - buf);                                 \
+	}                                                                                \
+	int wire_decode_##name(struct unpack *u, struct wire_##name *m)                  \
+	{                                                                                \
+		get_##name(u, m);                                                        \
+		return unpack_done(u) ? 0 : -EBADMSG;                                    \
 	}
 WIRE_MESSAGES(X)
 #undef X

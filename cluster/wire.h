@@ -22,87 +22,87 @@
 #define WIRE_FOLD_KEY_SIZE 16
 /* What is left of a stream message for the two parts of a session. */
 #define WIRE_PARTS_MAX (CLUSTER_MESSAGE_MAX - 128)
-#define WIRE_COUNTS_MAX 24          /* sessions in a COUNTERS datagram */
-#define WIRE_DATAGRAM_ENTRIES 50    /* entries that fit into a datagram */
-#define WIRE_DATAGRAM_REFS 64       /* references that fit into a datagram */
+#define WIRE_COUNTS_MAX 24	 /* sessions in a COUNTERS datagram */
+#define WIRE_DATAGRAM_ENTRIES 50 /* entries that fit into a datagram */
+#define WIRE_DATAGRAM_REFS 64	 /* references that fit into a datagram */
 
 /* Elements of lists. */
 #define WIRE_MEMBER(V, L, B, K, R)                                                       \
-	V(id, id)                                                                         \
-	V(u64, incarnation)                                                               \
-	V(u8, flags)                                                                      \
-	V(u8, per_interval)                                                               \
-	V(u64, echo)                                                                      \
-	V(u32, capacity)                                                                  \
-	V(u32, activation)                                                                \
+	V(id, id)                                                                        \
+	V(u64, incarnation)                                                              \
+	V(u8, flags)                                                                     \
+	V(u8, per_interval)                                                              \
+	V(u64, echo)                                                                     \
+	V(u32, capacity)                                                                 \
+	V(u32, activation)                                                               \
 	V(u16, loss)
 /* A row of the owner table. The owner is the low 16 bits of the epoch. */
 #define WIRE_ENTRY(V, L, B, K, R)                                                        \
-	V(unit, unit)                                                                     \
-	V(u64, epoch)                                                                     \
-	V(u32, version)                                                                   \
-	V(id, successor)                                                                  \
-	V(id, previous)                                                                   \
+	V(unit, unit)                                                                    \
+	V(u64, epoch)                                                                    \
+	V(u32, version)                                                                  \
+	V(id, successor)                                                                 \
+	V(id, previous)                                                                  \
 	V(id, moving_to)
 /* A unit at an epoch, and a member or a version where the message has use for it. */
 #define WIRE_REF(V, L, B, K, R)                                                          \
-	V(unit, unit)                                                                     \
-	V(u64, epoch)                                                                     \
-	V(u32, version)                                                                   \
+	V(unit, unit)                                                                    \
+	V(u64, epoch)                                                                    \
+	V(u32, version)                                                                  \
 	V(id, to)
 #define WIRE_COUNT(V, L, B, K, R)                                                        \
-	V(unit, unit)                                                                     \
-	V(u64, epoch)                                                                     \
-	K(key)                                                                            \
-	V(u64, first)                                                                     \
+	V(unit, unit)                                                                    \
+	V(u64, epoch)                                                                    \
+	K(key)                                                                           \
+	V(u64, first)                                                                    \
 	V(u64, second)
 
 /* Bodies. */
 #define WIRE_JOIN_REQUEST(V, L, B, K, R)                                                 \
-	V(u32, capacity)                                                                  \
+	V(u32, capacity)                                                                 \
 	V(u32, activation)
 #define WIRE_OK_TO_JOIN(V, L, B, K, R)                                                   \
-	V(u64, target)                                                                    \
-	V(u64, seq)                                                                       \
-	V(u32, activation)                                                                \
-	R(fold_key, WIRE_FOLD_KEY_SIZE)                                                   \
+	V(u64, target)                                                                   \
+	V(u64, seq)                                                                      \
+	V(u32, activation)                                                               \
+	R(fold_key, WIRE_FOLD_KEY_SIZE)                                                  \
 	L(member, members, CLUSTER_MEMBERS_MAX)
 #define WIRE_NAK(V, L, B, K, R)                                                          \
-	V(u64, target)                                                                    \
+	V(u64, target)                                                                   \
 	V(u8, reason)
 #define WIRE_MASTER_OFFER(V, L, B, K, R) V(u8, flags)
 #define WIRE_OFFER_ACCEPT(V, L, B, K, R) V(u64, offer)
 #define WIRE_OTHER_MASTER_EXISTS(V, L, B, K, R)                                          \
-	V(id, master)                                                                     \
+	V(id, master)                                                                    \
 	V(u64, offer)
 #define WIRE_MASTER_KEEPALIVE(V, L, B, K, R)                                             \
-	V(u64, seq)                                                                       \
-	V(u64, stamp)                                                                     \
-	V(u64, digest)                                                                    \
-	V(u32, table_version)                                                             \
-	V(u32, sessions)                                                                  \
-	V(id, vice_master)                                                                \
-	L(member, members, CLUSTER_MEMBERS_MAX)                                           \
+	V(u64, seq)                                                                      \
+	V(u64, stamp)                                                                    \
+	V(u64, digest)                                                                   \
+	V(u32, table_version)                                                            \
+	V(u32, sessions)                                                                 \
+	V(id, vice_master)                                                               \
+	L(member, members, CLUSTER_MEMBERS_MAX)                                          \
 	B(why, WIRE_WHY_MAX)
 #define WIRE_MEMBER_KEEPALIVE(V, L, B, K, R)                                             \
-	V(u64, seq)                                                                       \
-	V(u64, stamp)                                                                     \
-	V(u64, echo)                                                                      \
-	V(u64, digest)                                                                    \
-	V(u32, master_age)                                                                \
-	V(u32, capacity)                                                                  \
-	V(u32, activation)                                                                \
-	V(u32, load)                                                                      \
-	V(u32, table_version)                                                             \
-	V(u8, flags)                                                                      \
+	V(u64, seq)                                                                      \
+	V(u64, stamp)                                                                    \
+	V(u64, echo)                                                                     \
+	V(u64, digest)                                                                   \
+	V(u32, master_age)                                                               \
+	V(u32, capacity)                                                                 \
+	V(u32, activation)                                                               \
+	V(u32, load)                                                                     \
+	V(u32, table_version)                                                            \
+	V(u8, flags)                                                                     \
 	B(why, WIRE_WHY_MAX)
 #define WIRE_EXIT_REQUEST(V, L, B, K, R) V(u8, reason)
 #define WIRE_DEATH(V, L, B, K, R)                                                        \
-	V(id, id)                                                                         \
+	V(id, id)                                                                        \
 	V(u64, run)
 #define WIRE_ENTRIES(V, L, B, K, R)                                                      \
-	V(u64, position)                                                                  \
-	V(u8, flags)                                                                      \
+	V(u64, position)                                                                 \
+	V(u8, flags)                                                                     \
 	L(entry, entries, CLUSTER_UNITS)
 #define WIRE_YIELD(V, L, B, K, R) L(ref, units, CLUSTER_UNITS)
 #define WIRE_GRANT(V, L, B, K, R) L(ref, units, CLUSTER_UNITS)
@@ -110,83 +110,83 @@
 #define WIRE_RELEASE(V, L, B, K, R) L(ref, units, CLUSTER_UNITS)
 #define WIRE_REPORT(V, L, B, K, R) L(ref, units, CLUSTER_UNITS)
 #define WIRE_SYNC(V, L, B, K, R)                                                         \
-	V(u64, target)                                                                    \
-	V(u32, sync)                                                                      \
+	V(u64, target)                                                                   \
+	V(u32, sync)                                                                     \
 	V(u32, serving)
 #define WIRE_SNAPSHOT_BEGIN(V, L, B, K, R)                                               \
-	V(u64, target)                                                                    \
-	V(u32, sync)                                                                      \
+	V(u64, target)                                                                   \
+	V(u32, sync)                                                                     \
 	V(u64, position)
 #define WIRE_SNAPSHOT_END(V, L, B, K, R)                                                 \
-	V(u32, sync)                                                                      \
+	V(u32, sync)                                                                     \
 	V(u64, position)
 #define WIRE_UNIT_BEGIN(V, L, B, K, R)                                                   \
-	V(u64, position)                                                                  \
+	V(u64, position)                                                                 \
 	L(entry, entries, 1)
 #define WIRE_UNIT_END(V, L, B, K, R)                                                     \
-	V(u64, position)                                                                  \
-	V(unit, unit)                                                                     \
+	V(u64, position)                                                                 \
+	V(unit, unit)                                                                    \
 	V(u64, epoch)
 #define WIRE_PUT(V, L, B, K, R)                                                          \
-	V(u64, position)                                                                  \
-	V(unit, unit)                                                                     \
-	V(u64, epoch)                                                                     \
-	V(u8, flags)                                                                      \
-	K(key)                                                                            \
-	V(u64, first)                                                                     \
-	V(u64, second)                                                                    \
-	B(initial, WIRE_PARTS_MAX)                                                        \
+	V(u64, position)                                                                 \
+	V(unit, unit)                                                                    \
+	V(u64, epoch)                                                                    \
+	V(u8, flags)                                                                     \
+	K(key)                                                                           \
+	V(u64, first)                                                                    \
+	V(u64, second)                                                                   \
+	B(initial, WIRE_PARTS_MAX)                                                       \
 	B(essential, WIRE_PARTS_MAX)
 #define WIRE_REMOVE(V, L, B, K, R)                                                       \
-	V(u64, position)                                                                  \
-	V(unit, unit)                                                                     \
-	V(u64, epoch)                                                                     \
+	V(u64, position)                                                                 \
+	V(unit, unit)                                                                    \
+	V(u64, epoch)                                                                    \
 	K(key)
 #define WIRE_ACK(V, L, B, K, R)                                                          \
-	V(u64, target)                                                                    \
-	V(u32, sync)                                                                      \
+	V(u64, target)                                                                   \
+	V(u32, sync)                                                                     \
 	V(u64, position)
 #define WIRE_COUNTERS(V, L, B, K, R)                                                     \
-	V(u64, seq)                                                                       \
+	V(u64, seq)                                                                      \
 	L(count, counts, WIRE_COUNTS_MAX)
 #define WIRE_COUNTERS_ACK(V, L, B, K, R)                                                 \
-	V(u64, target)                                                                    \
-	V(u64, seq)                                                                       \
+	V(u64, target)                                                                   \
+	V(u64, seq)                                                                      \
 	V(u32, applied)
 
 #define WIRE_ELEMENTS(X)                                                                 \
-	X(member, WIRE_MEMBER)                                                            \
-	X(entry, WIRE_ENTRY)                                                              \
-	X(ref, WIRE_REF)                                                                  \
+	X(member, WIRE_MEMBER)                                                           \
+	X(entry, WIRE_ENTRY)                                                             \
+	X(ref, WIRE_REF)                                                                 \
 	X(count, WIRE_COUNT)
 
 /* The order gives the type numbers, from 1. Append only. */
 #define WIRE_MESSAGES(X)                                                                 \
-	X(join_request, WIRE_JOIN_REQUEST)                                                \
-	X(ok_to_join, WIRE_OK_TO_JOIN)                                                    \
-	X(nak, WIRE_NAK)                                                                  \
-	X(master_offer, WIRE_MASTER_OFFER)                                                \
-	X(offer_accept, WIRE_OFFER_ACCEPT)                                                \
-	X(other_master_exists, WIRE_OTHER_MASTER_EXISTS)                                  \
-	X(master_keepalive, WIRE_MASTER_KEEPALIVE)                                        \
-	X(member_keepalive, WIRE_MEMBER_KEEPALIVE)                                        \
-	X(exit_request, WIRE_EXIT_REQUEST)                                                \
-	X(death, WIRE_DEATH)                                                              \
-	X(entries, WIRE_ENTRIES)                                                          \
-	X(yield, WIRE_YIELD)                                                              \
-	X(grant, WIRE_GRANT)                                                              \
-	X(move, WIRE_MOVE)                                                                \
-	X(release, WIRE_RELEASE)                                                          \
-	X(report, WIRE_REPORT)                                                            \
-	X(sync, WIRE_SYNC)                                                                \
-	X(snapshot_begin, WIRE_SNAPSHOT_BEGIN)                                            \
-	X(snapshot_end, WIRE_SNAPSHOT_END)                                                \
-	X(unit_begin, WIRE_UNIT_BEGIN)                                                    \
-	X(unit_end, WIRE_UNIT_END)                                                        \
-	X(put, WIRE_PUT)                                                                  \
-	X(remove, WIRE_REMOVE)                                                            \
-	X(ack, WIRE_ACK)                                                                  \
-	X(counters, WIRE_COUNTERS)                                                        \
+	X(join_request, WIRE_JOIN_REQUEST)                                               \
+	X(ok_to_join, WIRE_OK_TO_JOIN)                                                   \
+	X(nak, WIRE_NAK)                                                                 \
+	X(master_offer, WIRE_MASTER_OFFER)                                               \
+	X(offer_accept, WIRE_OFFER_ACCEPT)                                               \
+	X(other_master_exists, WIRE_OTHER_MASTER_EXISTS)                                 \
+	X(master_keepalive, WIRE_MASTER_KEEPALIVE)                                       \
+	X(member_keepalive, WIRE_MEMBER_KEEPALIVE)                                       \
+	X(exit_request, WIRE_EXIT_REQUEST)                                               \
+	X(death, WIRE_DEATH)                                                             \
+	X(entries, WIRE_ENTRIES)                                                         \
+	X(yield, WIRE_YIELD)                                                             \
+	X(grant, WIRE_GRANT)                                                             \
+	X(move, WIRE_MOVE)                                                               \
+	X(release, WIRE_RELEASE)                                                         \
+	X(report, WIRE_REPORT)                                                           \
+	X(sync, WIRE_SYNC)                                                               \
+	X(snapshot_begin, WIRE_SNAPSHOT_BEGIN)                                           \
+	X(snapshot_end, WIRE_SNAPSHOT_END)                                               \
+	X(unit_begin, WIRE_UNIT_BEGIN)                                                   \
+	X(unit_end, WIRE_UNIT_END)                                                       \
+	X(put, WIRE_PUT)                                                                 \
+	X(remove, WIRE_REMOVE)                                                           \
+	X(ack, WIRE_ACK)                                                                 \
+	X(counters, WIRE_COUNTERS)                                                       \
 	X(counters_ack, WIRE_COUNTERS_ACK)
 
 enum wire_type {
@@ -194,13 +194,13 @@ enum wire_type {
 #define X(name, FIELDS) wire_type_##name,
 	WIRE_MESSAGES(X)
 #undef X
-	WIRE_TYPES
+	    WIRE_TYPES
 };
 
 /* Flags of a member, in the master's list and in its own keepalive. */
 #define WIRE_COMPLETE 1
 #define WIRE_ABLE 2
-#define WIRE_LATE 4 /* the speaker was stopped: its echoes prove nothing */
+#define WIRE_LATE 4	 /* the speaker was stopped: its echoes prove nothing */
 #define WIRE_CONFIRMED 8 /* in a list: the member has answered to this term */
 /* Flag of MASTER_OFFER: the offerer holds a cluster's state. */
 #define WIRE_OFFER_COMPLETE 1
@@ -233,18 +233,18 @@ struct wire_header {
 #define WIRE_C_id member_id
 #define WIRE_STRUCT_V(kind, name) WIRE_C_##kind name;
 #define WIRE_STRUCT_L(element, name, max)                                                \
-	uint16_t name##_count;                                                            \
+	uint16_t name##_count;                                                           \
 	struct wire_##element name[max];
 #define WIRE_STRUCT_B(name, max)                                                         \
-	const uint8_t *name;                                                              \
+	const uint8_t *name;                                                             \
 	size_t name##_len;
 #define WIRE_STRUCT_K(name) struct session_key name;
 #define WIRE_STRUCT_R(name, size) uint8_t name[size];
 
 #define X(name, FIELDS)                                                                  \
-	struct wire_##name {                                                              \
-		FIELDS(WIRE_STRUCT_V, WIRE_STRUCT_L, WIRE_STRUCT_B, WIRE_STRUCT_K,        \
-		       WIRE_STRUCT_R)                                                     \
+	struct wire_##name {                                                             \
+		FIELDS(WIRE_STRUCT_V, WIRE_STRUCT_L, WIRE_STRUCT_B, WIRE_STRUCT_K,       \
+		       WIRE_STRUCT_R)                                                    \
 	};
 WIRE_ELEMENTS(X)
 WIRE_MESSAGES(X)
@@ -258,8 +258,8 @@ int wire_decode_header(struct unpack *u, struct wire_header *h);
  * does not fit. int wire_decode_NAME(u, body): 0 or -EBADMSG, from after the header.
  */
 #define X(name, FIELDS)                                                                  \
-	size_t wire_encode_##name(uint8_t *buf, size_t size, uint64_t term,               \
-				  uint64_t incarnation, const struct wire_##name *m);     \
+	size_t wire_encode_##name(uint8_t *buf, size_t size, uint64_t term,              \
+				  uint64_t incarnation, const struct wire_##name *m);    \
 	int wire_decode_##name(struct unpack *u, struct wire_##name *m);
 WIRE_MESSAGES(X)
 #undef X

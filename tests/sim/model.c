@@ -26,7 +26,7 @@ struct line {
 
 struct tunnel {
 	bool ready;
-	uint64_t next;            /* outbound */
+	uint64_t next;		  /* outbound */
 	uint64_t edge, delivered; /* inbound: accepted and delivered up to */
 	uint64_t put_position;
 	uint64_t put_version;
@@ -37,8 +37,8 @@ struct thing {
 	struct session_key key;
 	unit_id unit;
 	uint64_t version, committed; /* essential state: last put, last committed */
-	bool doubtful;    /* touched by more than one failure at a time */
-	uint64_t sent;    /* what the peer has sent inbound */
+	bool doubtful;		     /* touched by more than one failure at a time */
+	uint64_t sent;		     /* what the peer has sent inbound */
 	struct line out, in;
 	struct tunnel at[NODES_MAX];
 };
@@ -115,8 +115,9 @@ void model_gained(struct world *w, struct node *n, const struct unit_set *gained
 		s = held(n, t);
 		if (counts(w, n) && !t->doubtful && t->committed &&
 		    (!s || version_of(s) < t->committed))
-			world_fail(w, "member %u takes unit %u with version %llu of %llu", n->id,
-				   t->unit, s ? (unsigned long long)version_of(s) : 0,
+			world_fail(w, "member %u takes unit %u with version %llu of %llu",
+				   n->id, t->unit,
+				   s ? (unsigned long long)version_of(s) : 0,
 				   (unsigned long long)t->committed);
 		if (s)
 			begin(n, t, s);
@@ -173,8 +174,9 @@ static void trace(struct world *w, struct node *n, struct thing *t, struct sessi
 	if (!w->verbose || !s)
 		return;
 	cluster_unit(n->c, t->unit, &u);
-	world_log(w, "  %u: unit %u %s: epoch %llx successor %u, next %llu, out %llu/%llu, "
-		     "in %llu/%llu, version %llu/%llu",
+	world_log(w,
+		  "  %u: unit %u %s: epoch %llx successor %u, next %llu, out %llu/%llu, "
+		  "in %llu/%llu, version %llu/%llu",
 		  n->id, t->unit, what, (unsigned long long)u.epoch, u.successor,
 		  (unsigned long long)t->at[n->index].next,
 		  (unsigned long long)cluster_counted(n->c, s, 0),
@@ -194,8 +196,8 @@ static void put(struct world *w, struct node *n, struct thing *t)
 
 	t->version++;
 	memcpy(bytes, &t->version, sizeof(t->version));
-	if (cluster_put(n->c, t->unit, &t->key, fresh ? bytes : NULL, fresh ? 20 : 0, bytes,
-			len, &s, world_now(w, n)))
+	if (cluster_put(n->c, t->unit, &t->key, fresh ? bytes : NULL, fresh ? 20 : 0,
+			bytes, len, &s, world_now(w, n)))
 		world_fail(w, "member %u cannot put into unit %u", n->id, t->unit);
 	else if (fresh || !at->ready)
 		begin(n, t, s);
@@ -226,8 +228,8 @@ static void send_out(struct world *w, struct node *n, struct thing *t, struct se
 			break;
 		if (counts(w, n) && test_and_set(&t->out, at->next) && !t->doubtful &&
 		    t->committed)
-			world_fail(w, "member %u sends number %llu of unit %u again", n->id,
-				   (unsigned long long)at->next, t->unit);
+			world_fail(w, "member %u sends number %llu of unit %u again",
+				   n->id, (unsigned long long)at->next, t->unit);
 		at->next++;
 	}
 }
@@ -237,12 +239,13 @@ static void deliver(struct world *w, struct node *n, struct thing *t, struct ses
 	struct tunnel *at = &t->at[n->index];
 	uint64_t edge = cluster_counted(n->c, s, 1);
 
-	while (at->delivered < at->edge && at->delivered < edge && at->delivered + 1 < LINE) {
+	while (at->delivered < at->edge && at->delivered < edge &&
+	       at->delivered + 1 < LINE) {
 		at->delivered++;
 		if (counts(w, n) && test_and_set(&t->in, at->delivered) && !t->doubtful &&
 		    t->committed)
-			world_fail(w, "member %u delivers number %llu of unit %u again", n->id,
-				   (unsigned long long)at->delivered, t->unit);
+			world_fail(w, "member %u delivers number %llu of unit %u again",
+				   n->id, (unsigned long long)at->delivered, t->unit);
 	}
 }
 
@@ -284,8 +287,8 @@ static void act(struct world *w, struct node *n, struct thing *t)
 	if (!s) {
 		/* Lost with its only holder, or not yet committed when its owner died. */
 		if (t->committed && !t->doubtful && counts(w, n))
-			world_fail(w, "member %u serves unit %u without its session", n->id,
-				   t->unit);
+			world_fail(w, "member %u serves unit %u without its session",
+				   n->id, t->unit);
 		t->exists = false;
 		return;
 	}
@@ -387,8 +390,8 @@ static void refresh(struct world *w, struct node *n)
 static void check_pair(struct world *w, struct node *a, struct node *b)
 {
 	struct cluster_unit_state x, y;
-	bool apart = !world_connected(w, a->index, b->index) || a->tainted || b->tainted ||
-		     (w->healed_at && w->now - w->healed_at < 3 * MONO_SEC);
+	bool apart = !world_connected(w, a->index, b->index) || a->tainted ||
+		     b->tainted || (w->healed_at && w->now - w->healed_at < 3 * MONO_SEC);
 
 	for (unsigned i = 0; i < CLUSTER_UNITS / 64; i++) {
 		uint64_t both = a->serving.bits[i] & b->serving.bits[i];
@@ -400,10 +403,11 @@ static void check_pair(struct world *w, struct node *a, struct node *b)
 		cluster_unit(a->c, u, &x);
 		cluster_unit(b->c, u, &y);
 		if (x.epoch == y.epoch)
-			world_fail(w, "members %u and %u serve unit %u at the same epoch", a->id,
-				   b->id, u);
+			world_fail(w, "members %u and %u serve unit %u at the same epoch",
+				   a->id, b->id, u);
 		else if (!apart)
-			world_fail(w, "members %u and %u both serve unit %u", a->id, b->id, u);
+			world_fail(w, "members %u and %u both serve unit %u", a->id,
+				   b->id, u);
 	}
 }
 
@@ -422,7 +426,8 @@ static void check_fully(struct world *w, struct node *n)
 			continue;
 		cluster_unit(n->c, i, &u);
 		if (!complete)
-			world_fail(w, "member %u owns unit %u and is not complete", n->id, i);
+			world_fail(w, "member %u owns unit %u and is not complete", n->id,
+				   i);
 		if (u.owner != n->id)
 			world_fail(w, "member %u owns unit %u of %u", n->id, i, u.owner);
 		if (u.successor == n->id)
@@ -430,8 +435,8 @@ static void check_fully(struct world *w, struct node *n)
 		for (unsigned k = 0; k < count; k++)
 			if (m[k].id == u.successor && !m[k].complete && !n->frozen &&
 			    m[k].present)
-				world_fail(w, "incomplete member %u succeeds in unit %u", m[k].id,
-					   i);
+				world_fail(w, "incomplete member %u succeeds in unit %u",
+					   m[k].id, i);
 	}
 }
 
@@ -484,7 +489,8 @@ static int compare_session(void *ctx, struct session *s)
 	return cmp->wrong != NULL;
 }
 
-static const char *unsettled_unit(struct world *w, unit_id u, struct node *first, bool stores)
+static const char *unsettled_unit(struct world *w, unit_id u, struct node *first,
+				  bool stores)
 {
 	struct cluster_unit_state a, b;
 	struct node *owner = NULL, *successor = NULL;

@@ -6,7 +6,7 @@
  *   sim --seed N             one random mix (add --verbose to follow it)
  *   sim --from N --count K   random seeds N..N+K-1
  *   sim --scenario NAME      one named scenario, with the given seed
- *   --members M (3)  --steps K faults (12)
+ *   --members M (3)  --steps K faults (8)
  */
 #include <getopt.h>
 #include <stdio.h>
@@ -111,7 +111,7 @@ static int parse(struct options *o, int argc, char **argv)
 
 int main(int argc, char **argv)
 {
-	struct options o = { .members = 3, .steps = 12, .from = 1, .count = 200 };
+	struct options o = { .members = 3, .steps = 8, .from = 1, .count = 200 };
 	int failures = 0;
 
 	if (parse(&o, argc, argv))

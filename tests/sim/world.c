@@ -212,7 +212,8 @@ static void push_stream(struct world *w, struct event e)
 	push(w, e);
 }
 
-static void schedule_link(struct world *w, unsigned a, unsigned b, int type, uint64_t after)
+static void schedule_link(struct world *w, unsigned a, unsigned b, int type,
+			  uint64_t after)
 {
 	push(w, (struct event){ .at = w->now + after,
 				.type = type,
@@ -267,8 +268,8 @@ static int io_save(void *ctx, uint32_t number)
 	return 0;
 }
 
-static void io_units(void *ctx, const struct unit_set *gained, const struct unit_set *lost,
-		     uint32_t activation)
+static void io_units(void *ctx, const struct unit_set *gained,
+		     const struct unit_set *lost, uint32_t activation)
 {
 	struct node *n = ctx;
 	bool any = false;
@@ -288,8 +289,8 @@ static void io_units(void *ctx, const struct unit_set *gained, const struct unit
 	}
 	if (any) {
 		if (activation <= n->handed || activation > n->disk)
-			world_fail(n->w, "member %u is handed activation %u after %u", n->id,
-				   activation, n->handed);
+			world_fail(n->w, "member %u is handed activation %u after %u",
+				   n->id, activation, n->handed);
 		n->handed = activation;
 		model_gained(n->w, n, gained);
 	}

@@ -26,7 +26,7 @@ struct node {
 	bool tainted;
 	uint64_t clock; /* offset of its clock */
 	uint64_t tick_at;
-	uint32_t disk;  /* activation number */
+	uint32_t disk;	 /* activation number */
 	uint32_t handed; /* last activation number that units() was called with */
 	struct unit_set owned;
 	struct unit_set serving; /* as of the last check */
@@ -78,8 +78,8 @@ struct model *model_new(struct world *w);
 void model_free(struct model *m);
 void model_gained(struct world *w, struct node *n, const struct unit_set *gained);
 void model_lost(struct world *w, struct node *n, const struct unit_set *lost);
-void model_work(struct world *w);   /* one random action of the outside world */
-void model_check(struct world *w);  /* after each event */
+void model_work(struct world *w);    /* one random action of the outside world */
+void model_check(struct world *w);   /* after each event */
 void model_forgive(struct world *w); /* more than one failure at a time */
 void model_stopped(struct world *w, struct node *n);
 /* All is well: one master a part, every unit served, tables equal; and with `stores`
@@ -96,8 +96,10 @@ bool world_step(struct world *w, uint64_t until);
 void world_run(struct world *w, uint64_t duration);
 /* Runs until all is well; fails if it is not within the bound. */
 void world_settle(struct world *w, uint64_t bound, bool stores);
-void world_fail(struct world *w, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
-void world_log(struct world *w, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
+void world_fail(struct world *w, const char *fmt, ...)
+    __attribute__((format(printf, 2, 3)));
+void world_log(struct world *w, const char *fmt, ...)
+    __attribute__((format(printf, 2, 3)));
 uint64_t world_random(struct world *w, uint64_t below);
 bool world_chance(struct world *w, double p);
 
