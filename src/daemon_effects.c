@@ -211,13 +211,29 @@ const struct tun_handler daemon_tun_handler = {
 	.batch_end = batch_end,
 };
 
+/*
+ * A member that was cut off may think that it is the only one. Before it serves again, it
+ * gives itself the time to hear the others.
+ */
+static void settle_carrier(struct daemon *d, bool running)
+{
+	if (!running)
+		d->was_cut = true;
+	else if (d->was_cut)
+		d->settled =
+		    mono_add(daemon_now(d),
+			     SETTLE_INTERVALS * d->conf->detection_interval * MONO_MS);
+}
+
 void daemon_on_carrier(void *ctx, unsigned which, bool running)
 {
 	struct daemon *d = ctx;
 
-	if (d->running[which] != running)
+	if (d->running[which] != running) {
 		log_info("%s: %s", d->conf->networks[which].interface,
 			 running ? "carrier" : "no carrier");
+		settle_carrier(d, running);
+	}
 	d->running[which] = running;
 	d->able_changed = true;
 	daemon_want_settle(d);

@@ -27,6 +27,7 @@
 #include "src/tun.h"
 
 #define LEASE_EVERY_MS 20
+#define SETTLE_INTERVALS 3 /* detection intervals without work when carrier is back */
 
 struct unit_change {
 	STAILQ_ENTRY(unit_change) next;
@@ -56,6 +57,8 @@ struct daemon {
 	uint16_t owners[CLUSTER_UNITS]; /* as the filter knows them */
 
 	bool running[CONF_NETWORKS_MAX]; /* networks with carrier */
+	bool was_cut;			 /* one of them has lost it before */
+	struct mono settled; /* not able before: what was cut off listens first */
 	bool tunnel_able;
 	char tunnel_why[128];
 
