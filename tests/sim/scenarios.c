@@ -291,7 +291,7 @@ static unsigned running(struct world *w)
 	unsigned n = 0;
 
 	for (unsigned i = 0; i < w->nnodes; i++)
-		n += w->nodes[i].c && !w->nodes[i].frozen;
+		n += w->nodes[i].c && !w->nodes[i].frozen && w->nodes[i].able;
 	return n;
 }
 
@@ -332,6 +332,9 @@ static void hurt(struct world *w)
 		world_cut(w, 1u << i);
 		break;
 	case 6:
+		/* An owner and its successor may be lost together. */
+		if (w->nnodes > 3)
+			model_forgive(w);
 		world_cut(w, (uint32_t)world_random(w, 1u << w->nnodes));
 		break;
 	case 7:
