@@ -259,6 +259,15 @@ void show_units(const json_t *reply, FILE *out, bool bold)
 	table_free(t);
 }
 
+/* Unknown to all but the owner. */
+static const char *traffic(const json_t *session, const char *name, char *buf,
+			   size_t size)
+{
+	return json_is_integer(json_object_get(session, name))
+		   ? bytes(number(session, name), buf, size)
+		   : "-";
+}
+
 void show_sessions(const json_t *reply, FILE *out, bool bold)
 {
 	struct table *t = table_new("USER|CLIENT|VIRTUAL|KIND|>UNIT|OWNER|SUCCESSOR|>AGE|"
@@ -282,8 +291,8 @@ void show_sessions(const json_t *reply, FILE *out, bool bold)
 			   json_is_integer(age)
 			       ? duration(json_integer_value(age), buf, sizeof(buf))
 			       : "-");
-		table_cell(t, "%s", bytes(number(s, "bytes_in"), buf, sizeof(buf)));
-		table_cell(t, "%s", bytes(number(s, "bytes_out"), buf, sizeof(buf)));
+		table_cell(t, "%s", traffic(s, "bytes_in", buf, sizeof(buf)));
+		table_cell(t, "%s", traffic(s, "bytes_out", buf, sizeof(buf)));
 	}
 	table_print(t, out, bold);
 	table_free(t);

@@ -191,6 +191,12 @@ static bool view_session(const struct view *v, struct session *s,
 	return false;
 }
 
+/* Only the owner counts packets. */
+static json_t *traffic_json(const struct session_view *sv, uint64_t value)
+{
+	return sv->counted ? json_integer((json_int_t)value) : json_null();
+}
+
 static json_t *session_json(const struct view *v, struct session *s,
 			    const struct session_view *sv,
 			    const struct cluster_unit_state *u)
@@ -205,10 +211,10 @@ static json_t *session_json(const struct view *v, struct session *s,
 	json_object_set_new(o, "age",
 			    sv->age == UINT64_MAX ? json_null()
 						  : json_integer((json_int_t)sv->age));
-	json_object_set_new(o, "bytes_in", json_integer((json_int_t)sv->bytes_in));
-	json_object_set_new(o, "bytes_out", json_integer((json_int_t)sv->bytes_out));
-	json_object_set_new(o, "packets_in", json_integer((json_int_t)sv->packets_in));
-	json_object_set_new(o, "packets_out", json_integer((json_int_t)sv->packets_out));
+	json_object_set_new(o, "bytes_in", traffic_json(sv, sv->bytes_in));
+	json_object_set_new(o, "bytes_out", traffic_json(sv, sv->bytes_out));
+	json_object_set_new(o, "packets_in", traffic_json(sv, sv->packets_in));
+	json_object_set_new(o, "packets_out", traffic_json(sv, sv->packets_out));
 	return o;
 }
 

@@ -35,6 +35,7 @@ struct session_view {
 	char client[64];	   /* outer address and port */
 	char virtual_address[128]; /* inner address or networks */
 	char detail[256];	   /* e.g. SPIs of the tunnels */
+	bool counted; /* the traffic is known: the session is worked on here */
 	uint64_t bytes_in, bytes_out, packets_in, packets_out;
 	uint64_t age; /* seconds, UINT64_MAX: unknown */
 };

@@ -80,6 +80,7 @@ static bool view(void *tunnel, struct session *s, struct session_view *out,
 	strcpy(out->user, "m\xfcller\n");
 	strcpy(out->client, "198.51.100.11:4500");
 	strcpy(out->virtual_address, "10.3.0.1");
+	out->counted = true;
 	out->bytes_in = 1234567;
 	out->age = 3700;
 	return true;

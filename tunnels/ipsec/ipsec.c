@@ -479,6 +479,7 @@ static bool ipsec_view(void *tunnel, struct session *s, struct session_view *out
 		print_address(&a, false, text, sizeof(text));
 		append(out->virtual_address, sizeof(out->virtual_address), text);
 	}
+	out->counted = unit_set_has(&t->units, sa->unit);
 	out->age = mono_since(now, sa->born) / MONO_SEC;
 	view = (struct view){ sa->spi, out };
 	cluster_each(t->host.cluster, sa->unit, view_child, &view);
