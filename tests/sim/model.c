@@ -267,6 +267,33 @@ static void receive(struct world *w, struct node *n, struct thing *t, struct ses
 	deliver(w, n, t, s);
 }
 
+/*
+ * Everything at once on what this node serves, and nothing after it: a failure right now
+ * meets state that is not committed, and the owner acting on what is.
+ */
+void model_burst(struct world *w, struct node *n)
+{
+	if (!n->c || n->frozen || !model_working)
+		return;
+	for (unsigned i = 0; i < SESSIONS; i++) {
+		struct thing *t = &w->model->things[i];
+		struct session *s;
+
+		if (!t->exists || !cluster_serves(n->c, t->unit, world_now(w, n)))
+			continue;
+		s = held(n, t);
+		if (!s || !t->at[n->index].ready)
+			continue;
+		put(w, n, t);
+		observe(w, n, t);
+		cluster_count(n->c, s, 0, session_counter(s, 0) + LEASE, world_now(w, n));
+		for (unsigned k = 0; k < 2 * LEASE / 8; k++)
+			send_out(w, n, t, s);
+		for (unsigned k = 0; k < 4; k++)
+			receive(w, n, t, s);
+	}
+}
+
 static struct node *server_of(struct world *w, unit_id u)
 {
 	unsigned first = (unsigned)world_random(w, w->nnodes);
@@ -391,7 +418,7 @@ static void check_pair(struct world *w, struct node *a, struct node *b)
 {
 	struct cluster_unit_state x, y;
 	bool apart = !world_connected(w, a->index, b->index) || a->tainted ||
-		     b->tainted || (w->healed_at && w->now - w->healed_at < 3 * MONO_SEC);
+		     b->tainted || (w->healed_at && w->now - w->healed_at < MONO_SEC);
 
 	for (unsigned i = 0; i < CLUSTER_UNITS / 64; i++) {
 		uint64_t both = a->serving.bits[i] & b->serving.bits[i];

@@ -51,6 +51,16 @@ static void expect_served(struct world *w, uint64_t within, const char *what)
 			   (unsigned long long)(within / MONO_MS));
 }
 
+/* Shortly before something happens to a node: its packets are under way. */
+static void stir(struct world *w, struct node *n)
+{
+	model_burst(w, n);
+	if (world_chance(w, 0.5))
+		return;
+	world_run(w, world_random(w, MONO_MS));
+	model_burst(w, n);
+}
+
 static void together(struct world *w)
 {
 	start_all(w);
@@ -78,6 +88,7 @@ static void killed(struct world *w, bool master, bool note, bool all_to_one)
 	world_run(w, 5 * MONO_SEC);
 	world_settle(w, BOUND, false);
 	n = some(w, master);
+	stir(w, n);
 	world_kill(w, n->index, note);
 	expect_served(w, note ? 100 * MONO_MS : 400 * MONO_MS, "takeover");
 	world_settle(w, BOUND, false);
@@ -119,6 +130,7 @@ static void frozen(struct world *w, bool master, uint64_t time)
 	start_all(w);
 	world_run(w, 5 * MONO_SEC);
 	n = some(w, master);
+	stir(w, n);
 	world_freeze(w, n->index);
 	world_run(w, time);
 	world_thaw(w, n->index);
@@ -176,6 +188,20 @@ static void master_cut_off(struct world *w)
 static void short_cut(struct world *w)
 {
 	cut_off(w, world_chance(w, 0.5), 100 * MONO_MS + world_random(w, 300 * MONO_MS));
+}
+
+/* Cuts about as long as it takes to notice them: one side may, and the other not. */
+static void brief_cuts(struct world *w)
+{
+	start_all(w);
+	for (unsigned i = 0; i < 12 && !w->failed; i++) {
+		world_settle(w, BOUND, false);
+		world_cut(w, 1u << world_random(w, w->nnodes));
+		world_run(w, 140 * MONO_MS + world_random(w, 70 * MONO_MS));
+		world_heal(w);
+		world_run(w, 2 * MONO_SEC);
+	}
+	finish(w);
 }
 
 static void balance(struct world *w)
@@ -315,6 +341,7 @@ static void hurt(struct world *w)
 	unsigned i = (unsigned)world_random(w, w->nnodes);
 	struct node *n = &w->nodes[i];
 
+	stir(w, n);
 	switch (world_random(w, 9)) {
 	case 0:
 	case 1:
@@ -386,6 +413,7 @@ const struct scenario scenarios[] = {
 	{ "member-cut-off", member_cut_off },
 	{ "master-cut-off", master_cut_off },
 	{ "short-cut", short_cut },
+	{ "brief-cuts", brief_cuts },
 	{ "balance", balance },
 	{ "member-leaves", member_leaves },
 	{ "master-leaves", master_leaves },

@@ -87,6 +87,7 @@ void model_stopped(struct world *w, struct node *n);
 const char *model_unsettled(struct world *w, bool stores);
 unsigned model_sessions_of(struct world *w, struct node *n);
 void model_put_sessions(struct world *w, struct node *n, unsigned count);
+void model_burst(struct world *w, struct node *n);
 extern bool model_working;
 
 void world_init(struct world *w, uint64_t seed, unsigned members, bool verbose);
