@@ -190,14 +190,29 @@ all_reach()
 	for client in $lab_clients; do reaches "$client" || return 1; done
 }
 
-# connect_all: every client that has no tunnel connects; then all reach the server.
+# connect_all: every client without a working tunnel connects; then all reach the server.
 connect_all()
 {
 	local client
 	for client in $lab_clients; do
-		[[ -n $(fingerprint "$client" 2>/dev/null || true) ]] || lab client "$client" up
+		if [[ -z $(fingerprint "$client" 2>/dev/null || true) ]] ||
+			! wait_for 5 "$client" reaches "$client" 2>/dev/null; then
+			[[ $client != g1 ]] || lab client g1 down
+			lab client "$client" up
+		fi
 	done
 	wait_for 10 "all clients to reach the server" all_reach
+}
+
+# restore: undoes what an earlier scenario that failed has left behind.
+restore()
+{
+	local member
+	lab heal
+	for member in $lab_members; do
+		lab thaw "$member" 2>/dev/null || true
+		lab revive "$member"
+	done
 }
 
 # ---- traffic: each client pings the server and downloads from it
@@ -334,8 +349,11 @@ scenario_begin()
 	local client how=" ${*:2} "
 	scenario=$1-$MODE scenario_open=1 reasons=() scenario_quiet=0
 	echo "# $scenario"
+	if [[ $how != *" partly "* ]]; then
+		restore
+		wait_for 40 "all members" whole m1
+	fi
 	connect_all
-	[[ $how == *" partly "* ]] || wait_for 40 "all members" whole m1
 	for client in $lab_clients; do
 		scenario_prints[$client]=$(fingerprint "$client")
 	done

@@ -5,6 +5,7 @@ set -euo pipefail
 . "$(dirname "${BASH_SOURCE[0]}")/lib.sh"
 
 net_begin "$@"
+restore
 connect_all
 victim=$(busiest m1)
 witness=$(other_member "$victim")
