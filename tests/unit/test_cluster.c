@@ -15,6 +15,7 @@ struct fixture {
 	struct mono now;
 	uint32_t saved;
 	int save_error;
+	uint32_t sync; /* number of the last SYNC that was sent */
 	unsigned owned, gained_calls, counted, removed;
 };
 
@@ -24,7 +25,15 @@ static void io_datagram(void *ctx, member_id to, const uint8_t *msg, size_t len)
 
 static int io_stream(void *ctx, member_id to, const uint8_t *msg, size_t len)
 {
-	return -ENOTCONN;
+	struct fixture *f = ctx;
+	struct unpack u = unpack_from(msg, len);
+	struct wire_header h;
+	struct wire_sync m;
+
+	if (!wire_decode_header(&u, &h) && h.type == wire_type_sync &&
+	    !wire_decode_sync(&u, &m))
+		f->sync = m.sync;
+	return 0;
 }
 
 static void io_random(void *ctx, uint8_t *out, size_t len)
@@ -297,6 +306,108 @@ static void refused_messages_are_counted(void **state)
 	assert_int_equal(cluster_role(f->c), CLUSTER_MASTER);
 }
 
+#define PEER_RUN (UINT64_C(77) << 16)
+
+/* Member 1 links up, joins, and asks for nothing; we ask for its records. */
+static void join_peer(struct fixture *f)
+{
+	struct wire_join_request join = { .capacity = 1 };
+	uint8_t msg[128];
+	size_t len;
+
+	cluster_set_able(f->c, true, NULL, f->now);
+	run(f, MONO_SEC);
+	assert_int_equal(f->owned, CLUSTER_UNITS);
+	cluster_link(f->c, 1, true, f->now);
+	len = wire_encode_join_request(msg, sizeof(msg), 0, PEER_RUN, &join);
+	cluster_recv_datagram(f->c, 1, msg, len, f->now);
+	assert_int_equal(statistic(f, "joins"), 1);
+	assert_int_not_equal(f->sync, 0);
+}
+
+static void a_higher_epoch_takes_the_unit_away(void **state)
+{
+	static struct wire_entries e = { .entries_count = 1 };
+	struct fixture *f = *state;
+	struct cluster_unit_state u;
+	uint8_t msg[128];
+	size_t len;
+
+	join_peer(f);
+	cluster_unit(f->c, 5, &u);
+	assert_int_equal(u.owner, 2);
+	/* An older epoch changes nothing. */
+	e.entries[0] = (struct wire_entry){ .unit = 5, .epoch = 1 };
+	len = wire_encode_entries(msg, sizeof(msg), 0, PEER_RUN, &e);
+	cluster_recv_datagram(f->c, 1, msg, len, f->now);
+	assert_int_equal(f->owned, CLUSTER_UNITS);
+	e.entries[0].epoch = ((u.epoch >> 16) + 1) << 16 | 1;
+	/* Nor does an earlier run of that member. */
+	len = wire_encode_entries(msg, sizeof(msg), 0, PEER_RUN - 1, &e);
+	cluster_recv_datagram(f->c, 1, msg, len, f->now);
+	assert_int_equal(f->owned, CLUSTER_UNITS);
+	len = wire_encode_entries(msg, sizeof(msg), 0, PEER_RUN, &e);
+	cluster_recv_datagram(f->c, 1, msg, len, f->now);
+	assert_int_equal(f->owned, CLUSTER_UNITS - 1);
+	assert_false(cluster_serves(f->c, 5, f->now));
+	cluster_unit(f->c, 5, &u);
+	assert_int_equal(u.owner, 1);
+	assert_int_equal(statistic(f, "stale_epoch"), 1);
+}
+
+static void put_as_peer(struct fixture *f, unit_id unit, uint64_t epoch)
+{
+	struct wire_put put = { .position = 9,
+				.unit = unit,
+				.epoch = epoch,
+				.key = { .type = 1, .len = 1 } };
+	uint8_t msg[128];
+	size_t len = wire_encode_put(msg, sizeof(msg), 0, PEER_RUN, &put);
+
+	cluster_recv_stream(f->c, 1, msg, len, f->now);
+}
+
+static void begin_snapshot(struct fixture *f)
+{
+	struct wire_snapshot_begin begin = { .target = cluster_incarnation(f->c),
+					     .sync = f->sync };
+	uint8_t msg[128];
+	size_t len = wire_encode_snapshot_begin(msg, sizeof(msg), 0, PEER_RUN, &begin);
+
+	cluster_recv_stream(f->c, 1, msg, len, f->now);
+}
+
+static void records_of_another_epoch_are_refused(void **state)
+{
+	static struct wire_entries e = { .entries_count = 1 };
+	struct session_key key = { .type = 1, .len = 1 };
+	struct fixture *f = *state;
+	uint64_t epoch = 99 << 16 | 1;
+	uint8_t msg[128];
+	uint32_t sync;
+	size_t len;
+
+	join_peer(f);
+	e.entries[0] = (struct wire_entry){ .unit = 5, .epoch = epoch };
+	len = wire_encode_entries(msg, sizeof(msg), 0, PEER_RUN, &e);
+	cluster_recv_datagram(f->c, 1, msg, len, f->now);
+	put_as_peer(f, 5, epoch);
+	assert_int_equal(statistic(f, "not_streaming"), 1);
+	begin_snapshot(f);
+	put_as_peer(f, 5, epoch);
+	assert_non_null(cluster_find(f->c, 5, &key));
+	/* A unit of ours, and an epoch that is over: refused, and the stream begins anew. */
+	sync = f->sync;
+	put_as_peer(f, 6, epoch);
+	assert_null(cluster_find(f->c, 6, &key));
+	assert_int_not_equal(f->sync, sync);
+	begin_snapshot(f);
+	sync = f->sync;
+	put_as_peer(f, 5, 98 << 16 | 1);
+	assert_int_not_equal(f->sync, sync);
+	assert_int_equal(statistic(f, "resyncs"), 2);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -309,6 +420,10 @@ int main(void)
 		cmocka_unit_test_setup_teardown(sessions_are_kept, setup, teardown),
 		cmocka_unit_test_setup_teardown(a_late_member_does_not_serve, setup,
 						teardown),
+		cmocka_unit_test_setup_teardown(a_higher_epoch_takes_the_unit_away, setup,
+						teardown),
+		cmocka_unit_test_setup_teardown(records_of_another_epoch_are_refused,
+						setup, teardown),
 		cmocka_unit_test_setup_teardown(refused_messages_are_counted, setup,
 						teardown),
 	};
