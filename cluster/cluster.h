@@ -185,7 +185,11 @@ uint64_t cluster_position(const struct cluster *c);
 /* True if all up to `position` is held by the unit's successor, in the current epoch; or
  * if no other complete member exists ("unprotected"). False if the unit is not ours. */
 bool cluster_committed(const struct cluster *c, unit_id unit, uint64_t position);
-/* The counter's value that the successor holds (or ours, if unprotected). */
+/*
+ * The counter's value that the successor holds. Without a successor cluster_count() commits
+ * at once and makes no upcall. When a successor dies the value falls to 0 until the next
+ * one holds it; while one successor replaces another, or the unit moves, it stands still.
+ */
 uint64_t cluster_counted(const struct cluster *c, const struct session *s, unsigned slot);
 
 /* Owned, active and not fenced: the member has heard from its cluster lately enough. */
