@@ -171,15 +171,16 @@ static int make_path(struct daemon *d, int lease_fd, char err[DAEMON_ERROR_SIZE]
 		snprintf(err, DAEMON_ERROR_SIZE, "netlink: %s", strerror(-failed));
 		return failed;
 	}
+	/* First what only one daemon can have: then nothing of another's is replaced. */
+	d->tun =
+	    tun_open(d->base, d->conf->tunnel.device, d->conf->tunnel.mtu, &handler, err);
+	if (!d->tun)
+		return -EIO;
 	failed = make_filter(d, lease_fd, err);
 	for (unsigned i = 0; !failed && i < d->conf->nnetworks; i++)
 		failed = make_network(d, i, err);
 	if (failed)
 		return failed;
-	d->tun =
-	    tun_open(d->base, d->conf->tunnel.device, d->conf->tunnel.mtu, &handler, err);
-	if (!d->tun)
-		return -EIO;
 	d->routes = routes_new(d->filter, d->netlink, tun_ifindex(d->tun));
 	for (unsigned i = 0; i < d->conf->nnetworks; i++)
 		names[i] = d->conf->networks[i].interface;

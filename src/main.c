@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 #include <errno.h>
+#include <fcntl.h>
 #include <getopt.h>
 #include <openssl/crypto.h>
 #include <sched.h>
@@ -7,6 +8,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/file.h>
 #include <sys/resource.h>
 #include <sys/stat.h>
 #include <unistd.h>
@@ -99,6 +101,33 @@ static void read_options(int argc, char **argv, struct options *o)
 	}
 }
 
+static void make_directory(const char *path, mode_t mode)
+{
+	if (mkdir(path, mode) && errno != EEXIST)
+		fatal("%s", path);
+}
+
+/*
+ * A second daemon would put its own filter, which drops all, in the place of the first
+ * one's. The lock is held by the keeper as well as by the member, so until both are gone.
+ */
+static void take_lock(const struct conf *conf)
+{
+	char path[CONF_PATH_MAX + 32];
+	int fd;
+
+	make_directory(conf->run_directory, 0755);
+	snprintf(path, sizeof(path), "%s/phalanxd.lock", conf->run_directory);
+	fd = open(path, O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0600);
+	if (fd < 0)
+		fatal("%s", path);
+	if (!flock(fd, LOCK_EX | LOCK_NB))
+		return;
+	if (errno == EWOULDBLOCK)
+		fatalx("another phalanxd is running: it holds %s", path);
+	fatal("%s", path);
+}
+
 static int detach(const struct conf *conf)
 {
 	int status = 0;
@@ -149,12 +178,6 @@ static void check_host(const struct conf *conf)
 		names[i] = conf->networks[i].interface;
 	if (host_check(names, conf->nnetworks, err))
 		fatalx("%s", err);
-}
-
-static void make_directory(const char *path, mode_t mode)
-{
-	if (mkdir(path, mode) && errno != EEXIST)
-		fatal("%s", path);
 }
 
 /* In the parent, when the member is dead: the filter closes before anything else. */
@@ -227,6 +250,7 @@ int main(int argc, char **argv)
 	}
 	log_init(options.debug ? LOG_LEVEL_DEBUG : conf->log_level, false);
 	if (options.detach) {
+		take_lock(conf);
 		status = detach(conf);
 		conf_free(conf);
 		return status;
@@ -234,8 +258,8 @@ int main(int argc, char **argv)
 	no_core();
 	self = find_self(conf);
 	check_host(conf);
+	take_lock(conf);
 	make_directory(conf->state_directory, 0700);
-	make_directory(conf->run_directory, 0755);
 	status = run(conf, self);
 	conf_free(conf);
 	return status;

@@ -214,7 +214,7 @@ static int listen_at(const char *path, char err[PLUGIN_ERROR_SIZE])
 	fd = socket(AF_UNIX, SOCK_SEQPACKET | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
 	if (fd < 0)
 		goto failed;
-	/* The keeper lets only one daemon run, so whoever was here is gone. */
+	/* The daemon's lock lets only one run, so whoever was here is gone. */
 	unlink(path);
 	if (bind(fd, (struct sockaddr *)&sun, sizeof(sun)) || chmod(path, 0600) ||
 	    listen(fd, 4))
