@@ -595,6 +595,7 @@ const char *connection_end_name(enum connection_end end)
 		[END_OWN_ID] = "own_id",
 		[END_VERSION] = "version",
 		[END_HANDSHAKE] = "bad_handshake",
+		[END_ADDRESS] = "foreign_address",
 		[END_CROWDED] = "crowded",
 		[END_REFUSED] = "by_peer",
 		[END_OVERSIZED] = "oversized_message",

@@ -47,6 +47,7 @@ enum connection_end {
 	END_OWN_ID,	  /* ... or carries our own member id */
 	END_VERSION,	  /* the peer speaks another version */
 	END_HANDSHAKE,	  /* no TLS, or a broken one */
+	END_ADDRESS,	  /* accepted from an address that is no member's */
 	END_CROWDED,	  /* too many connections at once that have not proven anything */
 	END_REFUSED,	  /* the peer refuses us */
 	END_OVERSIZED,	  /* a frame longer than a message can be */

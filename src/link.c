@@ -4,6 +4,7 @@
 #include "src/link.h"
 
 #include <errno.h>
+#include <netdb.h>
 #include <netinet/in.h>
 #include <signal.h>
 #include <stdio.h>
@@ -22,6 +23,13 @@
 
 /* Accepted connections that have not proven anything yet. */
 #define ARRIVALS_MAX 64
+
+/* After so many accepted connections a pause, so that a flood of them cannot keep the
+ * loop from its timers. Those that wait meanwhile wait in the kernel. */
+#define ACCEPTS_MAX 32
+#define ACCEPT_PAUSE_MS 10
+#define ACCEPT_FAILED_PAUSE_MS 100
+#define BACKLOG 1024
 
 #define BACKOFF_MIN_MS 50
 #define BACKOFF_MAX_MS 1000
@@ -64,6 +72,7 @@ struct links {
 	struct connection_shared shared;
 	struct evconnlistener *listener;
 	struct event *relisten;
+	unsigned accepted; /* since the last pause */
 	struct udp *udp;
 	struct seal_ring *ring;
 	unsigned npeers;
@@ -377,13 +386,55 @@ static void redial_event(evutil_socket_t fd, short what, void *arg)
 	redial_later(p);
 }
 
+static void pause_accepting(struct links *l, unsigned ms)
+{
+	const struct timeval pause = { .tv_usec = ms * 1000 };
+
+	evconnlistener_disable(l->listener);
+	event_add(l->relisten, &pause);
+}
+
+static bool same_host(const struct sockaddr *a, const struct sockaddr *b)
+{
+	if (a->sa_family != b->sa_family)
+		return false;
+	if (a->sa_family == AF_INET)
+		return ((const struct sockaddr_in *)a)->sin_addr.s_addr ==
+		       ((const struct sockaddr_in *)b)->sin_addr.s_addr;
+	return a->sa_family == AF_INET6 &&
+	       IN6_ARE_ADDR_EQUAL(&((const struct sockaddr_in6 *)a)->sin6_addr,
+				  &((const struct sockaddr_in6 *)b)->sin6_addr);
+}
+
+/* Members dial from their own address, so a handshake, which costs much time, is for
+ * them only. Who they are, their certificates tell. */
+static bool from_member(struct links *l, const struct sockaddr *remote, socklen_t len)
+{
+	char host[NI_MAXHOST] = "?";
+
+	for (unsigned i = 0; i < l->npeers; i++)
+		if (same_host(remote, socket_address(&l->peers[i].config.at)))
+			return true;
+	l->ends[END_ADDRESS]++;
+	getnameinfo(remote, len, host, sizeof(host), NULL, 0, NI_NUMERICHOST);
+	log_refusal(l, END_ADDRESS, host, "it is not the address of a member");
+	return false;
+}
+
 static void accepted(struct evconnlistener *listener, evutil_socket_t fd,
 		     struct sockaddr *remote, int len, void *arg)
 {
 	struct links *l = arg;
-	struct arrival *a = calloc(1, sizeof(*a));
+	struct arrival *a;
 
 	l->accepts++;
+	if (++l->accepted == ACCEPTS_MAX)
+		pause_accepting(l, ACCEPT_PAUSE_MS);
+	if (!from_member(l, remote, (socklen_t)len)) {
+		evutil_closesocket(fd);
+		return;
+	}
+	a = calloc(1, sizeof(*a));
 	if (!a) {
 		evutil_closesocket(fd);
 		return;
@@ -407,17 +458,17 @@ static void accepted(struct evconnlistener *listener, evutil_socket_t fd,
 static void accept_failed(struct evconnlistener *listener, void *arg)
 {
 	struct links *l = arg;
-	const struct timeval pause = { .tv_usec = 100000 };
 
 	if (!l->accept_errors++)
 		log_warn("cannot accept connections of members");
-	evconnlistener_disable(listener);
-	event_add(l->relisten, &pause);
+	pause_accepting(l, ACCEPT_FAILED_PAUSE_MS);
 }
 
 static void relisten_event(evutil_socket_t fd, short what, void *arg)
 {
 	struct links *l = arg;
+
+	l->accepted = 0;
 	evconnlistener_enable(l->listener);
 }
 
@@ -502,7 +553,7 @@ static int listen_both(struct links *l, char err[LINK_ERR])
 
 	if (at->address.ss_family == AF_INET6)
 		flags |= LEV_OPT_BIND_IPV6ONLY;
-	l->listener = evconnlistener_new_bind(base, accepted, l, flags, 128,
+	l->listener = evconnlistener_new_bind(base, accepted, l, flags, BACKLOG,
 					      socket_address(at), (int)at->addresslen);
 	if (!l->listener) {
 		snprintf(err, LINK_ERR, "cannot listen for members (TCP): %s",
@@ -704,6 +755,7 @@ unsigned links_statistics(const struct links *l, const char **names, uint64_t *v
 		{ "link_refused_own_id", l->ends[END_OWN_ID] },
 		{ "link_refused_version", l->ends[END_VERSION] },
 		{ "link_refused_bad_handshake", l->ends[END_HANDSHAKE] },
+		{ "link_refused_foreign_address", l->ends[END_ADDRESS] },
 		{ "link_refused_crowded", l->ends[END_CROWDED] },
 		{ "link_refused_by_peer", l->ends[END_REFUSED] },
 		{ "link_oversized_message", l->ends[END_OVERSIZED] },

@@ -17,6 +17,7 @@
 #include <time.h>
 #include <unistd.h>
 
+#include <arpa/inet.h>
 #include <event2/buffer.h>
 #include <event2/bufferevent_ssl.h>
 
@@ -353,6 +354,7 @@ static void test_own_id(void **state)
 	pair_prepare(&p, "twin");
 	mesh_end(&p.one);
 	mesh_node(&p.one, 3, "m3", p.port_one);
+	mesh_list(&p.one, 9, "m9", p.port_two); /* who may dial, and does not */
 	p.two.config.self = 3;
 	expect_refusal(&p, "link_refused_own_id", "link_refused_own_id", "uses the id");
 }
@@ -571,6 +573,36 @@ static void test_crowd(void **state)
 	pair_end(&p);
 }
 
+/* A stranger costs no handshake, and a flood of them does not keep a member out. */
+static void test_foreign_address(void **state)
+{
+	struct pair p;
+	enum { CROWD = 200 };
+	int crowd[CROWD];
+	struct sockaddr_in from = { .sin_family = AF_INET };
+	char byte;
+
+	inet_pton(AF_INET, "127.0.0.77", &from.sin_addr);
+	pair_prepare(&p, "m2");
+	mesh_run(&p.one);
+	struct link_address a = mesh_address(p.port_one);
+	for (unsigned i = 0; i < CROWD; i++) {
+		crowd[i] = socket(AF_INET, SOCK_STREAM | SOCK_NONBLOCK, 0);
+		assert_int_equal(bind(crowd[i], (struct sockaddr *)&from, sizeof(from)),
+				 0);
+		connect(crowd[i], (struct sockaddr *)&a.address, a.addresslen);
+	}
+	mesh_run(&p.two);
+	mesh_wait(p.one.ups == 1 && p.two.ups == 1);
+	mesh_wait(mesh_statistic(&p.one, "link_refused_foreign_address") == CROWD);
+	assert_int_equal(mesh_statistic(&p.one, "link_refused_crowded"), 0);
+	for (unsigned i = 0; i < CROWD; i++) {
+		mesh_wait(recv(crowd[i], &byte, 1, 0) == 0);
+		close(crowd[i]);
+	}
+	pair_end(&p);
+}
+
 static void test_bad_configuration(void **state)
 {
 	struct node n;
@@ -618,6 +650,7 @@ int main(void)
 		TEST(test_newer_connection_replaces),
 		TEST(test_peer_that_takes_nothing),
 		TEST(test_crowd),
+		TEST(test_foreign_address),
 		TEST(test_bad_configuration),
 	};
 	return cmocka_run_group_tests(tests, mesh_start, mesh_stop);
