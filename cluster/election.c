@@ -277,6 +277,10 @@ void election_rival(struct cluster *c, struct member *m, const struct wire_heade
 {
 	core_log(c, "another master: %u, term %llu, members %u", m->id,
 		 (unsigned long long)(h->term >> 16), k->members_count);
+	/* One that is late was replaced, most likely; but not by a master that knows of no
+	 * session: it forgot them as it rejoined, and here is the last copy. */
+	if (c->late && c->nsessions && !k->sessions)
+		return;
 	if (c->late || loses(c, m, h->term, k)) {
 		struct wire_nak nak = { .reason = WIRE_REASON_MERGED };
 
