@@ -117,6 +117,18 @@ static void test_copies_travel(void **state)
 	ike_exchanges_clear(&back);
 }
 
+/* Of the exchanges that establish an SA only the number is known. */
+static void test_a_number_without_packets_travels(void **state)
+{
+	struct ike_exchanges x = { .request = { .valid = true, .mid = 1 } }, back = { 0 };
+	static uint8_t buf[IKE_EXCHANGES_MAX];
+	size_t len = ike_exchanges_encode(&x, buf, sizeof(buf));
+
+	assert_int_equal(ike_exchanges_decode(&back, buf, len), 0);
+	assert_int_equal(ike_next_sent(&back), 2);
+	assert_int_equal(ike_next_received(&back), 0);
+}
+
 static void test_a_new_number_replaces_the_copy(void **state)
 {
 	struct ike_copy c = { 0 };
@@ -161,6 +173,7 @@ int main(void)
 		cmocka_unit_test(test_header),
 		cmocka_unit_test(test_malformed_headers),
 		cmocka_unit_test(test_copies_travel),
+		cmocka_unit_test(test_a_number_without_packets_travels),
 		cmocka_unit_test(test_a_new_number_replaces_the_copy),
 		cmocka_unit_test(test_bounds),
 		cmocka_unit_test(test_hostile_exchanges),

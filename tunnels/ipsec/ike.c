@@ -159,6 +159,9 @@ static int decode_copy(struct unpack *u, struct ike_copy *c)
 	decode_address(u, &src);
 	decode_address(u, &dst);
 	packets = unpack_u8(u);
+	/* The number counts even where no packet was kept. */
+	c->valid = !u->bad;
+	c->mid = mid;
 	for (unsigned i = 0; i < packets && !u->bad && !err; i++) {
 		size_t len;
 		const uint8_t *packet = unpack_blob16(u, &len);
