@@ -193,6 +193,7 @@ int child_readdress(struct child *c, const uint8_t *initial, size_t len)
 
 	if (err)
 		return err;
+	c->ike = put.ike; /* another one after a rekey of the IKE SA */
 	c->in.src = in.src;
 	c->in.dst = in.dst;
 	c->in.encap = in.encap;
@@ -236,8 +237,11 @@ void child_activate(struct child *c, uint64_t lease, uint64_t edge, uint32_t act
 	c->active = true;
 	c->activation = activation;
 	c->iv_used = 0;
-	c->next_seq = lease + 1;
+	/* Nor below what was sent from here, should the lease be an older one. */
+	if (c->next_seq <= lease)
+		c->next_seq = lease + 1;
 	c->lease_asked = lease;
+	c->soft_told = c->hard_told = false;
 	c->confirmed = edge > 0;
 	replay_set_edge(&c->window, edge > UINT32_MAX ? UINT32_MAX : (uint32_t)edge);
 }

@@ -78,7 +78,7 @@ struct child {
 	struct mono born;
 	bool soft_told, hard_told;
 	bool confirmed; /* the peer has used it, so it has it */
-	bool retired;   /* charon has taken the outbound SA back: a newer one is in use */
+	bool retired;	/* charon has taken the outbound SA back: a newer one is in use */
 	struct child_prefix prefixes[CHILD_PREFIXES_MAX]; /* of the remote selectors */
 	unsigned nprefixes;
 };
@@ -98,14 +98,14 @@ int child_decode(const uint8_t *initial, size_t len, struct local_sa_add *in,
  * -EBADMSG, -ENOTSUP (algorithm, or transport mode), -ENOMEM. */
 int child_new(struct child **child, const uint8_t *initial, size_t len, unsigned window,
 	      struct mono now);
-/* Takes new addresses from a changed initial part. -EBADMSG. */
+/* Takes new addresses and the IKE SA from a changed initial part. -EBADMSG. */
 int child_readdress(struct child *c, const uint8_t *initial, size_t len);
 /* Wipes keys and held packets. The caller has unlinked it. NULL is allowed. */
 void child_free(struct child *c);
 
 /*
  * Begins to work, above what was ever used: outbound after `lease`, inbound after `edge`,
- * with IVs of a fresh activation number.
+ * with IVs of a fresh activation number. Lifetimes that ran out are told once more.
  */
 void child_activate(struct child *c, uint64_t lease, uint64_t edge, uint32_t activation);
 /* Stops, and drops what was held. */
