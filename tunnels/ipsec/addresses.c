@@ -20,6 +20,13 @@
 #define SWEEP_MAX 256 /* leases taken back at a time */
 #define VIP_SIZE 17   /* family and address, see IKE_PUT */
 
+/*
+ * A lease is taken back when two sweeps in a row have found no IKE SA with it; the first
+ * one after the lease does not count, since the login is still under way. The mark is the
+ * session's user pointer, which nothing else uses for this type of record.
+ */
+static char just_leased, found_idle;
+
 static unit_id address_unit(struct ipsec *t, uint32_t address)
 {
 	struct unit_key key = unit_key_read(cluster_fold_key(t->host.cluster));
@@ -147,13 +154,15 @@ static uint32_t former_address(struct ipsec *t, const struct local_address_want 
 	return address;
 }
 
+/* A client may hold an address whose lease was lost, after a partition say. */
 static bool is_free(struct ipsec *t, uint32_t address, struct mono now)
 {
 	struct session_key key = address_key(address);
 	unit_id unit = address_unit(t, address);
 
 	return cluster_serves(t->host.cluster, unit, now) &&
-	       !cluster_find(t->host.cluster, unit, &key);
+	       !cluster_find(t->host.cluster, unit, &key) &&
+	       !children_serve(t, htonl(address));
 }
 
 static uint32_t choose(struct ipsec *t, const struct local_address_want *want,
@@ -189,17 +198,19 @@ static int lease(struct ipsec *t, uint32_t address, const struct local_address_w
 {
 	struct session_key key = address_key(address);
 	struct waiting_address *w = calloc(1, sizeof(*w));
+	struct session *s;
 	int err;
 
 	if (!w)
 		return -1;
 	w->unit = address_unit(t, address);
 	err = cluster_put(t->host.cluster, w->unit, &key, want->identity.bytes,
-			  want->identity.len, NULL, 0, NULL, now);
+			  want->identity.len, NULL, 0, &s, now);
 	if (err) {
 		free(w);
 		return err;
 	}
+	session_set_user(s, &just_leased);
 	w->position = cluster_position(t->host.cluster);
 	w->id = want->id;
 	w->address.family = 4;
@@ -283,10 +294,6 @@ void address_pool(struct ipsec *t, const struct local_pool *pool)
 	}
 }
 
-/*
- * A lease is taken back when two sweeps in a row have found no IKE SA with it. The mark
- * is the session's user pointer, which nothing else uses for this type of record.
- */
 struct sweep {
 	struct ipsec *t;
 	struct usage usage;
@@ -296,7 +303,6 @@ struct sweep {
 
 static int look_for_stale(void *ctx, struct session *s)
 {
-	static char marked;
 	struct sweep *sweep = ctx;
 	const struct session_key *key = session_key(s);
 	struct unpack u = unpack_from(key->bytes, key->len);
@@ -304,13 +310,12 @@ static int look_for_stale(void *ctx, struct session *s)
 	if (key->type != RECORD_ADDRESS ||
 	    !unit_set_has(&sweep->t->units, session_unit(s)))
 		return 0;
-	if (in_use(&sweep->usage, unpack_u32(&u))) {
+	if (in_use(&sweep->usage, unpack_u32(&u)) || session_user(s) == &just_leased)
 		session_set_user(s, NULL);
-	} else if (!session_user(s)) {
-		session_set_user(s, &marked);
-	} else {
+	else if (!session_user(s))
+		session_set_user(s, &found_idle);
+	else
 		sweep->stale[sweep->n++] = s;
-	}
 	return sweep->n == SWEEP_MAX;
 }
 

@@ -8,7 +8,9 @@
 #include "src/log.h"
 #include "tunnels/ipsec/engine.h"
 
-#define STAGED_MAX 4096 /* SAs that charon has installed and not made a child of */
+#define STAGED_MAX 4096	    /* SAs that charon has installed and not made a child of */
+#define SEQ_SOFT 0xc0000000 /* time for a new SA, before the numbers run out */
+#define HARD_GRACE (60 * MONO_SEC) /* for charon to end what is beyond its lifetime */
 
 static unsigned bucket(uint32_t spi)
 {
@@ -30,7 +32,10 @@ struct child *child_find(struct ipsec *t, uint32_t spi)
 	return NULL;
 }
 
-static struct child *find_by_way(struct ipsec *t, uint32_t spi, bool inbound)
+/* Peers choose outbound SPIs, so two may choose the same one: `dst` tells them apart, where
+ * it is known. */
+static struct child *find_by_way(struct ipsec *t, uint32_t spi, bool inbound,
+				 const struct local_addr *dst)
 {
 	struct child *c;
 
@@ -38,7 +43,8 @@ static struct child *find_by_way(struct ipsec *t, uint32_t spi, bool inbound)
 		return child_find(t, spi);
 	for (unsigned i = 0; i < TABLE_SIZE; i++)
 		LIST_FOREACH (c, &t->children[i], by_spi)
-			if (c->active && c->out.spi == spi)
+			if (c->active && c->out.spi == spi &&
+			    (!dst || !memcmp(dst->bytes, c->out.dst.bytes, 4)))
 				return c;
 	return NULL;
 }
@@ -140,9 +146,19 @@ struct child *children_route(struct ipsec *t, const uint8_t *ip, size_t len, boo
 	return NULL;
 }
 
-void children_retire(struct ipsec *t, uint32_t spi_out)
+bool children_serve(const struct ipsec *t, uint32_t address)
 {
-	struct child *c = find_by_way(t, spi_out, false);
+	const struct outbound *o;
+
+	LIST_FOREACH (o, &t->outbound[outbound_bucket(address, 32)], next)
+		if (o->prefix == address && o->len == 32)
+			return true;
+	return false;
+}
+
+void children_retire(struct ipsec *t, uint32_t spi_out, const struct local_addr *dst)
+{
+	struct child *c = find_by_way(t, spi_out, false, dst);
 
 	if (c)
 		c->retired = true;
@@ -308,7 +324,7 @@ void children_put(struct ipsec *t, const struct local_child_put *put, struct mon
 void children_update(struct ipsec *t, const struct local_sa_update *u, struct mono now)
 {
 	static uint8_t initial[3 * CHILD_INITIAL_MAX];
-	struct child *c = find_by_way(t, u->spi, u->inbound);
+	struct child *c = find_by_way(t, u->spi, u->inbound, NULL);
 	struct local_sa_add sa[2], *way = &sa[u->inbound ? 0 : 1];
 	struct local_child_put put;
 	size_t len;
@@ -348,7 +364,7 @@ static uint64_t idle_seconds(const struct child_way *way, struct mono now)
 
 void children_query(struct ipsec *t, const struct local_sa_query *q, struct mono now)
 {
-	struct child *c = find_by_way(t, q->spi, q->inbound);
+	struct child *c = find_by_way(t, q->spi, q->inbound, &q->dst);
 	struct local_message m = { .type = LOCAL_SA_STATS };
 
 	m.sa_stats.id = q->id;
@@ -361,6 +377,16 @@ void children_query(struct ipsec *t, const struct local_sa_query *q, struct mono
 		m.sa_stats.idle = idle_seconds(way, now);
 	}
 	plugin_send(t->plugin, &m);
+}
+
+/* The SPI that is looked up must be the one whose unit's owner wrote the record. */
+static bool is_child_of(const struct child *c, const struct session *s)
+{
+	const struct session_key key = child_key(c->in.spi);
+
+	return c->unit == session_unit(s) && spi_unit(c->in.spi) == c->unit &&
+	       session_key(s)->len == key.len &&
+	       !memcmp(session_key(s)->bytes, key.bytes, key.len);
 }
 
 void children_shadow(struct ipsec *t, struct session *s, struct mono now)
@@ -377,6 +403,10 @@ void children_shadow(struct ipsec *t, struct session *s, struct mono now)
 		return;
 	}
 	err = child_new(&c, initial, len, t->config.replay_window, now);
+	if (!err && !is_child_of(c, s)) {
+		child_free(c);
+		err = -EBADMSG;
+	}
 	if (err) {
 		t->statistics.records_bad++;
 		log_warnx("ipsec: cannot use the record of a CHILD SA: %s",
@@ -397,24 +427,38 @@ static void tell_expiry(struct ipsec *t, const struct child *c, bool hard)
 	plugin_send(t->plugin, &m);
 }
 
+/* May remove the child. */
+static void age_child(struct ipsec *t, struct child *c, struct mono now)
+{
+	uint64_t age = mono_since(now, c->born);
+
+	if (!c->soft_told &&
+	    ((c->in.soft_time && age >= c->in.soft_time) || c->next_seq >= SEQ_SOFT)) {
+		c->soft_told = true;
+		tell_expiry(t, c, false);
+	}
+	if (!c->in.hard_time || age < c->in.hard_time)
+		return;
+	if (!c->hard_told) {
+		c->hard_told = true;
+		tell_expiry(t, c, true);
+	}
+	/* A charon that does not know it, after a failed import, never ends it. */
+	if (age < c->in.hard_time + HARD_GRACE)
+		return;
+	log_warnx("ipsec: CHILD SA %08x is beyond its lifetime; removed", c->in.spi);
+	children_delete(t, c->in.spi, now);
+}
+
 void children_age(struct ipsec *t, struct mono now)
 {
-	struct child *c;
+	struct child *c, *next;
 
 	for (unsigned i = 0; i < TABLE_SIZE; i++) {
-		LIST_FOREACH (c, &t->children[i], by_spi) {
-			uint64_t age = mono_since(now, c->born);
-
-			if (!c->active)
-				continue;
-			if (c->in.soft_time && age >= c->in.soft_time && !c->soft_told) {
-				c->soft_told = true;
-				tell_expiry(t, c, false);
-			}
-			if (c->in.hard_time && age >= c->in.hard_time && !c->hard_told) {
-				c->hard_told = true;
-				tell_expiry(t, c, true);
-			}
+		for (c = LIST_FIRST(&t->children[i]); c; c = next) {
+			next = LIST_NEXT(c, by_spi);
+			if (c->active)
+				age_child(t, c, now);
 		}
 	}
 }

@@ -57,6 +57,8 @@
 	X(ike_resent, "ipsec.ike-request-repeated")                                      \
 	X(ike_uncopied, "ipsec.ike-message-without-copy")                                \
 	X(ike_dropped, "ipsec.ike-uncommitted-dropped")                                  \
+	X(ike_deferred, "ipsec.ike-request-deferred")                                    \
+	X(ike_overflow, "ipsec.ike-queue-overflow")                                      \
 	X(imports, "ipsec.imports")                                                      \
 	X(imports_failed, "ipsec.imports-failed")                                        \
 	X(records_bad, "ipsec.records-unreadable")                                       \
@@ -78,6 +80,8 @@ struct ike_sa {
 	struct ike_exchanges exchanges;
 	bool inherited; /* the outstanding request is a dead owner's: charon knows nothing
 			 */
+	bool imported;	/* and so is the last response */
+	bool unkept;	/* the exchanges are not in the store as they stand here */
 	unsigned repeats;
 	struct mono repeat_at;
 	struct mono born;
@@ -183,8 +187,10 @@ void children_update(struct ipsec *t, const struct local_sa_update *u, struct mo
 void children_delete(struct ipsec *t, uint32_t spi_in, struct mono now);
 /* Forgets an outbound SA that has not become part of a child. */
 void children_unstage(struct ipsec *t, uint32_t spi, bool inbound);
-/* charon has taken an outbound SA back. */
-void children_retire(struct ipsec *t, uint32_t spi_out);
+/* charon has taken an outbound SA to `dst` back. */
+void children_retire(struct ipsec *t, uint32_t spi_out, const struct local_addr *dst);
+/* Whether packets to just this address (network order) go to a child of any member. */
+bool children_serve(const struct ipsec *t, uint32_t address);
 void children_unstage_all(struct ipsec *t);
 void children_query(struct ipsec *t, const struct local_sa_query *q, struct mono now);
 void children_shadow(struct ipsec *t, struct session *s, struct mono now);
@@ -193,7 +199,7 @@ void children_free(struct ipsec *t, struct child *c);
  * another member would take it. */
 struct child *children_route(struct ipsec *t, const uint8_t *ip, size_t len,
 			     bool *shadow);
-/* Tells charon of lifetimes that have run out. */
+/* Tells charon of lifetimes that have run out, and ends what it does not end. */
 void children_age(struct ipsec *t, struct mono now);
 
 /* traffic.c */

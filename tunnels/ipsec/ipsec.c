@@ -125,7 +125,7 @@ static void plugin_message(void *ctx, const struct local_message *m)
 		if (m->sa_del.inbound)
 			children_delete(t, m->sa_del.spi, now);
 		else
-			children_retire(t, m->sa_del.spi);
+			children_retire(t, m->sa_del.spi, &m->sa_del.dst);
 		break;
 	case LOCAL_SA_QUERY:
 		children_query(t, &m->sa_query, now);
