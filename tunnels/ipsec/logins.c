@@ -21,6 +21,8 @@
 
 #define REPEAT_FIRST (500 * MONO_MS) /* then doubled, REPEAT_MAX times */
 #define REPEAT_MAX 8
+#define REPEAT_LATER (20 * MONO_MS) /* when it may not be sent yet */
+#define BACKLOG_MAX (1u << 20)	    /* bytes; packets beyond are dropped, as UDP is */
 #define NON_ESP_MARKER 4
 #define IPV4_HEADER 20
 #define UDP_HEADER 8
@@ -111,15 +113,48 @@ static int keep(struct ipsec *t, struct ike_sa *sa, struct mono now)
 	static uint8_t essential[IKE_EXCHANGES_MAX];
 	struct session_key key = login_key(sa->spi);
 	size_t len = ike_exchanges_encode(&sa->exchanges, essential, sizeof(essential));
+	int err = -EMSGSIZE;
 
-	if (!len)
-		return -EMSGSIZE;
-	return cluster_put(t->host.cluster, sa->unit, &key, NULL, 0, essential, len, NULL,
-			   now);
+	if (len)
+		err = cluster_put(t->host.cluster, sa->unit, &key, NULL, 0, essential,
+				  len, NULL, now);
+	sa->unkept = err;
+	return err;
 }
 
-/* A message of an SA that is not established. Nothing follows from it yet that a peer
- * could hold us to; but an SPI of a unit that has been lost is not ours to speak for. */
+/* Whether all that was put so far into the unit is held by its successor. */
+static bool settled(const struct ipsec *t, unit_id unit)
+{
+	return cluster_committed(t->host.cluster, unit,
+				 cluster_position(t->host.cluster));
+}
+
+/* Whether the copies of this SA may be said. */
+static bool sayable(struct ipsec *t, struct ike_sa *sa, struct mono now)
+{
+	if (sa->unkept)
+		keep(t, sa, now);
+	return !sa->unkept && settled(t, sa->unit);
+}
+
+static void wait_for_commit(struct ipsec *t, unit_id unit, const struct local_ike_tx *tx)
+{
+	struct waiting_packet *w = malloc(sizeof(*w) + tx->packet.len);
+
+	if (!w)
+		return;
+	w->unit = unit;
+	w->position = cluster_position(t->host.cluster);
+	w->src = tx->src;
+	w->dst = tx->dst;
+	w->len = tx->packet.len;
+	memcpy(w->bytes, tx->packet.bytes, w->len);
+	TAILQ_INSERT_TAIL(&t->packets, w, next);
+	t->host.settle(t->host.ctx);
+}
+
+/* A message of an SA that is not established, or has just ended: it is not kept, but does
+ * not overtake what was. An SPI of a unit that has been lost is not ours to speak for. */
 static void transmit_early(struct ipsec *t, const struct ike_header *h,
 			   const struct local_ike_tx *tx, struct mono now)
 {
@@ -133,25 +168,10 @@ static void transmit_early(struct ipsec *t, const struct ike_header *h,
 	}
 	if (own && !cluster_serves(t->host.cluster, spi_unit(own), now))
 		t->statistics.not_served++;
+	else if (own && !settled(t, spi_unit(own)))
+		wait_for_commit(t, spi_unit(own), tx);
 	else
 		login_send(t, &tx->src, &tx->dst, tx->packet.bytes, tx->packet.len);
-}
-
-static void wait_for_commit(struct ipsec *t, const struct ike_sa *sa,
-			    const struct local_ike_tx *tx)
-{
-	struct waiting_packet *w = malloc(sizeof(*w) + tx->packet.len);
-
-	if (!w)
-		return;
-	w->unit = sa->unit;
-	w->position = cluster_position(t->host.cluster);
-	w->src = tx->src;
-	w->dst = tx->dst;
-	w->len = tx->packet.len;
-	memcpy(w->bytes, tx->packet.bytes, w->len);
-	TAILQ_INSERT_TAIL(&t->packets, w, next);
-	t->host.settle(t->host.ctx);
 }
 
 static void copy_response(struct ipsec *t, struct ike_sa *sa, const struct ike_header *h,
@@ -167,6 +187,7 @@ static void copy_response(struct ipsec *t, struct ike_sa *sa, const struct ike_h
 		t->statistics.ike_uncopied++;
 	if (trace->received && trace->received_mid == h->mid)
 		memcpy(copy->digest, trace->digest, sizeof(copy->digest));
+	sa->imported = false;
 }
 
 static void copy_request(struct ipsec *t, struct ike_sa *sa, const struct ike_header *h,
@@ -180,9 +201,6 @@ static void copy_request(struct ipsec *t, struct ike_sa *sa, const struct ike_he
 			 tx->packet.len))
 		t->statistics.ike_uncopied++;
 	sa->exchanges.outstanding = true;
-	if (sa->inherited)
-		t->inherited--;
-	sa->inherited = false;
 }
 
 void login_transmit(struct ipsec *t, const struct local_ike_tx *tx, struct mono now)
@@ -203,13 +221,21 @@ void login_transmit(struct ipsec *t, const struct local_ike_tx *tx, struct mono 
 		transmit_early(t, &h, tx, now);
 		return;
 	}
+	/* The peer takes our requests one after the other, so the inherited one goes first;
+	 * charon repeats this one. */
+	if (!h.response && sa->inherited) {
+		t->statistics.ike_deferred++;
+		return;
+	}
 	if (h.response)
 		copy_response(t, sa, &h, tx);
 	else
 		copy_request(t, sa, &h, tx);
+	/* What cannot be kept is not said; both ends repeat what is not answered. */
 	if (keep(t, sa, now))
-		t->statistics.ike_uncopied++;
-	wait_for_commit(t, sa, tx);
+		t->statistics.ike_dropped++;
+	else
+		wait_for_commit(t, sa->unit, tx);
 }
 
 void login_release(struct ipsec *t)
@@ -233,38 +259,58 @@ void login_release(struct ipsec *t)
 	}
 }
 
-/* True if the request was answered before: by whom does not matter. */
+/*
+ * True if the request was answered before. If it was here, charon remembers the answer as
+ * well and is to judge a request that differs. Of another member's answers it knows
+ * nothing, so their number alone decides: nobody gets more of it than a repetition.
+ */
 static bool answer_again(struct ipsec *t, struct ike_sa *sa, const struct ike_header *h,
-			 const uint8_t *digest)
+			 const uint8_t *digest, struct mono now)
 {
 	const struct ike_copy *copy = &sa->exchanges.response;
 
-	if (!copy->valid || copy->mid != h->mid || h->fragment > 1 ||
-	    memcmp(copy->digest, digest, IKE_DIGEST_SIZE))
+	if (!copy->valid || copy->mid != h->mid || h->fragment > 1)
+		return false;
+	if (!sa->imported && memcmp(copy->digest, digest, IKE_DIGEST_SIZE))
 		return false;
 	/* Before its commit the first answer is still under way. */
-	if (cluster_committed(t->host.cluster, sa->unit,
-			      cluster_position(t->host.cluster))) {
+	if (sayable(t, sa, now)) {
 		t->statistics.ike_repeated++;
 		send_copy(t, copy);
 	}
 	return true;
 }
 
-/* True if the response answers what a dead owner had asked. */
+/*
+ * True if the response answers what a dead owner had asked. What charon itself has asked
+ * stays outstanding until it asks again: only charon can tell whether a response is
+ * authentic, and to repeat an answered request after a takeover does no harm.
+ */
 static bool keep_from_charon(struct ipsec *t, struct ike_sa *sa,
 			     const struct ike_header *h, struct mono now)
 {
-	if (!sa->exchanges.outstanding || sa->exchanges.request.mid != h->mid)
+	if (!sa->inherited || sa->exchanges.request.mid != h->mid)
 		return false;
 	sa->exchanges.outstanding = false;
-	if (!sa->inherited)
-		return false;
 	sa->inherited = false;
 	t->inherited--;
 	t->statistics.ike_kept++;
 	keep(t, sa, now);
 	return true;
+}
+
+/* The packet may be anybody's: it does not push out what charon has sent. */
+static void note_request(struct ipsec *t, uint64_t spi, uint32_t mid,
+			 const uint8_t digest[IKE_DIGEST_SIZE])
+{
+	struct ike_trace *trace = &t->traces[bucket(spi)];
+
+	if (trace->spi != spi && trace->sent)
+		return;
+	trace = trace_of(t, spi);
+	trace->received = true;
+	trace->received_mid = mid;
+	memcpy(trace->digest, digest, IKE_DIGEST_SIZE);
 }
 
 void login_receive(struct ipsec *t, const struct local_addr *src,
@@ -289,18 +335,20 @@ void login_receive(struct ipsec *t, const struct local_addr *src,
 			return;
 		}
 		if (!h.response && h.fragment <= 1) {
-			struct ike_trace *trace = trace_of(t, own);
 			uint8_t digest[IKE_DIGEST_SIZE];
 
 			ike_digest(packet, len, digest);
-			if (sa && answer_again(t, sa, &h, digest))
+			if (sa && answer_again(t, sa, &h, digest, now))
 				return;
-			trace->received = true;
-			trace->received_mid = h.mid;
-			memcpy(trace->digest, digest, sizeof(digest));
+			note_request(t, own, h.mid, digest);
 		}
 		if (sa && h.response && keep_from_charon(t, sa, &h, now))
 			return;
+	}
+	/* A flood that charon cannot read must not end the connection to it. */
+	if (plugin_backlog(t->plugin) > BACKLOG_MAX) {
+		t->statistics.ike_overflow++;
+		return;
 	}
 	m.ike_rx.src = *src;
 	m.ike_rx.dst = *dst;
@@ -327,11 +375,12 @@ static struct ike_sa *login_new(struct ipsec *t, struct session *s, uint64_t spi
 /* The numbers of the exchanges that established the SA, of which no copy was kept. */
 static void take_trace(struct ipsec *t, struct ike_sa *sa)
 {
-	const struct ike_trace *trace = trace_of(t, sa->spi);
+	struct ike_trace *trace = trace_of(t, sa->spi);
 
 	if (trace->sent) {
 		sa->exchanges.request.valid = true;
 		sa->exchanges.request.mid = trace->sent_mid;
+		trace->sent = false;
 	}
 }
 
@@ -391,12 +440,18 @@ void login_shadow(struct ipsec *t, struct session *s, struct mono now)
 {
 	const struct session_key *key = session_key(s);
 	struct unpack u = unpack_from(key->bytes, key->len);
+	uint64_t spi = unpack_u64(&u);
 	struct ike_sa *sa = session_user(s);
 	size_t len;
 	const uint8_t *essential = session_essential(s, &len);
 
+	/* An SPI belongs to one unit, whose owner alone speaks of it. */
+	if (!unpack_done(&u) || spi_unit(spi) != session_unit(s)) {
+		t->statistics.records_bad++;
+		return;
+	}
 	if (!sa)
-		sa = login_new(t, s, unpack_u64(&u), now);
+		sa = login_new(t, s, spi, now);
 	if (sa && len && ike_exchanges_decode(&sa->exchanges, essential, len)) {
 		t->statistics.records_bad++;
 		log_warnx("ipsec: cannot use the record of IKE SA %016llx",
@@ -426,6 +481,8 @@ static int import_child(void *ctx, struct session *s)
 	m.child_import.spi_in = put.spi_in;
 	m.child_import.state = put.state;
 	plugin_send(import->t->plugin, &m);
+	/* This charon has not heard of lifetimes that ran out. */
+	c->soft_told = c->hard_told = false;
 	return 0;
 }
 
@@ -451,7 +508,7 @@ void login_import(struct ipsec *t, struct ike_sa *sa, struct mono now)
 	m.ike_activate.spi = sa->spi;
 	plugin_send(t->plugin, &m);
 	t->statistics.imports++;
-	sa->live = true;
+	sa->live = sa->imported = true;
 	if (sa->exchanges.outstanding && !sa->inherited) {
 		sa->inherited = true;
 		t->inherited++;
@@ -478,6 +535,11 @@ void login_drop(struct ipsec *t, struct ike_sa *sa)
 
 static void repeat(struct ipsec *t, struct ike_sa *sa, struct mono now)
 {
+	/* The dead owner may have told nobody else of it. */
+	if (!cluster_serves(t->host.cluster, sa->unit, now) || !sayable(t, sa, now)) {
+		sa->repeat_at = mono_add(now, REPEAT_LATER);
+		return;
+	}
 	if (sa->repeats == REPEAT_MAX) {
 		/* The peer is gone, or has lost the SA: charon's own dead peer detection
 		 * finds that out. */
@@ -498,8 +560,7 @@ void login_tick(struct ipsec *t, struct mono now)
 
 	for (unsigned i = 0; t->inherited && i < TABLE_SIZE; i++)
 		LIST_FOREACH (sa, &t->ikes[i], by_spi)
-			if (sa->inherited && !mono_before(now, sa->repeat_at) &&
-			    cluster_serves(t->host.cluster, sa->unit, now))
+			if (sa->inherited && !mono_before(now, sa->repeat_at))
 				repeat(t, sa, now);
 }
 

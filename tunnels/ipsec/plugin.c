@@ -88,6 +88,7 @@ static void on_readable(evutil_socket_t fd, short what, void *arg)
 			    "ipsec: charon's plugin sent an unreadable message of %zd "
 			    "bytes, type %u; disconnecting it",
 			    n, p->buffer[0]);
+			OPENSSL_cleanse(p->buffer, sizeof(p->buffer));
 			lost(p);
 			return;
 		}
@@ -265,6 +266,11 @@ void plugin_close(struct plugin *p)
 	close(p->listener);
 	unlink(p->path);
 	free(p);
+}
+
+size_t plugin_backlog(const struct plugin *p)
+{
+	return p->queued;
 }
 
 bool plugin_connected(const struct plugin *p)

@@ -34,6 +34,8 @@ bool plugin_connected(const struct plugin *p);
 /* Queues; never blocks. -ENOTCONN, -EMSGSIZE, -ENOBUFS: the plugin does not read, and is
  * disconnected. `gone` is not called from here. */
 int plugin_send(struct plugin *p, const struct local_message *m);
+/* Bytes that wait for the plugin to read. */
+size_t plugin_backlog(const struct plugin *p);
 /* Drops the connection; `gone` is not called. */
 void plugin_disconnect(struct plugin *p);
 
