@@ -37,9 +37,14 @@ static int io_save_activation(void *ctx, uint32_t number)
 	struct daemon *d = ctx;
 	int err = activation_save(d->conf->state_directory, number);
 
-	if (err)
-		log_warnx("cannot store activation number %u in %s: %s; no unit is taken",
+	/* The core tries again and again. */
+	if (err && err != d->state_error)
+		log_warnx("cannot store activation number %u in %s: %s; no unit is taken "
+			  "until it can",
 			  number, d->conf->state_directory, strerror(-err));
+	else if (!err && d->state_error)
+		log_info("the activation number can be stored again");
+	d->state_error = err;
 	return err;
 }
 

@@ -59,6 +59,7 @@ struct daemon {
 	bool running[CONF_NETWORKS_MAX]; /* networks with carrier */
 	bool was_cut;			 /* one of them has lost it before */
 	struct mono settled; /* not able before: what was cut off listens first */
+	int state_error;     /* -errno: the activation number could not be stored */
 	bool tunnel_able;
 	char tunnel_why[128];
 

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 #include "src/host.h"
 
+#include <arpa/inet.h>
 #include <bpf/bpf.h>
 #include <bpf/libbpf.h>
 #include <errno.h>
@@ -15,6 +16,8 @@
 
 #include "src/log.h"
 #include "src/netlink.h"
+
+#define ADDRESSES_MAX 256
 
 static LOG_PRINTF(3, 4) int say(char *err, int error, const char *format, ...)
 {
@@ -159,4 +162,29 @@ int host_check(const char *const *ifnames, unsigned count, char err[HOST_ERROR_S
 		error = say(err, -EINVAL,
 			    "the machine does not forward: sysctl net.ipv4.ip_forward=1");
 	return error;
+}
+
+int host_check_addresses(const char *ifname, const struct in_addr *cluster,
+			 unsigned count, char err[HOST_ERROR_SIZE])
+{
+	struct netlink_address own[ADDRESSES_MAX];
+	char text[INET_ADDRSTRLEN];
+	struct netlink *n;
+	int error = netlink_open(&n), found;
+
+	if (error)
+		return say(err, error, "netlink: %s", strerror(-error));
+	found = netlink_addresses(n, ifname, own, ADDRESSES_MAX);
+	netlink_close(n);
+	for (int i = 0; i < found && i < ADDRESSES_MAX; i++)
+		for (unsigned k = 0; k < count; k++) {
+			if (own[i].address.s_addr != cluster[k].s_addr)
+				continue;
+			inet_ntop(AF_INET, &cluster[k], text, sizeof(text));
+			return say(err, -EADDRINUSE,
+				   "interface %s has the cluster address %s; phalanxd "
+				   "serves it: ip address del %s/%u dev %s",
+				   ifname, text, text, own[i].prefixlen, ifname);
+		}
+	return 0;
 }

@@ -5,6 +5,7 @@
 #ifndef SRC_HOST_H
 #define SRC_HOST_H
 
+#include <netinet/in.h>
 #include <stddef.h>
 
 #define HOST_ERROR_SIZE 256
@@ -15,5 +16,12 @@
  * Changes nothing that lasts.
  */
 int host_check(const char *const *ifnames, unsigned count, char err[HOST_ERROR_SIZE]);
+
+/*
+ * Checks that none of the cluster's addresses stands on the interface, whose kernel would
+ * announce it with its own MAC. As host_check().
+ */
+int host_check_addresses(const char *ifname, const struct in_addr *cluster,
+			 unsigned count, char err[HOST_ERROR_SIZE]);
 
 #endif

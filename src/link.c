@@ -544,6 +544,19 @@ static int add_peers(struct links *l)
 	return 0;
 }
 
+static int cannot_listen(const char *protocol, const struct link_address *at,
+			 char err[LINK_ERR])
+{
+	int error = errno;
+	char host[NI_MAXHOST] = "?", port[8] = "?";
+
+	getnameinfo(socket_address(at), at->addresslen, host, sizeof(host), port,
+		    sizeof(port), NI_NUMERICHOST | NI_NUMERICSERV);
+	snprintf(err, LINK_ERR, "cannot listen for members at %.60s, %s port %s: %s",
+		 host, protocol, port, strerror(error));
+	return -error;
+}
+
 static int listen_both(struct links *l, char err[LINK_ERR])
 {
 	struct event_base *base = l->shared.base;
@@ -556,16 +569,12 @@ static int listen_both(struct links *l, char err[LINK_ERR])
 	l->listener = evconnlistener_new_bind(base, accepted, l, flags, BACKLOG,
 					      socket_address(at), (int)at->addresslen);
 	if (!l->listener) {
-		snprintf(err, LINK_ERR, "cannot listen for members (TCP): %s",
-			 strerror(errno));
-		return -errno;
+		return cannot_listen("TCP", at, err);
 	}
 	evconnlistener_set_error_cb(l->listener, accept_failed);
 	l->udp = udp_new(base, socket_address(at), at->addresslen, udp_received, l);
 	if (!l->udp) {
-		snprintf(err, LINK_ERR, "cannot listen for members (UDP): %s",
-			 strerror(errno));
-		return -errno;
+		return cannot_listen("UDP", at, err);
 	}
 	return 0;
 }

@@ -178,6 +178,10 @@ static void check_host(const struct conf *conf)
 		names[i] = conf->networks[i].interface;
 	if (host_check(names, conf->nnetworks, err))
 		fatalx("%s", err);
+	for (unsigned i = 0; i < conf->nnetworks; i++)
+		if (host_check_addresses(names[i], conf->networks[i].addresses,
+					 conf->networks[i].naddresses, err))
+			fatalx("%s", err);
 }
 
 /* In the parent, when the member is dead: the filter closes before anything else. */
