@@ -1,0 +1,434 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+#include <arpa/inet.h>
+#include <errno.h>
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <sys/un.h>
+#include <unistd.h>
+#include <cmocka.h>
+
+#include "tests/unit/gateways.h"
+
+struct message {
+	STAILQ_ENTRY(message) next;
+	struct node *from, *to;
+	bool stream;
+	size_t len;
+	uint8_t bytes[];
+};
+
+struct node gateways[NODES + 1];
+static STAILQ_HEAD(, message) net;
+bool gateways_stopped;
+struct mono gateways_now;
+static struct event_base *base;
+static char folder[64];
+
+/* The core's effects. */
+
+static int post(void *ctx, member_id to, bool stream, const uint8_t *bytes, size_t len)
+{
+	struct node *from = ctx;
+	struct message *m;
+
+	if (from->cut || gateways[to].cut || gateways[to].dead)
+		return stream ? -ENOTCONN : 0;
+	m = malloc(sizeof(*m) + len);
+	assert_non_null(m);
+	m->from = from;
+	m->to = &gateways[to];
+	m->stream = stream;
+	m->len = len;
+	memcpy(m->bytes, bytes, len);
+	STAILQ_INSERT_TAIL(&net, m, next);
+	return 0;
+}
+
+static void io_datagram(void *ctx, member_id to, const uint8_t *msg, size_t len)
+{
+	post(ctx, to, false, msg, len);
+}
+
+static int io_stream(void *ctx, member_id to, const uint8_t *msg, size_t len)
+{
+	return post(ctx, to, true, msg, len);
+}
+
+static void io_random(void *ctx, uint8_t *out, size_t len)
+{
+	static uint64_t state = 1;
+
+	for (size_t i = 0; i < len; i++) {
+		state = state * UINT64_C(6364136223846793005) + 1442695040888963407u;
+		out[i] = (uint8_t)(state >> 56);
+	}
+}
+
+static int io_save(void *ctx, uint32_t number)
+{
+	return 0;
+}
+
+static void io_units(void *ctx, const struct unit_set *gained,
+		     const struct unit_set *lost, uint32_t activation)
+{
+	struct node *n = ctx;
+	struct change *change = malloc(sizeof(*change));
+
+	assert_non_null(change);
+	change->gained = *gained;
+	change->lost = *lost;
+	change->activation = activation;
+	STAILQ_INSERT_TAIL(&n->changes, change, next);
+}
+
+static void io_nothing(void *ctx)
+{
+}
+
+static void io_changed(void *ctx, struct session *s)
+{
+	ipsec_ops.changed(((struct node *)ctx)->t, s, gateways_now);
+}
+
+static void io_removed(void *ctx, struct session *s)
+{
+	ipsec_ops.removed(((struct node *)ctx)->t, s);
+}
+
+static void io_committed(void *ctx)
+{
+	((struct node *)ctx)->committed = true;
+}
+
+static void io_counted(void *ctx, struct session *s, unsigned slot)
+{
+	ipsec_ops.counted(((struct node *)ctx)->t, s);
+	io_committed(ctx);
+}
+
+static const struct cluster_io node_io = {
+	.datagram = io_datagram,
+	.stream = io_stream,
+	.random = io_random,
+	.save_activation = io_save,
+	.units = io_units,
+	.table = io_nothing,
+	.changed = io_changed,
+	.removed = io_removed,
+	.committed = io_committed,
+	.counted = io_counted,
+	.role = io_nothing,
+};
+
+/* The tunnel's host. */
+
+static void host_outside(void *ctx, const uint8_t *packet, size_t len)
+{
+	struct node *n = ctx;
+
+	assert_true(n->nsent < SENT_MAX && len <= sizeof(n->sent[0]));
+	memcpy(n->sent[n->nsent], packet, len);
+	n->sent_len[n->nsent++] = len;
+}
+
+static void host_inside(void *ctx, const uint8_t *packet, size_t len)
+{
+}
+
+static void host_route(void *ctx, uint32_t prefix, unsigned len, unit_id unit)
+{
+}
+
+static void host_pool(void *ctx, uint32_t prefix, unsigned len)
+{
+}
+
+static void host_able(void *ctx, bool able, const char *why)
+{
+	struct node *n = ctx;
+
+	n->able = able;
+	n->able_changed = true;
+}
+
+static struct mono host_now(void *ctx)
+{
+	return gateways_now;
+}
+
+/* As the daemon does after each event. */
+static void settle(struct node *n)
+{
+	struct change *change;
+
+	for (;;) {
+		if (n->able_changed) {
+			n->able_changed = false;
+			cluster_set_able(n->c, n->able, "no charon", gateways_now);
+		} else if ((change = STAILQ_FIRST(&n->changes))) {
+			STAILQ_REMOVE_HEAD(&n->changes, next);
+			ipsec_ops.deactivate(n->t, &change->lost, gateways_now);
+			ipsec_ops.activate(n->t, &change->gained, change->activation,
+					   gateways_now);
+			free(change);
+			n->committed = true;
+		} else if (n->committed) {
+			n->committed = false;
+			ipsec_ops.committed(n->t, gateways_now);
+		} else {
+			return;
+		}
+	}
+}
+
+void gateways_deliver(void)
+{
+	struct message *m;
+
+	while (!gateways_stopped && (m = STAILQ_FIRST(&net))) {
+		STAILQ_REMOVE_HEAD(&net, next);
+		if (!m->to->dead && !m->to->cut && !m->from->cut) {
+			(m->stream ? cluster_recv_stream : cluster_recv_datagram)(
+			    m->to->c, m->from->id, m->bytes, m->len, gateways_now);
+			settle(m->to);
+		}
+		free(m);
+	}
+}
+
+/* What a dead or cut member had on the wire is lost with it. */
+static void lose(struct node *from)
+{
+	struct message *m, *next;
+
+	for (m = STAILQ_FIRST(&net); m; m = next) {
+		next = STAILQ_NEXT(m, next);
+		if (m->from != from && m->to != from)
+			continue;
+		STAILQ_REMOVE(&net, m, message, next);
+		free(m);
+	}
+}
+
+void gateways_events(void)
+{
+	for (unsigned i = 0; i < 4; i++)
+		event_base_loop(base, EVLOOP_NONBLOCK);
+	EACH_NODE(n)
+	if (!n->dead)
+		settle(n);
+	gateways_deliver();
+}
+
+void gateways_run(unsigned ms)
+{
+	while (ms--) {
+		gateways_now = mono_add(gateways_now, MONO_MS);
+		EACH_NODE(n)
+		{
+			if (n->dead)
+				continue;
+			if (!mono_before(gateways_now, cluster_timeout(n->c)))
+				cluster_tick(n->c, gateways_now);
+			ipsec_ops.tick(n->t, gateways_now);
+			settle(n);
+		}
+		gateways_deliver();
+		gateways_events();
+	}
+}
+
+void gateways_link(struct node *n, bool up)
+{
+	EACH_NODE(peer)
+	if (peer != n && !peer->dead) {
+		cluster_link(n->c, peer->id, up, gateways_now);
+		settle(n);
+		cluster_link(peer->c, n->id, up, gateways_now);
+		settle(peer);
+	}
+	gateways_deliver();
+}
+
+/* The others hear that this run of the member is dead. */
+void gateways_declare_dead(struct node *n)
+{
+	uint8_t note[128];
+	size_t len = cluster_death_note(n->c, note, sizeof(note));
+
+	lose(n);
+	EACH_NODE(peer)
+	if (peer != n && !peer->dead) {
+		cluster_recv_datagram(peer->c, n->id, note, len, gateways_now);
+		settle(peer);
+		cluster_link(peer->c, n->id, false, gateways_now);
+		settle(peer);
+	}
+	gateways_deliver();
+}
+
+void gateways_kill(struct node *n)
+{
+	n->dead = true;
+	gateways_declare_dead(n);
+}
+
+/* The plugin. */
+
+void gateways_say(struct node *n, const struct local_message *m)
+{
+	static uint8_t buf[LOCAL_MESSAGE_MAX];
+	size_t len = local_encode(m, buf, sizeof(buf));
+
+	assert_true(len > 0);
+	assert_int_equal(send(n->plugin, buf, len, 0), len);
+	gateways_events();
+}
+
+/* The next message of this type; others before it are passed over. */
+bool gateways_hear(struct node *n, enum local_type type, struct local_message *m)
+{
+	static uint8_t buf[LOCAL_MESSAGE_MAX];
+	ssize_t len;
+
+	gateways_events();
+	while ((len = recv(n->plugin, buf, sizeof(buf), MSG_DONTWAIT)) > 0) {
+		assert_int_equal(local_decode(buf, (size_t)len, m), 0);
+		if (m->type == type)
+			return true;
+	}
+	return false;
+}
+
+void gateways_forget(struct node *n)
+{
+	struct local_message m;
+
+	assert_false(gateways_hear(n, LOCAL_TYPES, &m));
+}
+
+static void plugin_connect(struct node *n, const char *path)
+{
+	struct local_message hello = { .type = LOCAL_HELLO,
+				       .hello = { .version = LOCAL_VERSION } };
+	struct sockaddr_un sun = { .sun_family = AF_UNIX };
+
+	hello.hello.charon = (struct local_blob){ (const uint8_t *)"test", 4 };
+	snprintf(sun.sun_path, sizeof(sun.sun_path), "%s", path);
+	n->plugin = socket(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0);
+	assert_true(n->plugin >= 0);
+	assert_int_equal(connect(n->plugin, (struct sockaddr *)&sun, sizeof(sun)), 0);
+	gateways_say(n, &hello);
+}
+
+/* Everybody owns units, and all of them are protected. */
+static bool whole(void)
+{
+	struct cluster_unit_state state;
+	unsigned owned[NODES + 1] = { 0 };
+
+	for (unit_id u = 0; u < CLUSTER_UNITS; u++)
+		EACH_NODE(n)
+		{
+			cluster_unit(n->c, u, &state);
+			if (!state.owner || !state.successor || state.moving_to)
+				return false;
+			owned[state.owner]++;
+		}
+	EACH_NODE(n)
+	if (!owned[n->id])
+		return false;
+	return true;
+}
+
+static void start(struct node *n, member_id id)
+{
+	struct cluster_config config = { .self = id,
+					 .detection = 200 * MONO_MS,
+					 .capacity = 1,
+					 .moves = CLUSTER_UNITS,
+					 .balance = 100 * MONO_MS,
+					 .npeers = NODES };
+	struct tunnel_host host = { .ctx = n,
+				    .base = base,
+				    .self = id,
+				    .send_outside = host_outside,
+				    .send_inside = host_inside,
+				    .route_add = host_route,
+				    .route_remove = host_route,
+				    .pool_add = host_pool,
+				    .able = host_able,
+				    .settle = io_nothing,
+				    .now = host_now };
+	struct ipsec_config ipsec = { .inbound_commit = true, .replay_window = 64 };
+	struct cluster_io io = node_io;
+	char path[96], err[IPSEC_ERROR_SIZE];
+
+	memset(n, 0, sizeof(*n));
+	n->id = id;
+	STAILQ_INIT(&n->changes);
+	for (unsigned i = 0; i < NODES; i++) {
+		config.peers[i].id = (member_id)(i + 1);
+		snprintf(config.peers[i].name, sizeof(config.peers[i].name), "m%u", i);
+	}
+	io.ctx = n;
+	n->c = cluster_new(&config, &io, gateways_now);
+	assert_non_null(n->c);
+	host.cluster = n->c;
+	snprintf(path, sizeof(path), "%s/%u", folder, id);
+	ipsec.socket = path;
+	n->t = ipsec_new(&host, &ipsec, err);
+	if (!n->t)
+		fail_msg("%s", err);
+	plugin_connect(n, path);
+}
+
+int gateways_start(void **state)
+{
+	unsigned ms = 0;
+
+	snprintf(folder, sizeof(folder), "/tmp/test_ipsec.XXXXXX");
+	assert_non_null(mkdtemp(folder));
+	base = event_base_new();
+	STAILQ_INIT(&net);
+	gateways_stopped = true; /* until all can hear */
+	gateways_now.ns = 1000 * MONO_SEC;
+	for (member_id id = 1; id <= NODES; id++)
+		gateways[id].dead = true;
+	for (member_id id = 1; id <= NODES; id++)
+		start(&gateways[id], id);
+	gateways_stopped = false;
+	EACH_NODE(n)
+	gateways_link(n, true);
+	while (!whole()) {
+		assert_true(ms++ < 20000);
+		gateways_run(1);
+	}
+	gateways_run(300);
+	return 0;
+}
+
+int gateways_stop(void **state)
+{
+	struct change *change;
+
+	EACH_NODE(n)
+	{
+		ipsec_ops.close(n->t);
+		cluster_free(n->c);
+		close(n->plugin);
+		while ((change = STAILQ_FIRST(&n->changes))) {
+			STAILQ_REMOVE_HEAD(&n->changes, next);
+			free(change);
+		}
+		lose(n);
+	}
+	event_base_free(base);
+	rmdir(folder);
+	return 0;
+}

@@ -1,0 +1,61 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/*
+ * Three members with IPsec in one process: real cores under virtual time, messages passed
+ * by hand, and on each member's socket a plugin that the test plays.
+ *
+ *   plugin -- ipsec -- cluster == net == cluster -- ipsec -- plugin
+ */
+#ifndef TESTS_UNIT_GATEWAYS_H
+#define TESTS_UNIT_GATEWAYS_H
+
+#include "tunnels/ipsec/engine.h"
+
+#define NODES 3
+#define SENT_MAX 64
+
+struct change {
+	STAILQ_ENTRY(change) next;
+	struct unit_set gained, lost;
+	uint32_t activation;
+};
+
+struct node {
+	member_id id;
+	bool dead, cut;
+	struct cluster *c;
+	struct ipsec *t;
+	int plugin;
+	STAILQ_HEAD(, change) changes;
+	bool able, able_changed, committed;
+	unsigned nsent;
+	size_t sent_len[SENT_MAX];
+	uint8_t sent[SENT_MAX][512];
+};
+
+extern struct node gateways[NODES + 1]; /* by id */
+extern bool gateways_stopped;		/* messages wait */
+extern struct mono gateways_now;
+
+#define EACH_NODE(n) for (struct node *n = gateways + 1; n <= gateways + NODES; n++)
+
+/* Test fixtures: a whole cluster, of which everybody owns units that are protected. Needs
+ * root, as the plugin's socket does. */
+int gateways_start(void **state);
+int gateways_stop(void **state);
+
+void gateways_run(unsigned ms);
+/* Works off what has been sent by now. */
+void gateways_deliver(void);
+void gateways_events(void);
+void gateways_link(struct node *n, bool up);
+/* The others hear that this run of the member is dead, whether it is or not. */
+void gateways_declare_dead(struct node *n);
+void gateways_kill(struct node *n);
+
+/* As the plugin of this member. */
+void gateways_say(struct node *n, const struct local_message *m);
+/* The next message of this type; others before it are passed over. */
+bool gateways_hear(struct node *n, enum local_type type, struct local_message *m);
+void gateways_forget(struct node *n);
+
+#endif
