@@ -242,6 +242,9 @@ static void test_nothing_is_said_before_it_is_committed(void **state)
 	transmit(s.owner, &answer);
 	/* Of an SA that is not known any more, in the same unit. */
 	transmit(s.owner, &goodbye);
+	/* The commit of something else. */
+	s.owner->committed = true;
+	gateways_events();
 	assert_int_equal(s.owner->nsent, 0);
 	gateways_kill(s.owner);
 	gateways_stopped = false;
