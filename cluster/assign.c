@@ -82,8 +82,6 @@ static struct member *heir(struct cluster *c, struct unit *unit, struct load *lo
 		return core_member(c, unit->next);
 	l = least(loads, n);
 	l->empty++;
-	if (epoch_owner(unit->e.epoch))
-		count(c, STAT_unproven);
 	unit->next = l->m->id;
 	return l->m;
 }

@@ -192,6 +192,14 @@ bool cluster_committed(const struct cluster *c, unit_id unit, uint64_t position)
  */
 uint64_t cluster_counted(const struct cluster *c, const struct session *s, unsigned slot);
 
+/*
+ * The unit's owner began with state that may be behind what was committed: nobody who held
+ * it for certain was left, as its owner and its successor died together, or the member
+ * goes on with what it remembers from before it left the cluster. To be asked in units(),
+ * of what is gained: a tunnel then skips all outbound numbers that may have been used.
+ */
+bool cluster_unproven(const struct cluster *c, unit_id unit);
+
 /* Owned, active and not fenced: the member has heard from its cluster lately enough. */
 bool cluster_serves(const struct cluster *c, unit_id unit, struct mono now);
 

@@ -227,6 +227,7 @@ static const struct rule {
 	RULE(ack, BY_DATAGRAM, FROM_MEMBER, IN_CLUSTER),
 	RULE(counters, BY_DATAGRAM, FROM_MEMBER, IN_CLUSTER),
 	RULE(counters_ack, BY_DATAGRAM, FROM_MEMBER, IN_CLUSTER),
+	RULE(challenge, BY_DATAGRAM, FROM_ANY, IN(MASTER)),
 #undef RULE
 };
 
@@ -260,6 +261,17 @@ static bool may_speak(struct cluster *c, const struct rule *r, struct member *fr
 	return true;
 }
 
+/* Earlier incarnations of a run are over, whatever they said. A death note names a run. */
+static bool outdated(struct member *from, const struct wire_header *h)
+{
+	if (h->type == wire_type_death)
+		return false;
+	if (h->incarnation >> 16 == from->newest >> 16 && h->incarnation < from->newest)
+		return true;
+	from->newest = h->incarnation;
+	return false;
+}
+
 static void dispatch(struct cluster *c, member_id id, const uint8_t *msg, size_t len,
 		     unsigned by)
 {
@@ -290,6 +302,10 @@ static void dispatch(struct cluster *c, member_id id, const uint8_t *msg, size_t
 	}
 	if (!(r->in & 1u << c->role)) {
 		count(c, STAT_wrong_state);
+		return;
+	}
+	if (outdated(from, &h)) {
+		count(c, STAT_not_from_member);
 		return;
 	}
 	if (h.term > c->top_term)
@@ -395,6 +411,7 @@ struct cluster *cluster_new(const struct cluster_config *cfg, const struct clust
 		c->units[u].retry = c->units[u].orphan = MONO_NEVER;
 	}
 	c->lease = c->deferred_at = c->handover_at = c->activate_at = MONO_NEVER;
+	c->prove_at = MONO_NEVER;
 	c->table_retry = c->leave_by = c->offer_at = c->offer_end = MONO_NEVER;
 	c->lease.ns = 0;
 	if (store_init(c)) {

@@ -37,6 +37,18 @@ static bool all_accepted(struct cluster *c)
 	return any;
 }
 
+/* How old this member's state is: 0 is complete, the greatest is none at all. In ms. */
+static uint32_t state_age(const struct cluster *c)
+{
+	uint64_t age = mono_since(c->now, c->remembered_at) / MONO_MS + 1;
+
+	if (c->complete)
+		return 0;
+	return !c->remembers	  ? UINT32_MAX
+	       : age < UINT32_MAX ? (uint32_t)age
+				  : UINT32_MAX - 1;
+}
+
 static void become_master(struct cluster *c)
 {
 	c->term = c->offer;
@@ -51,6 +63,11 @@ static void become_master(struct cluster *c)
 		if (!c->founded)
 			c->io.random(c->io.ctx, c->fold_key, sizeof(c->fold_key));
 		c->founded = c->complete = c->have_table = true;
+		if (c->remembers) {
+			core_log(c, "begins with %u remembered sessions", c->nsessions);
+			count(c, STAT_remembered);
+		}
+		c->remembers = false;
 	}
 	c->vice_master = 0;
 	EACH_PRESENT(c, m)
@@ -70,7 +87,8 @@ static void become_master(struct cluster *c)
 
 static void offer(struct cluster *c)
 {
-	struct wire_master_offer m = { .flags = c->complete ? WIRE_OFFER_COMPLETE : 0 };
+	struct wire_master_offer m = { .flags = c->complete ? WIRE_OFFER_COMPLETE : 0,
+				       .age = state_age(c) };
 	uint64_t top = c->top_term > c->term ? c->top_term : c->term, mine = c->term;
 
 	count(c, STAT_offers);
@@ -82,8 +100,10 @@ static void offer(struct cluster *c)
 		core_set_role(c, CLUSTER_OFFERING, "offer");
 	c->term = c->offer;
 	EACH_MEMBER(c, p)
-	if (p != c->self && (p->present || p->linked))
+	if (p != c->self && (p->present || p->linked)) {
+		m.echo = p->stamp;
 		DATAGRAM(c, p, master_offer, &m);
+	}
 	c->term = mine;
 	if (c->complete && membership_count(c) == 1)
 		become_master(c);
@@ -135,21 +155,22 @@ static void object(struct cluster *c, struct member *to, uint64_t offered)
 	DATAGRAM(c, to, other_master_exists, &m);
 }
 
-static void accept_offer(struct cluster *c, struct member *to, uint64_t offered)
+static void accept_offer(struct cluster *c, struct member *to, uint64_t offered,
+			 uint64_t echo)
 {
 	struct wire_offer_accept m = { .offer = offered };
-	struct mono until = mono_add(c->now, c->cfg.detection);
+	struct mono until = mono_add((struct mono){ echo }, c->cfg.detection);
 
 	DATAGRAM(c, to, offer_accept, &m);
-	/* It becomes master after this, and then gives us a whole interval. */
-	if (!c->late && mono_before(c->lease, until))
+	/* It became master after the echo, if at all, and then gives us a whole interval. */
+	if (!c->late && echo <= c->now.ns && mono_before(c->lease, until))
 		c->lease = until;
 	c->offer_at =
 	    mono_add(c->now, OFFER_TIME + OFFER_RETRY + (uint64_t)rank(c) * RANK_STEP);
 }
 
 static void judge_as_member(struct cluster *c, struct member *from, uint64_t offered,
-			    bool known)
+			    uint64_t echo, bool known)
 {
 	uint64_t silence = mono_since(c->now, c->master_heard);
 
@@ -161,15 +182,26 @@ static void judge_as_member(struct cluster *c, struct member *from, uint64_t off
 		c->pending_offer = offered;
 		c->pending_from = from;
 	} else if (!c->late) {
-		accept_offer(c, from, offered);
+		accept_offer(c, from, offered, echo);
 	}
+}
+
+static bool better(const struct cluster *c, const struct member *m,
+		   const struct wire_master_offer *o)
+{
+	bool holds = o->flags & WIRE_OFFER_COMPLETE;
+	uint32_t mine = state_age(c);
+
+	if (c->complete != holds)
+		return c->complete;
+	return mine != o->age ? mine < o->age : c->cfg.self < m->id;
 }
 
 void recv_master_offer(struct cluster *c, struct member *from,
 		       const struct wire_header *h, struct unpack *u)
 {
 	struct wire_master_offer m;
-	bool known = from->present && from->incarnation == h->incarnation, holds;
+	bool known = from->present && from->incarnation == h->incarnation;
 
 	if (wire_decode_master_offer(u, &m)) {
 		count(c, STAT_bad_message);
@@ -177,22 +209,24 @@ void recv_master_offer(struct cluster *c, struct member *from,
 	}
 	if (from->dead_run == h->incarnation >> 16)
 		return;
-	holds = m.flags & WIRE_OFFER_COMPLETE;
 	if (c->role == CLUSTER_MASTER) {
 		if (!c->late)
 			object(c, from, h->term);
 	} else if (c->role == CLUSTER_MEMBER) {
-		judge_as_member(c, from, h->term, known);
+		judge_as_member(c, from, h->term, m.echo, known);
+	} else if (c->role == CLUSTER_JOINING && c->remembers && better(c, from, &m)) {
+		object(c, from, h->term);
+		c->offer_at =
+		    mono_min(c->offer_at, mono_add(c->now, core_random(c) % OFFER_RETRY));
 	} else if (c->role == CLUSTER_JOINING) {
 		c->offer_at =
 		    mono_add(c->now, 2 * OFFER_TIME + core_random(c) % OFFER_RETRY);
-	} else if ((c->complete && !holds) ||
-		   (c->complete == holds && c->cfg.self < from->id)) {
+	} else if (better(c, from, &m)) {
 		object(c, from, h->term);
 	} else {
 		withdraw(c, "a better offer", 2 * OFFER_TIME);
 		if (c->role == CLUSTER_MEMBER && known)
-			accept_offer(c, from, h->term);
+			accept_offer(c, from, h->term, m.echo);
 	}
 }
 
@@ -228,6 +262,13 @@ void recv_other_master_exists(struct cluster *c, struct member *from,
 		    mono_add(c->now, 3 * OFFER_TIME + core_random(c) % OFFER_RETRY);
 }
 
+/* It has lately shown that it knows us as its master. */
+static bool follows(const struct cluster *c, const struct member *m)
+{
+	return m->present && m->confirmed &&
+	       mono_since(c->now, (struct mono){ m->echo }) < c->cfg.detection;
+}
+
 /* Who follows both, according to their lists, follows the one with the higher term. */
 static void count_followers(const struct cluster *c, const struct member *rival,
 			    const struct wire_master_keepalive *k, bool theirs_higher,
@@ -236,7 +277,7 @@ static void count_followers(const struct cluster *c, const struct member *rival,
 	*mine = *theirs = 1;
 	for (unsigned i = 0; i < k->members_count; i++) {
 		const struct member *m = core_member(c, k->members[i].id);
-		bool ours = m && m->present && m != c->self && m->confirmed;
+		bool ours = m && m != c->self && follows(c, m);
 
 		if (k->members[i].flags & WIRE_CONFIRMED && m != c->self && m != rival &&
 		    (!ours || theirs_higher))
@@ -249,7 +290,7 @@ static void count_followers(const struct cluster *c, const struct member *rival,
 		for (unsigned i = 0; i < k->members_count; i++)
 			shared = shared || (k->members[i].id == m->id &&
 					    k->members[i].flags & WIRE_CONFIRMED);
-		if (m != rival && m->confirmed && (!shared || !theirs_higher))
+		if (m != rival && follows(c, m) && (!shared || !theirs_higher))
 			++*mine;
 	}
 }
@@ -272,15 +313,41 @@ static bool loses(const struct cluster *c, const struct member *m, uint64_t term
 	return m->id < c->cfg.self;
 }
 
+/* One that has followed us follows it. */
+static bool replaced_by(const struct cluster *c, uint64_t term,
+			const struct wire_master_keepalive *k)
+{
+	for (unsigned i = 0; term > c->term && i < k->members_count; i++) {
+		const struct member *m = core_member(c, k->members[i].id);
+
+		if (k->members[i].flags & WIRE_CONFIRMED && m && m != c->self &&
+		    m->present && m->confirmed &&
+		    m->incarnation == k->members[i].incarnation)
+			return true;
+	}
+	return false;
+}
+
 void election_rival(struct cluster *c, struct member *m, const struct wire_header *h,
 		    const struct wire_master_keepalive *k)
 {
-	core_log(c, "another master: %u, term %llu, members %u", m->id,
-		 (unsigned long long)(h->term >> 16), k->members_count);
-	/* One that is late was replaced, most likely; but not by a master that knows of no
-	 * session: it forgot them as it rejoined, and here is the last copy. */
+	if (!membership_proven(c, k)) {
+		membership_challenge(c, m);
+		return;
+	}
+	/*
+	 * Who is late does not know what it is, and waits for those who followed it. It does
+	 * not give way to a master that knows of no session: here may be the last copy.
+	 */
 	if (c->late && c->nsessions && !k->sessions)
 		return;
+	if (h->term > c->term)
+		c->rival = c->now;
+	if (c->late && !replaced_by(c, h->term, k) &&
+	    (h->term < c->term || mono_since(c->now, c->late_since) < c->cfg.detection))
+		return;
+	core_log(c, "another master: %u, term %llu, members %u", m->id,
+		 (unsigned long long)(h->term >> 16), k->members_count);
 	if (c->late || loses(c, m, h->term, k)) {
 		struct wire_nak nak = { .reason = WIRE_REASON_MERGED };
 

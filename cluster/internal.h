@@ -50,6 +50,7 @@ struct entry {
 	member_id successor;
 	member_id previous; /* successor until it has yielded, 0: settled */
 	member_id moving_to;
+	bool unproven; /* began with state that may be behind what was committed */
 };
 
 /* How far the owner is with a change of the unit's successor, or of its owner. */
@@ -64,8 +65,10 @@ struct unit {
 	struct entry e;
 	struct session_list sessions;
 	unsigned nsessions;
-	bool active;	/* owned and activated by this member */
-	bool replacing; /* between UNIT_BEGIN and UNIT_END */
+	bool active;	   /* owned and activated by this member */
+	bool replacing;	   /* between UNIT_BEGIN and UNIT_END */
+	bool remembered;   /* its sessions are those of an earlier incarnation of ours */
+	uint32_t switched; /* version that asks the previous successor to yield */
 	enum handover handover;
 	member_id next;
 	member_id target; /* whom counters go to, 0: nobody */
@@ -98,14 +101,17 @@ struct member {
 	char why[WHY_SIZE];
 	uint64_t incarnation;
 	uint64_t dead_run; /* a run that was declared dead and never comes back */
+	uint64_t newest;   /* incarnation: earlier ones of the same run are over */
 	uint32_t capacity, activation, load;
 	uint32_t sessions;
 
 	/* Keepalives. */
 	struct mono heard;
-	uint64_t seq;	/* last of theirs */
-	uint64_t stamp; /* their clock at that time, to be echoed */
-	uint64_t echo;	/* the latest of our stamps that they echoed */
+	uint64_t seq;	      /* last of theirs */
+	uint64_t stamp;	      /* their clock at that time, to be echoed */
+	uint64_t echo;	      /* the latest of our stamps that they echoed */
+	uint64_t vouched;     /* the same, while both of us were late */
+	struct mono answered; /* when it was late and we told it at once */
 	double loss;
 	unsigned per_interval;
 
@@ -155,6 +161,13 @@ struct cluster {
 	bool late;
 	struct mono late_since;
 	struct mono lease; /* serves until then */
+	struct mono sure;  /* latest of our stamps that proves our membership */
+	struct mono woke;  /* when it was late for the last time */
+	struct mono rival; /* when another master was last proved */
+
+	/* What this member held when it was last complete, until it is so again. */
+	bool remembers;
+	struct mono remembered_at;
 
 	/* Membership. */
 	struct member members[CLUSTER_MEMBERS_MAX];
@@ -194,6 +207,7 @@ struct cluster {
 	struct unit_set respread; /* own units whose successor is to be reconsidered */
 	struct unit_set deferred; /* takeovers that wait for a yielding successor */
 	struct mono deferred_at, handover_at, balance_at, orphans_at, activate_at;
+	struct mono prove_at;
 	struct unit_set stale; /* entries to be shown to stale_to */
 	struct member *stale_to;
 
@@ -275,6 +289,10 @@ void membership_died(struct cluster *c, struct member *m, const char *why);
 void membership_keepalive(struct cluster *c); /* now, to everyone */
 void membership_check_complete(struct cluster *c);
 unsigned membership_count(const struct cluster *c); /* members present, this one too */
+/* The speaker was master a moment ago: it echoes a stamp of ours that is young enough. */
+bool membership_proven(const struct cluster *c, const struct wire_master_keepalive *k);
+/* A living master answers this with such an echo. */
+void membership_challenge(struct cluster *c, struct member *to);
 
 /* election.c */
 void election_begin(struct cluster *c); /* the master is gone */
@@ -319,6 +337,7 @@ struct session *store_make(struct cluster *c, unit_id u, const struct session_ke
 int store_set(uint8_t **part, size_t *part_len, const uint8_t *bytes, size_t len);
 void store_drop(struct cluster *c, struct session *s, bool upcall);
 void store_clear(struct cluster *c);
+void store_clear_unit(struct cluster *c, unit_id u);
 
 /* replica.c: the record stream. */
 void replica_reset(struct cluster *c, struct member *m);

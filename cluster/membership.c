@@ -19,6 +19,9 @@
 #define START_WAIT (300 * MONO_MS)
 #define NO_MASTER_MAX (3 * MONO_SEC)
 #define LEAVE_MAX (5 * MONO_SEC)
+#define ANSWER_MIN (5 * MONO_MS)
+/* An absence that is no longer than this may be ended by those who were absent too. */
+#define VOUCH_MAX (600 * MONO_MS)
 #define WEEK (UINT64_C(7 * 24 * 3600) * MONO_SEC)
 #define LOSS_SHARE 128
 #define GAP_MAX 64
@@ -65,8 +68,13 @@ static bool note_keepalive(struct cluster *c, struct member *m, uint64_t seq,
 {
 	uint64_t gap;
 
+	/* An answer out of turn repeats the last number. */
+	if (seq == m->seq && stamp > m->stamp)
+		m->stamp = stamp;
+	if (seq < m->seq)
+		return false;
 	m->heard = c->now;
-	if (seq <= m->seq)
+	if (seq == m->seq)
 		return false;
 	gap = m->seq ? seq - m->seq - 1 : 0;
 	for (uint64_t i = 0; i < gap && i < GAP_MAX; i++)
@@ -80,9 +88,25 @@ static bool note_keepalive(struct cluster *c, struct member *m, uint64_t seq,
 static void forget(struct cluster *c, struct member *m)
 {
 	m->present = m->complete = m->able = m->confirmed = false;
-	m->seq = m->stamp = m->echo = 0;
+	m->seq = m->stamp = m->echo = m->vouched = 0;
 	m->sync = 0;
 	replica_reset(c, m);
+}
+
+/*
+ * What it holds it keeps, since all others may have got into the same confusion: the
+ * state is let go when another member's takes its place, or nobody misses it.
+ */
+static void remember(struct cluster *c)
+{
+	if (c->complete) {
+		c->remembers = true;
+		c->remembered_at = c->sure;
+	}
+	EACH_UNIT(u)
+	c->units[u].remembered = c->remembers && c->units[u].nsessions;
+	if (!c->remembers)
+		store_clear(c);
 }
 
 void membership_rejoin(struct cluster *c, const char *why)
@@ -90,7 +114,7 @@ void membership_rejoin(struct cluster *c, const char *why)
 	core_set_role(c, CLUSTER_JOINING, why);
 	count(c, STAT_rejoins);
 	ownership_drop_all(c);
-	store_clear(c);
+	remember(c);
 	EACH_MEMBER(c, m)
 	forget(c, m);
 	if ((++c->incarnation & 0xffff) == 0)
@@ -139,6 +163,7 @@ static void wake(struct cluster *c, const char *why)
 {
 	core_log(c, "no longer late: %s", why);
 	c->late = false;
+	c->woke = c->keepalive_at = c->now;
 	c->review_all = true;
 }
 
@@ -154,9 +179,49 @@ static void heed_echo(struct cluster *c, struct member *m, uint64_t echo)
 		return;
 	if (c->late && echo >= c->late_since.ns)
 		wake(c, "echo");
+	if (c->sure.ns < echo)
+		c->sure.ns = echo;
 	until = mono_add((struct mono){ echo }, c->cfg.detection);
 	if (mono_before(c->lease, until))
 		c->lease = until;
+}
+
+/* A late master hears from a late member of its term, see the head of this file. */
+static void heed_voucher(struct cluster *c, struct member *from, uint64_t echo)
+{
+	if (echo > c->now.ns || echo < c->late_since.ns)
+		return;
+	from->vouched = echo;
+	if (mono_since(c->now, c->sure) > VOUCH_MAX || c->rival.ns >= c->late_since.ns)
+		return;
+	EACH_PRESENT(c, m)
+	if (m->vouched < c->late_since.ns)
+		return;
+	wake(c, "all were late");
+	c->sure = c->late_since;
+	c->lease = mono_add(c->late_since, c->cfg.detection);
+}
+
+/* A list proves nothing by itself: it may have waited in a queue until all was over. */
+bool membership_proven(const struct cluster *c, const struct wire_master_keepalive *k)
+{
+	uint64_t proof = k->answer;
+
+	for (unsigned i = 0; i < k->members_count; i++)
+		if (k->members[i].id == c->cfg.self &&
+		    k->members[i].incarnation == c->incarnation &&
+		    k->members[i].echo > proof)
+			proof = k->members[i].echo;
+	return proof && proof <= c->now.ns && c->now.ns - proof < c->cfg.detection &&
+	       (!c->late || proof >= c->late_since.ns);
+}
+
+void membership_challenge(struct cluster *c, struct member *to)
+{
+	struct wire_challenge m = { .stamp = c->now.ns };
+
+	count(c, STAT_challenges);
+	DATAGRAM(c, to, challenge, &m);
 }
 
 bool cluster_serves(const struct cluster *c, unit_id unit, struct mono now)
@@ -166,8 +231,9 @@ bool cluster_serves(const struct cluster *c, unit_id unit, struct mono now)
 	if (c->wanted.ns != UINT64_MAX &&
 	    mono_since(now, c->wanted) >= c->cfg.detection / 2)
 		return false;
+	/* Another may have begun while it was stopped: their lists meet first. */
 	if (c->role == CLUSTER_MASTER && membership_count(c) == 1)
-		return true;
+		return mono_since(now, c->woke) >= c->cfg.detection / 4;
 	return mono_before(now, c->lease);
 }
 
@@ -210,11 +276,13 @@ static const char *own_why(const struct cluster *c)
 	return c->able ? "" : c->why;
 }
 
-static void send_master_keepalive(struct cluster *c)
+/* To all, or as an answer to one: that repeats the number of the last one to all. */
+static void send_master_keepalive(struct cluster *c, struct member *only, uint64_t answer)
 {
 	struct wire_master_keepalive k = {
-		.seq = ++c->seq,
+		.seq = only ? c->seq : ++c->seq,
 		.stamp = c->now.ns,
+		.answer = answer,
 		.digest = c->digest,
 		.table_version = c->table_version,
 		.sessions = c->nsessions,
@@ -225,16 +293,29 @@ static void send_master_keepalive(struct cluster *c)
 
 	k.members_count = fill_list(c, k.members);
 	EACH_MEMBER(c, m)
-	if (m != c->self && (m->present || m->linked))
+	if (only ? m == only : m != c->self && (m->present || m->linked))
 		DATAGRAM(c, m, master_keepalive, &k);
 }
 
-static void send_member_keepalive(struct cluster *c)
+void recv_challenge(struct cluster *c, struct member *from, const struct wire_header *h,
+		    struct unpack *u)
+{
+	struct wire_challenge m;
+
+	if (wire_decode_challenge(u, &m)) {
+		count(c, STAT_bad_message);
+		return;
+	}
+	if (!c->late)
+		send_master_keepalive(c, from, m.stamp);
+}
+
+static void send_member_keepalive(struct cluster *c, struct member *only)
 {
 	struct member *master = core_member(c, c->master);
 	uint64_t age = master ? mono_since(c->now, master->heard) / MONO_US : UINT32_MAX;
 	struct wire_member_keepalive k = {
-		.seq = ++c->seq,
+		.seq = only ? c->seq : ++c->seq,
 		.stamp = c->now.ns,
 		.digest = c->digest,
 		.master_age = age < UINT32_MAX ? (uint32_t)age : UINT32_MAX,
@@ -252,8 +333,21 @@ static void send_member_keepalive(struct cluster *c)
 	EACH_PRESENT(c, m)
 	{
 		k.echo = m->stamp;
-		DATAGRAM(c, m, member_keepalive, &k);
+		if (!only || m == only)
+			DATAGRAM(c, m, member_keepalive, &k);
 	}
+}
+
+/* Who is late waits for our word. */
+static void answer_late(struct cluster *c, struct member *m)
+{
+	if (mono_since(c->now, m->answered) < ANSWER_MIN)
+		return;
+	m->answered = c->now;
+	if (c->role == CLUSTER_MASTER && !c->late)
+		send_master_keepalive(c, m, 0);
+	else
+		send_member_keepalive(c, m);
 }
 
 static unsigned own_rate(struct cluster *c)
@@ -276,10 +370,11 @@ void membership_keepalive(struct cluster *c)
 	c->self->per_interval = c->per_interval = own_rate(c);
 	/* Who is late asks, by its stamp, what it has become; it announces nothing. */
 	if (c->role == CLUSTER_MASTER && !c->late)
-		send_master_keepalive(c);
+		send_master_keepalive(c, NULL, 0);
 	else
-		send_member_keepalive(c);
-	c->keepalive_at = mono_add(c->now, c->cfg.detection / c->per_interval);
+		send_member_keepalive(c, NULL);
+	c->keepalive_at =
+	    mono_add(c->now, c->cfg.detection / (c->late ? N_MAX : c->per_interval));
 }
 
 static void send_nak(struct cluster *c, struct member *to, uint64_t target,
@@ -370,10 +465,11 @@ static void enlist(struct cluster *c, struct member *m, uint64_t incarnation)
 	list_changed(c);
 }
 
-static void send_ok(struct cluster *c, struct member *to)
+static void send_ok(struct cluster *c, struct member *to, uint64_t echo)
 {
 	struct wire_ok_to_join ok = {
 		.target = to->incarnation,
+		.echo = echo,
 		.seq = c->seq,
 		.activation = to->activation,
 	};
@@ -421,10 +517,10 @@ void recv_join_request(struct cluster *c, struct member *from,
 	if (!from->present) {
 		core_log(c, "member %u joins", from->id);
 		enlist(c, from, h->incarnation);
-		send_ok(c, from);
+		send_ok(c, from, m.stamp);
 		membership_keepalive(c);
 	} else {
-		send_ok(c, from);
+		send_ok(c, from, m.stamp);
 	}
 }
 
@@ -512,8 +608,14 @@ void recv_ok_to_join(struct cluster *c, struct member *from, const struct wire_h
 	}
 	if (m.target != c->incarnation || (c->role == CLUSTER_OFFERING && c->complete) ||
 	    !listed(m.members, m.members_count, c->cfg.self, c->incarnation) ||
-	    !listed(m.members, m.members_count, from->id, h->incarnation))
+	    !listed(m.members, m.members_count, from->id, h->incarnation) ||
+	    m.echo > c->now.ns || c->now.ns - m.echo >= c->cfg.detection)
 		return;
+	/* Another cluster's; and the store is hashed with the key. */
+	if (memcmp(c->fold_key, m.fold_key, sizeof(c->fold_key))) {
+		c->remembers = false;
+		store_clear(c);
+	}
 	memcpy(c->fold_key, m.fold_key, sizeof(c->fold_key));
 	c->founded = true;
 	/* Never below what the cluster has seen of this id. */
@@ -545,9 +647,17 @@ void recv_nak(struct cluster *c, struct member *from, const struct wire_header *
 		c->offer_at = mono_add(c->now, START_WAIT + jitter(c, JOIN_RETRY));
 		return;
 	}
-	if ((m.reason == WIRE_REASON_NOT_MEMBER || m.reason == WIRE_REASON_MERGED) &&
-	    h->term >= c->term && (from->id == c->master || !c->master))
+	if ((m.reason != WIRE_REASON_NOT_MEMBER && m.reason != WIRE_REASON_MERGED) ||
+	    h->term < c->term)
+		return;
+	if (from->id == c->master)
 		membership_rejoin(c, "not a member any more");
+	else if (!c->master)
+		membership_challenge(c, from);
+	else if (c->late) {
+		c->rival = c->now;
+		membership_challenge(c, from);
+	}
 }
 
 /* The table's digest differs for a while: exchange tables. */
@@ -577,12 +687,17 @@ static void heed_master(struct cluster *c, struct member *from,
 	bool fresh = note_keepalive(c, from, k->seq, k->stamp);
 	bool later = h->term > c->term;
 
-	c->master_heard = c->now;
+	if (fresh || k->seq == from->seq)
+		c->master_heard = c->now;
 	if (from->id != c->master || later) {
 		adopt(c, from, h->term,
 		      from->id == c->master ? "term raised" : "new master");
 		membership_keepalive(c);
 	}
+	for (unsigned i = 0; i < k->members_count; i++)
+		if (k->members[i].id == c->cfg.self &&
+		    k->members[i].incarnation == c->incarnation)
+			heed_echo(c, from, k->members[i].echo);
 	if (!fresh || k->seq <= c->list_seq)
 		return;
 	c->vice_master = k->vice_master;
@@ -604,8 +719,9 @@ static void heed_stranger(struct cluster *c, struct member *from,
 			  const struct wire_master_keepalive *k)
 {
 	bool mine = listed(k->members, k->members_count, c->cfg.self, c->incarnation);
-	bool alive = c->master && c->master != from->id &&
-		     mono_since(c->now, c->master_heard) < c->cfg.detection / 2;
+	bool heard = !c->late || mono_before(c->late_since, c->master_heard);
+	bool alive = c->master && c->master != from->id && heard &&
+		     mono_since(c->now, c->master_heard) < c->cfg.detection;
 
 	if (h->term < c->term ||
 	    (h->term == c->term && c->master && from->id != c->master)) {
@@ -614,10 +730,19 @@ static void heed_stranger(struct cluster *c, struct member *from,
 		return;
 	}
 	/* Two masters settle it among themselves, and the loser tells its members. */
-	if (alive && !c->late) {
+	if (alive) {
 		tell_master(c, from, 0);
 		return;
 	}
+	if (!membership_proven(c, k)) {
+		membership_challenge(c, from);
+		return;
+	}
+	/* Our master may be about to speak, now that we hear again. */
+	c->rival = c->now;
+	if (!heard && c->master != from->id &&
+	    mono_since(c->now, c->late_since) < c->cfg.detection / 2)
+		return;
 	if (mine) {
 		if (!from->present || from->incarnation != h->incarnation)
 			enlist(c, from, h->incarnation);
@@ -649,7 +774,13 @@ void recv_master_keepalive(struct cluster *c, struct member *from,
 		if (c->role == CLUSTER_OFFERING)
 			core_set_role(c, CLUSTER_JOINING, "master heard");
 		c->offer_end = MONO_NEVER;
-		c->offer_at = mono_add(c->now, START_WAIT + c->cfg.detection);
+		if (membership_proven(c, &k)) {
+			c->offer_at = mono_add(c->now, START_WAIT + c->cfg.detection);
+			return;
+		}
+		membership_challenge(c, from);
+		if (mono_before(c->offer_at, mono_add(c->now, START_WAIT / 3)))
+			c->offer_at = mono_add(c->now, START_WAIT / 3);
 	} else if (from->present && from->incarnation == h->incarnation &&
 		   h->term >= c->term && from->id == c->master) {
 		heed_master(c, from, h, &k);
@@ -690,19 +821,25 @@ void recv_member_keepalive(struct cluster *c, struct member *from,
 	}
 	if (!from->present || from->incarnation != h->incarnation) {
 		count(c, STAT_not_from_member);
-		if (c->role == CLUSTER_MASTER && !c->late && h->term <= c->term)
+		/* Also who is late knows that an earlier term is over. */
+		if (c->role == CLUSTER_MASTER && h->term <= c->term &&
+		    (!c->late || h->term < c->term))
 			send_nak(c, from, h->incarnation, WIRE_REASON_NOT_MEMBER);
 		return;
 	}
 	/* A late master is told nothing by those who follow another one, or are late too. */
 	if (!c->late || (h->term <= c->term && !(k.flags & WIRE_LATE)))
 		heed_echo(c, from, k.echo);
-	if (from->id == c->master)
+	else if (c->role == CLUSTER_MASTER && h->term == c->term)
+		heed_voucher(c, from, k.echo);
+	if (from->id == c->master && k.seq >= from->seq)
 		c->master_heard = c->now;
 	if (h->term == c->term)
 		from->confirmed = true;
 	if (!note_keepalive(c, from, k.seq, k.stamp))
 		return;
+	if (k.flags & WIRE_LATE)
+		answer_late(c, from);
 	age = (uint64_t)k.master_age * MONO_US;
 	if (h->term == c->term && age < c->now.ns &&
 	    mono_before(c->master_heard, (struct mono){ c->now.ns - age }) &&
@@ -729,6 +866,12 @@ void membership_check_complete(struct cluster *c)
 	if (!m->whole && m->complete)
 		return;
 	c->complete = true;
+	c->remembers = false;
+	EACH_UNIT(u)
+	if (c->units[u].remembered) {
+		c->units[u].remembered = false;
+		store_clear_unit(c, u);
+	}
 	core_log(c, "complete");
 	c->upcall_table = true;
 	membership_keepalive(c);
@@ -736,10 +879,18 @@ void membership_check_complete(struct cluster *c)
 
 /* Time. */
 
+static bool rival_heard(const struct cluster *c)
+{
+	return c->rival.ns >= c->late_since.ns &&
+	       mono_since(c->now, c->rival) < c->cfg.detection;
+}
+
 static void watch_members(struct cluster *c)
 {
 	if (c->late) {
 		if (mono_since(c->now, c->late_since) < c->cfg.detection)
+			return;
+		if (rival_heard(c))
 			return;
 		/* Nobody has spoken for a whole interval that we were awake. */
 		wake(c, "silence");
@@ -754,11 +905,16 @@ static void watch_master(struct cluster *c)
 	struct member *m = core_member(c, c->master);
 
 	if (!m) {
-		if (mono_since(c->now, c->orphaned) >= NO_MASTER_MAX)
+		/* Who holds nothing yet cannot stand, and begins anew soon. */
+		if (mono_since(c->now, c->orphaned) >=
+		    (c->complete ? NO_MASTER_MAX : START_WAIT + c->cfg.detection))
 			membership_rejoin(c, "no master");
 		return;
 	}
 	if (mono_since(c->now, c->master_heard) < c->cfg.detection)
+		return;
+	/* We wait for the proof of what we have heard of. */
+	if (c->late && rival_heard(c))
 		return;
 	if (c->late)
 		wake(c, "silence");
@@ -768,7 +924,8 @@ static void watch_master(struct cluster *c)
 static void ask_to_join(struct cluster *c)
 {
 	struct wire_join_request m = { .capacity = c->cfg.capacity,
-				       .activation = c->activation };
+				       .activation = c->activation,
+				       .stamp = c->now.ns };
 
 	EACH_MEMBER(c, p)
 	if (p != c->self && p->linked)

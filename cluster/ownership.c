@@ -32,6 +32,7 @@
 #define TAKEOVER_RETRY (20 * MONO_MS)
 #define TABLE_RETRY (50 * MONO_MS)
 #define PREPARING_MAX 256
+#define PROVE_TIME MONO_SEC
 
 bool ownership_fit(const struct cluster *c, member_id id)
 {
@@ -112,8 +113,13 @@ static void to_wire(const struct cluster *c, unit_id u, struct wire_entry *w)
 {
 	const struct entry *e = &c->units[u].e;
 
-	*w = (struct wire_entry){ u,	       e->epoch,    e->version, e->successor,
-				  e->previous, e->moving_to };
+	*w = (struct wire_entry){ u,
+				  e->epoch,
+				  e->version,
+				  e->successor,
+				  e->previous,
+				  e->moving_to,
+				  e->unproven ? WIRE_UNPROVEN : 0 };
 }
 
 static void set_handover(struct cluster *c, unit_id u, enum handover h)
@@ -229,6 +235,7 @@ static void new_epoch(struct cluster *c, unit_id u)
 	struct session *s;
 
 	e.successor = ownership_choose(c, u, c->cfg.self);
+	e.unproven = unit->e.unproven;
 	ownership_set(c, u, &e);
 	unit->orphan = MONO_NEVER;
 	unit->last = c->position + 1;
@@ -239,6 +246,72 @@ static void new_epoch(struct cluster *c, unit_id u)
 	counters_set_target(c, u, e.successor);
 	counters_thaw(c, u);
 	announce(c, u, true);
+}
+
+/*
+ * A successor holds what was committed. Any other member that is to begin with the state
+ * that it happens to have may be behind; so is whoever succeeds such an owner at once.
+ */
+static bool unproven(const struct cluster *c, const struct unit *unit)
+{
+	member_id owner = epoch_owner(unit->e.epoch);
+
+	if (owner && (owner == c->cfg.self || unit->e.successor == c->cfg.self))
+		return unit->e.unproven;
+	return unit->nsessions;
+}
+
+static void begin_unproven(struct cluster *c, struct unit *unit)
+{
+	unit->e.unproven = unproven(c, unit);
+	unit->remembered = false;
+	if (!unit->e.unproven)
+		return;
+	count(c, STAT_unproven);
+	c->prove_at = mono_add(c->now, PROVE_TIME);
+}
+
+/*
+ * The tunnels have skipped what may have been used, and the successor holds that: from
+ * now on it would succeed with state that is not behind.
+ */
+static bool proved(struct cluster *c, unit_id u)
+{
+	struct unit *unit = &c->units[u];
+	struct member *m = core_member(c, unit->e.successor);
+	struct session *s;
+
+	if (unit->handover != HANDOVER_STEADY || unit->e.moving_to || unit->e.previous ||
+	    (m && !replica_holds(c, m, u, unit->last)))
+		return false;
+	LIST_FOREACH (s, &unit->sessions, in_unit)
+		for (unsigned i = 0; m && i < CLUSTER_COUNTERS; i++)
+			if (s->held[i] < s->counter[i])
+				return false;
+	return true;
+}
+
+static void prove(struct cluster *c)
+{
+	c->prove_at = MONO_NEVER;
+	EACH_UNIT(u)
+	{
+		struct unit *unit = &c->units[u];
+
+		if (!unit->active || !unit->e.unproven)
+			continue;
+		if (!proved(c, u)) {
+			c->prove_at = mono_add(c->now, PROVE_TIME);
+			continue;
+		}
+		unit->e.unproven = false;
+		amend(c, u, unit->e.successor, 0, 0);
+	}
+}
+
+bool cluster_unproven(const struct cluster *c, unit_id unit)
+{
+	return unit < CLUSTER_UNITS && c->units[unit].e.unproven;
 }
 
 bool ownership_activate(struct cluster *c, const struct unit_set *set, const char *why)
@@ -261,6 +334,7 @@ bool ownership_activate(struct cluster *c, const struct unit_set *set, const cha
 	{
 		c->units[u].active = true;
 		c->units[u].replacing = false;
+		begin_unproven(c, &c->units[u]);
 		c->nactive++;
 		unit_set_remove(&c->deferred, u);
 		new_epoch(c, u);
@@ -459,8 +533,8 @@ void recv_entries(struct cluster *c, struct member *from, const struct wire_head
 	}
 	for (unsigned i = 0; i < m.entries_count; i++) {
 		const struct wire_entry *w = &m.entries[i];
-		struct entry e = { w->epoch, w->version, w->successor, w->previous,
-				   w->moving_to };
+		struct entry e = { w->epoch,	w->version,   w->successor,
+				   w->previous, w->moving_to, w->flags & WIRE_UNPROVEN };
 
 		ownership_merge(c, from, w->unit, &e);
 	}
@@ -502,7 +576,8 @@ void recv_yield(struct cluster *c, struct member *from, const struct wire_header
 		struct unit *unit = &c->units[m.units[i].unit];
 
 		if (unit->active && unit->handover == HANDOVER_SWITCHING &&
-		    unit->e.epoch == m.units[i].epoch && unit->e.previous == from->id) {
+		    unit->e.epoch == m.units[i].epoch && unit->e.previous == from->id &&
+		    m.units[i].version >= unit->switched) {
 			unit->e.previous = 0; /* the review settles it */
 			c->review_busy = true;
 		}
@@ -693,6 +768,8 @@ void ownership_keep(struct cluster *c, unit_id u)
 			       epoch_make((c->units[u].floor >> 16) + 1, c->cfg.self) };
 	struct unit_set none = { { 0 } };
 
+	e.unproven = unproven(c, &c->units[u]);
+	c->units[u].remembered = false;
 	ownership_set(c, u, &e);
 	c->units[u].orphan = MONO_NEVER;
 	replica_need(c, u);
@@ -748,6 +825,7 @@ static void review_unit(struct cluster *c, unit_id u, struct unit_set *release,
 			abandon(c, u);
 		} else if (caught_up(c, u, unit->next)) {
 			amend(c, u, unit->next, unit->e.successor, unit->e.moving_to);
+			unit->switched = unit->e.version;
 			set_handover(c, u, HANDOVER_SWITCHING);
 			/* The announcement asks the old successor to yield. */
 			if (!unit->e.previous)
@@ -923,6 +1001,8 @@ void ownership_tick(struct cluster *c)
 	}
 	if (!c->late && due(c, c->handover_at))
 		retry_handovers(c);
+	if (!c->late && due(c, c->prove_at))
+		prove(c);
 	if (!unit_set_empty(&c->respread))
 		c->review_all = true;
 	if (c->role == CLUSTER_MEMBER && !c->have_table && due(c, c->table_retry) &&
@@ -939,7 +1019,7 @@ struct mono ownership_timeout(const struct cluster *c)
 	struct mono t = MONO_NEVER;
 
 	if (!c->late)
-		t = mono_min(c->deferred_at, c->handover_at);
+		t = mono_min(c->prove_at, mono_min(c->deferred_at, c->handover_at));
 	if (c->role == CLUSTER_MEMBER && !c->have_table && c->master)
 		t = mono_min(t, c->table_retry);
 	return t;

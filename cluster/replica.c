@@ -142,7 +142,8 @@ static int send_unit(struct cluster *c, struct member *m, unit_id u, size_t *byt
 						unit->e.version,
 						unit->e.successor,
 						unit->e.previous,
-						unit->e.moving_to };
+						unit->e.moving_to,
+						unit->e.unproven ? WIRE_UNPROVEN : 0 };
 	/* The position counts at UNIT_END only: before that, nothing of it is held. */
 	begin.position = 0;
 	rc = STREAM(c, m, unit_begin, &begin);
@@ -469,8 +470,8 @@ void recv_unit_begin(struct cluster *c, struct member *from, const struct wire_h
 		count(c, STAT_bad_message);
 		return;
 	}
-	e = (struct entry){ w->epoch, w->version, w->successor, w->previous,
-			    w->moving_to };
+	e = (struct entry){ w->epoch,	 w->version,   w->successor,
+			    w->previous, w->moving_to, w->flags & WIRE_UNPROVEN };
 	ownership_merge(c, from, w->unit, &e);
 	if (fenced(c, from, w->unit, w->epoch))
 		return;
@@ -496,7 +497,7 @@ void recv_unit_end(struct cluster *c, struct member *from, const struct wire_hea
 		if (c->units[m.unit].replacing && !s->kept)
 			store_drop(c, s, true);
 	}
-	c->units[m.unit].replacing = false;
+	c->units[m.unit].replacing = c->units[m.unit].remembered = false;
 	advance(c, from, m.position);
 }
 

@@ -27,6 +27,8 @@
 	X(late)                                                                          \
 	X(takeovers)                                                                     \
 	X(unproven)                                                                      \
+	X(challenges)                                                                    \
+	X(remembered)                                                                    \
 	X(activations)                                                                   \
 	X(activation_failed)                                                             \
 	X(epochs_raised)                                                                 \

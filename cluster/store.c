@@ -132,13 +132,23 @@ void store_drop(struct cluster *c, struct session *s, bool upcall)
 	free(s);
 }
 
-static void drop_all(struct cluster *c, bool upcall)
+static void drop_unit(struct cluster *c, unit_id u, bool upcall)
 {
 	struct session *s;
 
-	EACH_UNIT(u)
 	while ((s = LIST_FIRST(&c->units[u].sessions)))
 		store_drop(c, s, upcall);
+}
+
+static void drop_all(struct cluster *c, bool upcall)
+{
+	EACH_UNIT(u)
+	drop_unit(c, u, upcall);
+}
+
+void store_clear_unit(struct cluster *c, unit_id u)
+{
+	drop_unit(c, u, true);
 }
 
 void store_clear(struct cluster *c)

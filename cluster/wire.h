@@ -43,7 +43,8 @@
 	V(u32, version)                                                                  \
 	V(id, successor)                                                                 \
 	V(id, previous)                                                                  \
-	V(id, moving_to)
+	V(id, moving_to)                                                                 \
+	V(u8, flags)
 /* A unit at an epoch, and a member or a version where the message has use for it. */
 #define WIRE_REF(V, L, B, K, R)                                                          \
 	V(unit, unit)                                                                    \
@@ -60,9 +61,11 @@
 /* Bodies. */
 #define WIRE_JOIN_REQUEST(V, L, B, K, R)                                                 \
 	V(u32, capacity)                                                                 \
-	V(u32, activation)
+	V(u32, activation)                                                               \
+	V(u64, stamp)
 #define WIRE_OK_TO_JOIN(V, L, B, K, R)                                                   \
 	V(u64, target)                                                                   \
+	V(u64, echo)                                                                     \
 	V(u64, seq)                                                                      \
 	V(u32, activation)                                                               \
 	R(fold_key, WIRE_FOLD_KEY_SIZE)                                                  \
@@ -70,7 +73,10 @@
 #define WIRE_NAK(V, L, B, K, R)                                                          \
 	V(u64, target)                                                                   \
 	V(u8, reason)
-#define WIRE_MASTER_OFFER(V, L, B, K, R) V(u8, flags)
+#define WIRE_MASTER_OFFER(V, L, B, K, R)                                                 \
+	V(u8, flags)                                                                     \
+	V(u64, echo)                                                                     \
+	V(u32, age)
 #define WIRE_OFFER_ACCEPT(V, L, B, K, R) V(u64, offer)
 #define WIRE_OTHER_MASTER_EXISTS(V, L, B, K, R)                                          \
 	V(id, master)                                                                    \
@@ -78,6 +84,7 @@
 #define WIRE_MASTER_KEEPALIVE(V, L, B, K, R)                                             \
 	V(u64, seq)                                                                      \
 	V(u64, stamp)                                                                    \
+	V(u64, answer)                                                                   \
 	V(u64, digest)                                                                   \
 	V(u32, table_version)                                                            \
 	V(u32, sessions)                                                                 \
@@ -153,6 +160,7 @@
 	V(u64, target)                                                                   \
 	V(u64, seq)                                                                      \
 	V(u32, applied)
+#define WIRE_CHALLENGE(V, L, B, K, R) V(u64, stamp)
 
 #define WIRE_ELEMENTS(X)                                                                 \
 	X(member, WIRE_MEMBER)                                                           \
@@ -187,7 +195,8 @@
 	X(remove, WIRE_REMOVE)                                                           \
 	X(ack, WIRE_ACK)                                                                 \
 	X(counters, WIRE_COUNTERS)                                                       \
-	X(counters_ack, WIRE_COUNTERS_ACK)
+	X(counters_ack, WIRE_COUNTERS_ACK)                                               \
+	X(challenge, WIRE_CHALLENGE)
 
 enum wire_type {
 	WIRE_TYPE_NONE,
@@ -204,6 +213,8 @@ enum wire_type {
 #define WIRE_CONFIRMED 8 /* in a list: the member has answered to this term */
 /* Flag of MASTER_OFFER: the offerer holds a cluster's state. */
 #define WIRE_OFFER_COMPLETE 1
+/* Flag of a row: its owner began with state that may be behind. */
+#define WIRE_UNPROVEN 1
 /* Flags of ENTRIES. */
 #define WIRE_ENTRIES_WHOLE 1  /* the sender's whole table */
 #define WIRE_ENTRIES_ANSWER 2 /* the sender wants the receiver's whole table */

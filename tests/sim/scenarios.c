@@ -16,6 +16,7 @@ static void finish(struct world *w)
 	world_settle(w, BOUND, true);
 	world_run(w, MONO_SEC);
 	world_settle(w, BOUND, true);
+	model_nothing_lost(w);
 }
 
 static struct node *some(struct world *w, bool master)
@@ -190,6 +191,54 @@ static void short_cut(struct world *w)
 	cut_off(w, world_chance(w, 0.5), 100 * MONO_MS + world_random(w, 300 * MONO_MS));
 }
 
+/*
+ * A member is cut off long enough to become a master, and comes back; its words from
+ * before arrive when it has long given way, and the machine that runs all of them stalls.
+ */
+static void stale_keepalives_after_heal(struct world *w)
+{
+	start_all(w);
+	w->stale = true;
+	for (unsigned i = 0; i < 4 && !w->failed; i++) {
+		struct node *n = some(w, world_chance(w, 0.3));
+
+		world_settle(w, BOUND, false);
+		world_run(w, MONO_SEC);
+		w->tardy = world_chance(w, 0.5) ? 0.01 : 0;
+		world_cut(w, 1u << n->index);
+		world_run(w, 600 * MONO_MS + world_random(w, 3 * MONO_SEC));
+		world_heal(w);
+		for (unsigned k = 0; k < 4; k++) {
+			world_run(w, world_random(w, 400 * MONO_MS));
+			if (world_chance(w, 0.5))
+				world_stall(w, 100 * MONO_MS +
+						   world_random(w, 300 * MONO_MS));
+		}
+		world_run(w, MONO_SEC);
+		w->tardy = 0;
+	}
+	finish(w);
+}
+
+/* Nobody knows who else was stopped; all go on at once, and nobody is accused. */
+static void everybody_stalls(struct world *w)
+{
+	uint64_t term;
+
+	start_all(w);
+	world_run(w, MONO_SEC);
+	world_settle(w, BOUND, false);
+	term = cluster_term(w->nodes[0].c);
+	for (unsigned i = 0; i < 20 && !w->failed; i++) {
+		world_stall(w, 100 * MONO_MS + world_random(w, 300 * MONO_MS));
+		expect_served(w, 30 * MONO_MS, "after a stall");
+		world_run(w, world_random(w, 300 * MONO_MS));
+	}
+	if (cluster_term(w->nodes[0].c) != term)
+		world_fail(w, "a stall has led to an election");
+	finish(w);
+}
+
 /* Cuts about as long as it takes to notice them: one side may, and the other not. */
 static void brief_cuts(struct world *w)
 {
@@ -342,7 +391,7 @@ static void hurt(struct world *w)
 	struct node *n = &w->nodes[i];
 
 	stir(w, n);
-	switch (world_random(w, 9)) {
+	switch (world_random(w, 11)) {
 	case 0:
 	case 1:
 		if (running(w) > 1)
@@ -367,6 +416,10 @@ static void hurt(struct world *w)
 	case 7:
 		set_able(w, n, !n->able);
 		break;
+	case 8:
+	case 9:
+		world_stall(w, 100 * MONO_MS + world_random(w, 300 * MONO_MS));
+		break;
 	default:
 		world_start(w, i);
 	}
@@ -376,6 +429,8 @@ void scenario_random(struct world *w, unsigned steps)
 {
 	w->loss = world_chance(w, 0.5) ? (double)world_random(w, 20) / 1000 : 0;
 	w->duplicate = world_chance(w, 0.3) ? 0.02 : 0;
+	w->tardy = world_chance(w, 0.4) ? 0.003 : 0;
+	w->stale = world_chance(w, 0.6);
 	w->balancing = world_chance(w, 0.7);
 	w->jitter = world_random(w, 2 * MONO_MS);
 	start_all(w);
@@ -414,6 +469,8 @@ const struct scenario scenarios[] = {
 	{ "master-cut-off", master_cut_off },
 	{ "short-cut", short_cut },
 	{ "brief-cuts", brief_cuts },
+	{ "stale_keepalives_after_heal", stale_keepalives_after_heal },
+	{ "everybody_stalls", everybody_stalls },
 	{ "balance", balance },
 	{ "member-leaves", member_leaves },
 	{ "master-leaves", master_leaves },

@@ -8,6 +8,7 @@
 #include "tests/sim/world.h"
 
 #define QUEUE_MAX 20000
+#define STALE_TIME (2 * MONO_SEC)
 
 uint64_t world_random(struct world *w, uint64_t below)
 {
@@ -150,6 +151,8 @@ static uint64_t travel(struct world *w)
 {
 	uint64_t t = w->delay + world_random(w, w->jitter + 1);
 
+	if (world_chance(w, w->tardy))
+		return t + world_random(w, MONO_SEC);
 	return world_chance(w, 0.002) ? t + world_random(w, 5 * MONO_MS) : t;
 }
 
@@ -161,21 +164,62 @@ static struct node *node_of(struct world *w, member_id id)
 	return NULL;
 }
 
+/* Waits for a neighbour to be found, or for the carrier. */
+static void keep(struct world *w, struct event e)
+{
+	if (w->nkept == w->kept_cap) {
+		w->kept_cap = w->kept_cap ? w->kept_cap * 2 : 256;
+		w->kept = realloc(w->kept, w->kept_cap * sizeof(*w->kept));
+		if (!w->kept)
+			abort();
+	}
+	w->kept[w->nkept++] = e;
+}
+
+/* After a cut: what was sent in its last seconds comes, late and out of order. */
+static void deliver_kept(struct world *w)
+{
+	uint64_t from = w->now + 200 * MONO_MS, span = world_random(w, 800 * MONO_MS) + 1;
+
+	for (size_t i = 0; i < w->nkept; i++) {
+		struct event e = w->kept[i];
+
+		if (w->now - e.at > STALE_TIME || world_chance(w, 0.3)) {
+			free(e.bytes);
+			continue;
+		}
+		e.at = from + world_random(w, span);
+		push(w, e);
+	}
+	w->nkept = 0;
+}
+
 static void send_datagram(struct world *w, unsigned from, unsigned to, const uint8_t *msg,
 			  size_t len)
 {
 	unsigned copies = 1 + world_chance(w, w->duplicate);
+	bool cut = !world_connected(w, from, to);
 
-	if (!world_connected(w, from, to) || !link_of(w, from, to)->generation)
+	if ((cut && !w->stale) || !link_of(w, from, to)->generation)
 		return;
-	while (copies--)
-		if (!world_chance(w, w->loss))
-			push(w, (struct event){ .at = w->now + travel(w),
-						.type = EV_DATAGRAM,
-						.from = from,
-						.to = to,
-						.bytes = copy_of(msg, len),
-						.len = len });
+	while (copies--) {
+		struct event e = { .at = w->now,
+				   .type = EV_DATAGRAM,
+				   .from = from,
+				   .to = to,
+				   .runs = { w->nodes[from].run, w->nodes[to].run },
+				   .len = len };
+
+		if (world_chance(w, w->loss))
+			continue;
+		e.bytes = copy_of(msg, len);
+		if (cut) {
+			keep(w, e);
+			continue;
+		}
+		e.at += travel(w);
+		push(w, e);
+	}
 }
 
 static void io_datagram(void *ctx, member_id to, const uint8_t *msg, size_t len)
@@ -398,7 +442,8 @@ static void fire_message(struct world *w, struct event *e)
 	if (n->c && e->type == EV_STREAM)
 		cluster_recv_stream(n->c, w->nodes[e->from].id, e->bytes, e->len,
 				    world_now(w, n));
-	else if (n->c && world_connected(w, e->from, e->to))
+	else if (n->c && world_connected(w, e->from, e->to) &&
+		 w->nodes[e->from].run == e->runs[0] && n->run == e->runs[1])
 		cluster_recv_datagram(n->c, w->nodes[e->from].id, e->bytes, e->len,
 				      world_now(w, n));
 	free(e->bytes);
@@ -528,6 +573,7 @@ void world_start(struct world *w, unsigned i)
 	}
 	memset(&n->owned, 0, sizeof(n->owned));
 	n->frozen = n->tainted = false;
+	n->run++;
 	n->c = cluster_new(&cfg, &io, world_now(w, n));
 	if (!n->c) {
 		world_fail(w, "cluster_new");
@@ -621,6 +667,20 @@ void world_thaw(struct world *w, unsigned i)
 	after_call(w, n);
 }
 
+void world_stall(struct world *w, uint64_t time)
+{
+	bool was[NODES_MAX];
+
+	for (unsigned i = 0; i < w->nnodes; i++) {
+		was[i] = w->nodes[i].frozen;
+		world_freeze(w, i);
+	}
+	world_run(w, time);
+	for (unsigned i = 0; i < w->nnodes; i++)
+		if (!was[i])
+			world_thaw(w, i);
+}
+
 void world_cut(struct world *w, uint32_t side)
 {
 	world_log(w, "cut, one side is %x", side);
@@ -643,6 +703,7 @@ void world_heal(struct world *w)
 	if (world_split(w))
 		w->healed_at = w->now;
 	world_log(w, "heal");
+	deliver_kept(w);
 	for (unsigned i = 0; i < w->nnodes; i++)
 		for (unsigned j = 0; j < w->nnodes; j++)
 			w->cut[i][j] = false;
@@ -701,6 +762,9 @@ void world_free(struct world *w)
 			free(w->links[i][j].held);
 		}
 	}
+	while (w->nkept)
+		free(w->kept[--w->nkept].bytes);
+	free(w->kept);
 	while (w->nheap)
 		free(w->heap[--w->nheap].bytes);
 	free(w->heap);

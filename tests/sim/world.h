@@ -26,6 +26,7 @@ struct node {
 	bool tainted;
 	uint64_t clock; /* offset of its clock */
 	uint64_t tick_at;
+	uint64_t run;	 /* counts its starts: what was sent to or by another is lost */
 	uint32_t disk;	 /* activation number */
 	uint32_t handed; /* last activation number that units() was called with */
 	struct unit_set owned;
@@ -39,6 +40,7 @@ struct event {
 	enum { EV_DATAGRAM, EV_STREAM, EV_LINK_UP, EV_LINK_DOWN, EV_WORK } type;
 	unsigned from, to;
 	uint64_t generation;
+	uint64_t runs[2]; /* of the sender and the receiver of a datagram */
 	uint8_t *bytes;
 	size_t len;
 };
@@ -65,6 +67,10 @@ struct world {
 	struct event *heap;
 	size_t nheap, cap;
 	double loss, duplicate;
+	double tardy; /* share of datagrams that take up to a second */
+	bool stale;   /* a cut keeps the last datagrams, and delivers them after it */
+	struct event *kept;
+	size_t nkept, kept_cap;
 	uint64_t delay, jitter;
 	uint64_t healed_at; /* end of the last cut */
 	bool balancing;
@@ -85,6 +91,8 @@ void model_stopped(struct world *w, struct node *n);
 /* All is well: one master a part, every unit served, tables equal; and with `stores`
  * also every store equal to the owner's. NULL if so, else what is wrong. */
 const char *model_unsettled(struct world *w, bool stores);
+/* Sessions that were committed in the main part, and never removed, are with their owners. */
+void model_nothing_lost(struct world *w);
 unsigned model_sessions_of(struct world *w, struct node *n);
 void model_put_sessions(struct world *w, struct node *n, unsigned count);
 void model_burst(struct world *w, struct node *n);
@@ -110,6 +118,8 @@ void world_kill(struct world *w, unsigned i, bool note);
 void world_freeze(struct world *w, unsigned i);
 void world_thaw(struct world *w, unsigned i);
 /* Members whose bit is set are cut off from the others. */
+/* The machine that runs them all stops for that time. */
+void world_stall(struct world *w, uint64_t time);
 void world_cut(struct world *w, uint32_t side);
 void world_heal(struct world *w);
 
