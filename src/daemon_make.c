@@ -124,6 +124,7 @@ static int make_filter(struct daemon *d, int lease_fd, char err[DAEMON_ERROR_SIZ
 
 		memcpy(config.networks[i].ifname, n->interface, IF_NAMESIZE);
 		memcpy(config.networks[i].cluster_mac, n->mac, 6);
+		config.networks[i].outside = i == 0; /* where tunnels send, too */
 		for (unsigned a = 0; a < n->naddresses; a++)
 			config.addresses[config.address_count++] = n->addresses[a];
 	}

@@ -111,7 +111,7 @@ static int network_load(struct filter *f, unsigned i, char *err)
 {
 	const struct filter_network *config = &f->config.networks[i];
 	uint32_t ifindex = if_nametoindex(config->ifname);
-	struct unit_network macs;
+	struct unit_network macs = { .outside = config->outside };
 
 	if (!ifindex)
 		return fail(err, -ENODEV, "interface %s", config->ifname);

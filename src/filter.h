@@ -34,6 +34,7 @@
 struct filter_network {
 	char ifname[IF_NAMESIZE];
 	uint8_t cluster_mac[6];
+	bool outside; /* packets from sessions' addresses are forgeries there */
 };
 
 struct filter_config {

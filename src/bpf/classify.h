@@ -282,7 +282,7 @@ UNIT_INLINE struct unit_result unit_finish(void *ctx, struct unit_way *way)
 }
 
 UNIT_INLINE struct unit_result unit_classify_ip(void *ctx, uint32_t offset,
-						int to_cluster)
+						int to_cluster, int outside)
 {
 	struct unit_packet ip = { 0 };
 	struct unit_way way = { 0, UNIT_NONE, UNIT_BY_MALFORMED };
@@ -296,6 +296,11 @@ UNIT_INLINE struct unit_result unit_classify_ip(void *ctx, uint32_t offset,
 	__builtin_memcpy(&ip.destination_be, h + 16, 4);
 	int local = unit_is_cluster(ctx, ip.destination_be);
 	int route = local ? -1 : unit_route(ctx, ip.destination_be);
+	uint32_t source_be;
+	__builtin_memcpy(&source_be, h + 12, 4);
+	/* RFC 4301 5.2: what a session protects is not accepted without its protection. */
+	if (outside && !local && unit_route(ctx, source_be) >= 0)
+		return unit_because(UNIT_BY_CLEAR, UNIT_NONE);
 	if (!to_cluster && !local && route < 0)
 		return unit_because(UNIT_BY_OTHER, UNIT_NONE);
 	if (!unit_lease_valid(ctx))
@@ -337,7 +342,7 @@ UNIT_INLINE struct unit_result unit_classify(void *ctx)
 		offset += UNIT_TAG_LEN;
 	}
 	if (type == UNIT_ETHERTYPE_IPV4)
-		return unit_classify_ip(ctx, offset, to_cluster);
+		return unit_classify_ip(ctx, offset, to_cluster, network->outside != 0);
 	if (!to_cluster)
 		return unit_because(UNIT_BY_OTHER, UNIT_NONE);
 	return unit_because(type == UNIT_ETHERTYPE_ARP ? UNIT_BY_ARP : UNIT_BY_NOT_IPV4,

@@ -59,6 +59,7 @@ enum unit_verdict {
 	X(UNOWNED, DROP, "unowned")                                                      \
 	X(LEASE, DROP, "lease")                                                          \
 	X(NO_SESSION, DROP, "no-session")                                                \
+	X(CLEAR, DROP, "session-in-clear")                                               \
 	X(KEEPALIVE, DROP, "nat-keepalive")                                              \
 	X(FRAGMENT, DROP, "fragment")                                                    \
 	X(MALFORMED, DROP, "malformed")                                                  \
@@ -108,6 +109,7 @@ struct unit_control {
 struct unit_network {
 	uint8_t cluster_mac[6];
 	uint8_t own_mac[6];
+	uint32_t outside; /* not 0: nothing of a session comes from there in clear */
 };
 
 /* The key of the map `routes`; the value is a unit (uint32_t) or UNIT_ROUTE_DROP. */

@@ -296,6 +296,18 @@ static const struct verdict_case {
 	{ "pool without session",
 	  { .to = "10.9.0.6", .protocol = 6 },
 	  UNIT_BY_NO_SESSION },
+	{ "in clear, from a session's address",
+	  { .source = "10.9.0.5", .to = "10.1.0.100", .protocol = 6 },
+	  UNIT_BY_CLEAR },
+	{ "in clear, from a session's address to another's",
+	  { .source = "10.8.77.1", .to = "10.9.0.5", .protocol = 6 },
+	  UNIT_BY_CLEAR },
+	{ "in clear, from the pool",
+	  { .source = "10.9.0.6", .to = "10.1.0.100", .protocol = 17 },
+	  UNIT_BY_CLEAR },
+	{ "in clear, from a session's address to the own MAC",
+	  { .mac = FRAME_OWN_MAC, .source = "10.9.0.5", .to = "10.1.0.100" },
+	  UNIT_BY_CLEAR },
 	{ "next to the pool",
 	  { .to = "10.10.0.1", .protocol = 6 },
 	  UNIT_BY_FORWARDED,
@@ -347,6 +359,7 @@ static struct filter *make_filter(bool userspace, int lease_fd, char *err)
 	};
 
 	memcpy(config.networks[0].cluster_mac, FRAME_CLUSTER_MAC, 6);
+	config.networks[0].outside = true;
 	inet_pton(AF_INET, "192.0.2.1", &config.addresses[0]);
 	inet_pton(AF_INET, "192.0.2.2", &config.addresses[1]);
 	return filter_new(&config, err);
@@ -515,7 +528,7 @@ static void test_lease_over(void **state)
 		for (size_t i = 0; i < CASES; i++) {
 			enum unit_reason r = cases[i].reason;
 			if (r != UNIT_BY_OTHER && r != UNIT_BY_VLAN && r != UNIT_BY_ARP &&
-			    r != UNIT_BY_NOT_IPV4)
+			    r != UNIT_BY_NOT_IPV4 && r != UNIT_BY_CLEAR)
 				r = UNIT_BY_LEASE;
 			uint8_t frame[FRAME_MAX];
 			size_t len = frame_build(&cases[i].frame, frame);
