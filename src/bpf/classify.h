@@ -298,8 +298,9 @@ UNIT_INLINE struct unit_result unit_classify_ip(void *ctx, uint32_t offset,
 	int route = local ? -1 : unit_route(ctx, ip.destination_be);
 	uint32_t source_be;
 	__builtin_memcpy(&source_be, h + 12, 4);
-	/* RFC 4301 5.2: what a session protects is not accepted without its protection. */
-	if (outside && !local && unit_route(ctx, source_be) >= 0)
+	/* RFC 4301 5.2: what a session protects is not accepted without its protection,
+	 * from its far end or, by somebody who claims to be inside, towards it. */
+	if (outside && !local && (route >= 0 || unit_route(ctx, source_be) >= 0))
 		return unit_because(UNIT_BY_CLEAR, UNIT_NONE);
 	if (!to_cluster && !local && route < 0)
 		return unit_because(UNIT_BY_OTHER, UNIT_NONE);

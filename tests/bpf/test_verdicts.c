@@ -308,6 +308,15 @@ static const struct verdict_case {
 	{ "in clear, from a session's address to the own MAC",
 	  { .mac = FRAME_OWN_MAC, .source = "10.9.0.5", .to = "10.1.0.100" },
 	  UNIT_BY_CLEAR },
+	{ "in clear, to a session's address",
+	  { .source = "10.1.0.100", .to = "10.9.0.5", .protocol = 6 },
+	  UNIT_BY_CLEAR },
+	{ "in clear, to the pool",
+	  { .source = "203.0.113.9", .to = "10.9.0.6", .protocol = 6 },
+	  UNIT_BY_CLEAR },
+	{ "in clear, to a session's address by the own MAC",
+	  { .mac = FRAME_OWN_MAC, .source = "10.1.0.100", .to = "10.9.0.5" },
+	  UNIT_BY_CLEAR },
 	{ "next to the pool",
 	  { .to = "10.10.0.1", .protocol = 6 },
 	  UNIT_BY_FORWARDED,
@@ -344,10 +353,12 @@ static const uint8_t key_bytes[FILTER_KEY_SIZE] = { 0,	  1,	2,    3,    4,	  5,
 						    6,	  7,	0x88, 0x99, 0xaa, 0xbb,
 						    0xcc, 0xdd, 0xee, 0xff };
 
-static struct filter *filter;
+/* The network is an inside one, but for what must not come from the outside. */
+static struct filter *filter, *outside;
 static bool in_kernel;
 
-static struct filter *make_filter(bool userspace, int lease_fd, char *err)
+static struct filter *make_filter(bool userspace, bool is_outside, int lease_fd,
+				  char *err)
 {
 	struct filter_config config = {
 		.self = SELF,
@@ -359,7 +370,7 @@ static struct filter *make_filter(bool userspace, int lease_fd, char *err)
 	};
 
 	memcpy(config.networks[0].cluster_mac, FRAME_CLUSTER_MAC, 6);
-	config.networks[0].outside = true;
+	config.networks[0].outside = is_outside;
 	inet_pton(AF_INET, "192.0.2.1", &config.addresses[0]);
 	inet_pton(AF_INET, "192.0.2.2", &config.addresses[1]);
 	return filter_new(&config, err);
@@ -371,19 +382,21 @@ static void route(const char *address, unsigned prefixlen, uint16_t unit)
 
 	inet_pton(AF_INET, address, &a);
 	assert_int_equal(filter_route_add(filter, AF_INET, &a, prefixlen, unit), 0);
+	assert_int_equal(filter_route_add(outside, AF_INET, &a, prefixlen, unit), 0);
 }
 
 static int setup(void **state)
 {
 	char err[FILTER_ERROR_SIZE] = "";
 
-	filter = make_filter(false, -1, err);
+	filter = make_filter(false, false, -1, err);
 	in_kernel = filter != NULL;
 	if (!filter) {
 		fprintf(stderr, "not in the kernel (%s): the userspace twin only\n", err);
-		filter = make_filter(true, -1, err);
+		filter = make_filter(true, false, -1, err);
 	}
-	if (!filter) {
+	outside = make_filter(!in_kernel, true, -1, err);
+	if (!filter || !outside) {
 		fprintf(stderr, "%s\n", err);
 		return -1;
 	}
@@ -397,6 +410,7 @@ static int setup(void **state)
 static int teardown(void **state)
 {
 	filter_free(filter);
+	filter_free(outside);
 	return 0;
 }
 
@@ -407,7 +421,8 @@ static void give_all_to(uint16_t owner)
 }
 
 /* Runs the tc program over the frame; false if the kernel does not take such a frame. */
-static bool kernel_classify(const uint8_t *frame, size_t len, struct unit_result *out)
+static bool kernel_classify(const struct filter *f, const uint8_t *frame, size_t len,
+			    struct unit_result *out)
 {
 	struct __sk_buff skb = { 0 };
 	LIBBPF_OPTS(bpf_test_run_opts, run, .data_in = frame,
@@ -418,7 +433,7 @@ static bool kernel_classify(const uint8_t *frame, size_t len, struct unit_result
 	if (len < 14 || (frame[12] == 0x08 && frame[13] == 0x00 && len < 34) ||
 	    (frame[12] == 0x86 && frame[13] == 0xdd && len < 54))
 		return false;
-	assert_int_equal(bpf_prog_test_run_opts(filter_tc_fd(filter), &run), 0);
+	assert_int_equal(bpf_prog_test_run_opts(filter_tc_fd(f), &run), 0);
 	out->verdict = (uint8_t)(skb.cb[0] >> 24);
 	out->reason = (uint8_t)(skb.cb[0] >> 16);
 	out->unit = (uint16_t)skb.cb[0];
@@ -440,16 +455,22 @@ static void check_one(const char *name, const char *where, struct unit_result r,
 		 filter_reason_name(reason), unit);
 }
 
+static const struct filter *filter_of(const struct verdict_case *c)
+{
+	return c->reason == UNIT_BY_CLEAR ? outside : filter;
+}
+
 static void check(const struct verdict_case *c, enum unit_verdict verdict,
 		  enum unit_reason reason, unsigned unit)
 {
 	uint8_t frame[FRAME_MAX];
 	size_t len = frame_build(&c->frame, frame);
+	const struct filter *f = filter_of(c);
 	struct unit_result r;
 
-	check_one(c->name, "twin", filter_classify(filter, frame, len, LO, 1), verdict,
-		  reason, unit);
-	if (in_kernel && kernel_classify(frame, len, &r))
+	check_one(c->name, "twin", filter_classify(f, frame, len, LO, 1), verdict, reason,
+		  unit);
+	if (in_kernel && kernel_classify(f, frame, len, &r))
 		check_one(c->name, "kernel", r, verdict, reason, unit);
 }
 
@@ -533,10 +554,12 @@ static void test_lease_over(void **state)
 			uint8_t frame[FRAME_MAX];
 			size_t len = frame_build(&cases[i].frame, frame);
 			struct unit_result got;
-			check_one(cases[i].name, "twin",
-				  filter_classify(filter, frame, len, LO, past),
-				  verdict_of(r), r, UNIT_NONE);
-			if (in_kernel && kernel_classify(frame, len, &got))
+			check_one(
+			    cases[i].name, "twin",
+			    filter_classify(filter_of(&cases[i]), frame, len, LO, past),
+			    verdict_of(r), r, UNIT_NONE);
+			if (in_kernel &&
+			    kernel_classify(filter_of(&cases[i]), frame, len, &got))
 				check_one(cases[i].name, "kernel", got, verdict_of(r), r,
 					  UNIT_NONE);
 		}
@@ -554,10 +577,10 @@ static void test_revoke(void **state)
 		skip();
 	give_all_to(SELF);
 	filter_renew(filter, NEVER);
-	kernel_classify(frame, len, &r);
+	kernel_classify(filter, frame, len, &r);
 	assert_int_equal(r.verdict, UNIT_DAEMON);
 	assert_int_equal(filter_revoke(filter_lease_fd(filter)), 0);
-	kernel_classify(frame, len, &r);
+	kernel_classify(filter, frame, len, &r);
 	assert_int_equal(r.reason, UNIT_BY_LEASE);
 }
 
@@ -574,16 +597,17 @@ static void test_lease_of_parent(void **state)
 		skip();
 	int lease = filter_lease_open();
 	assert_true(lease >= 0);
-	struct filter *first = filter, *f = filter = make_filter(false, lease, err);
+	struct filter *first = filter,
+		      *f = filter = make_filter(false, false, lease, err);
 	if (!f)
 		fail_msg("%s", err);
-	kernel_classify(frame, len, &r);
+	kernel_classify(filter, frame, len, &r);
 	assert_int_equal(r.reason, UNIT_BY_LEASE);
 	filter_renew(f, NEVER);
-	kernel_classify(frame, len, &r);
+	kernel_classify(filter, frame, len, &r);
 	assert_int_equal(r.verdict, UNIT_HOST);
 	assert_int_equal(filter_revoke(lease), 0);
-	kernel_classify(frame, len, &r);
+	kernel_classify(filter, frame, len, &r);
 	assert_int_equal(r.reason, UNIT_BY_LEASE);
 	filter_free(f);
 	filter = first;
@@ -607,7 +631,7 @@ static void test_truncated(void **state)
 			if (cut + cases[i].frame.padding < len &&
 			    cases[i].frame.mac == NULL)
 				assert_int_not_equal(twin.verdict, UNIT_DAEMON);
-			if (in_kernel && kernel_classify(exact, cut, &r))
+			if (in_kernel && kernel_classify(filter, exact, cut, &r))
 				check_one(cases[i].name, "cut, kernel", r, twin.verdict,
 					  twin.reason, twin.unit);
 			free(exact);
@@ -633,7 +657,7 @@ static void test_agreement(void **state)
 			frame[12 + (size_t)rand_r(&seed) % (len - 12)] =
 			    (uint8_t)rand_r(&seed);
 		struct unit_result r, twin = filter_classify(filter, frame, len, LO, 1);
-		if (kernel_classify(frame, len, &r))
+		if (kernel_classify(filter, frame, len, &r))
 			check_one(c->name, "spoilt, kernel", r, twin.verdict, twin.reason,
 				  twin.unit);
 	}
@@ -765,7 +789,7 @@ static void test_statistics(void **state)
 	give_all_to(OTHER);
 	uint64_t before = all[UNIT_BY_FOREIGN].value;
 	for (unsigned i = 0; i < 5; i++)
-		kernel_classify(frame, len, &r);
+		kernel_classify(filter, frame, len, &r);
 	filter_statistics(filter, all, UNIT_REASON_COUNT);
 	assert_int_equal(all[UNIT_BY_FOREIGN].value, before + 5);
 	assert_int_equal(filter_statistics(filter, all, 3), 3);
