@@ -7,6 +7,12 @@
  * accepts; with all accepts, or after 100 ms without an objection, the offerer is master.
  * Objections: the master is alive; a lower id stands too; the offerer holds nothing while
  * a cluster exists that does.
+ *
+ * If nobody is left who is complete, those stand first who remember the state of when they
+ * were, and among them who was in company last. Neither the term nor the number of units
+ * would do: a member that was cut off and alone raises its term, and takes all units, and
+ * knows nothing of what the others did meanwhile. The new master begins with the sessions
+ * that it remembers; their units are unproven, see cluster_unproven().
  */
 #include "cluster/internal.h"
 

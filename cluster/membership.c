@@ -10,6 +10,33 @@
  * the other side echoes the last stamp that it has heard. A member that knows that its
  * master has heard its stamp of time T may serve until T + detection interval, since the
  * master declares nobody dead earlier; for the master, any one member's echo will do.
+ *
+ * The same echo is the only proof of mastership. A datagram may have waited in a queue
+ * for a second, until the part that it tells of is gone; so the list of a master that is
+ * not ours decides nothing unless it carries a stamp of ours from within the last
+ * interval. Who hears an unproved one challenges its sender, and a living master answers
+ * with the stamp at once. While its own master is heard, a member follows no other.
+ *
+ * Who was stopped is *late*: it does not know what became of it, serves nothing, accuses
+ * nobody, and asks. It is late no more when its master, or for the master a member of its
+ * term that is not late, echoes a stamp from after it woke; or when nobody has spoken for
+ * an interval, neither a friend nor the master of a later term.
+ *
+ * If the machine stopped that runs them all, each waits for another who is not late. So a
+ * late master also goes on when *every* member of its list, late as well, has echoed a
+ * stamp from after it woke and stands in the master's own term. Could it have been
+ * replaced nevertheless? A new master is made by members of the list, or has started from
+ * nothing. One of the list that had accused the master, or followed another, before it
+ * fell late, would not have it in its list any more, or be of a later term; its keepalive
+ * would not come, or not count. None of them can do so after it fell late, until it has
+ * waited for a whole interval; nor while it offers, since lateness ends an offer. Who
+ * starts from nothing, and was not stopped, becomes master after 400 ms without an answer
+ * at the earliest; it holds no session, and gives way when they hear each other. So an
+ * absence longer than VOUCH_MAX is not ended in this way. The members then go on by the
+ * master's echo as ever.
+ *
+ * A member that gives its membership up keeps its sessions until another's take their
+ * place (remember()): if all of them got confused at once, the state is still there.
  */
 #include <string.h>
 
@@ -20,7 +47,7 @@
 #define NO_MASTER_MAX (3 * MONO_SEC)
 #define LEAVE_MAX (5 * MONO_SEC)
 #define ANSWER_MIN (5 * MONO_MS)
-/* An absence that is no longer than this may be ended by those who were absent too. */
+/* An absence up to this may be ended by those who were absent too. */
 #define VOUCH_MAX (600 * MONO_MS)
 #define WEEK (UINT64_C(7 * 24 * 3600) * MONO_SEC)
 #define LOSS_SHARE 128
@@ -867,8 +894,9 @@ void membership_check_complete(struct cluster *c)
 		return;
 	c->complete = true;
 	c->remembers = false;
+	/* What is being replaced right now is cleared at its end. */
 	EACH_UNIT(u)
-	if (c->units[u].remembered) {
+	if (c->units[u].remembered && !c->units[u].replacing) {
 		c->units[u].remembered = false;
 		store_clear_unit(c, u);
 	}

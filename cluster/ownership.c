@@ -22,6 +22,10 @@
  *     | the unit is moving to C, or this member is leaving or unable
  *     v
  *   released: this member has let go; C activates, with a new epoch
+ *
+ * A successor that is silent cannot be replaced before it is dead or has yielded, however
+ * soon its silence is noticed: until then it may take over, and so must hold whatever is
+ * committed. Commit waits for that, for a detection interval at most.
  */
 #include <string.h>
 

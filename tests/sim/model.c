@@ -117,6 +117,11 @@ void model_gained(struct world *w, struct node *n, const struct unit_set *gained
 		if (!t->exists || !unit_set_has(gained, t->unit))
 			continue;
 		s = held(n, t);
+		if (s && cluster_unproven(n->c, t->unit)) {
+			/* It may be behind a little, but nothing is lost as a whole. */
+			t->committed = version_of(s);
+			memset(&t->in, 0, sizeof(t->in));
+		}
 		if (counts(w, n) && !t->doubtful && t->committed &&
 		    (!s || version_of(s) < t->committed))
 			world_fail(w, "member %u takes unit %u with version %llu of %llu",

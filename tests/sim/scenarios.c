@@ -1,4 +1,5 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
+#include "cluster/wire.h"
 #include "tests/sim/scenarios.h"
 
 #define BOUND (15 * MONO_SEC)
@@ -217,6 +218,48 @@ static void stale_keepalives_after_heal(struct world *w)
 		world_run(w, MONO_SEC);
 		w->tardy = 0;
 	}
+	finish(w);
+}
+
+/* By whatever confusion: all give their membership up, and begin anew with one another. */
+static void everybody_resigns(struct world *w)
+{
+	struct wire_master_keepalive k = { .sessions = 1 };
+	uint8_t msg[CLUSTER_DATAGRAM_MAX];
+	struct cluster_member_state m[NODES_MAX];
+	struct node *master, *other;
+	size_t len;
+
+	if (w->nnodes < 3)
+		return;
+	w->balancing = true;
+	start_all(w);
+	world_run(w, 3 * MONO_SEC);
+	world_settle(w, BOUND, false);
+	model_working = false;
+	world_run(w, 50 * MONO_MS);
+	master = some(w, true);
+	other = some(w, false);
+	k.answer = world_now(w, master).ns;
+	k.members_count =
+	    (uint16_t)cluster_members(master->c, m, NODES_MAX, world_now(w, master));
+	for (unsigned i = 0; i < k.members_count; i++)
+		k.members[i] = (struct wire_member){ .id = m[i].id,
+						     .incarnation = m[i].incarnation,
+						     .flags = WIRE_CONFIRMED };
+	len = wire_encode_master_keepalive(msg, sizeof(msg),
+					   cluster_term(master->c) + (1 << 16),
+					   cluster_incarnation(other->c), &k);
+	world_deliver(w, other, master, msg, len);
+	if (cluster_role(master->c) != CLUSTER_JOINING)
+		world_fail(w, "the master has not resigned");
+	world_run(w, 100 * MONO_MS);
+	for (unsigned i = 0; i < w->nnodes; i++)
+		if (cluster_role(w->nodes[i].c) != CLUSTER_JOINING)
+			world_fail(w, "member %u has not resigned", w->nodes[i].id);
+	expect_served(w, 2 * MONO_SEC, "a new beginning");
+	model_nothing_lost(w);
+	model_working = true;
 	finish(w);
 }
 
@@ -471,6 +514,7 @@ const struct scenario scenarios[] = {
 	{ "brief-cuts", brief_cuts },
 	{ "stale_keepalives_after_heal", stale_keepalives_after_heal },
 	{ "everybody_stalls", everybody_stalls },
+	{ "everybody_resigns", everybody_resigns },
 	{ "balance", balance },
 	{ "member-leaves", member_leaves },
 	{ "master-leaves", master_leaves },

@@ -667,6 +667,13 @@ void world_thaw(struct world *w, unsigned i)
 	after_call(w, n);
 }
 
+void world_deliver(struct world *w, struct node *from, struct node *to,
+		   const uint8_t *msg, size_t len)
+{
+	cluster_recv_datagram(to->c, from->id, msg, len, world_now(w, to));
+	after_call(w, to);
+}
+
 void world_stall(struct world *w, uint64_t time)
 {
 	bool was[NODES_MAX];

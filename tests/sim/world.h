@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
  * A whole cluster in one process under virtual time: nodes that run the real core, a
- * network that delays, loses, doubles and cuts, and disks that keep activation numbers.
+ * network that delays, loses, doubles and cuts, that may deliver what is long out of date,
+ * a machine that may stop as a whole, and disks that keep activation numbers.
  *
  * world_step() advances to the next event and fires exactly that one. All randomness comes
  * from the seed, so a run repeats itself.
@@ -118,6 +119,9 @@ void world_kill(struct world *w, unsigned i, bool note);
 void world_freeze(struct world *w, unsigned i);
 void world_thaw(struct world *w, unsigned i);
 /* Members whose bit is set are cut off from the others. */
+/* Delivers a datagram to `to` that `from` might have sent, now. */
+void world_deliver(struct world *w, struct node *from, struct node *to,
+		   const uint8_t *msg, size_t len);
 /* The machine that runs them all stops for that time. */
 void world_stall(struct world *w, uint64_t time);
 void world_cut(struct world *w, uint32_t side);
