@@ -393,6 +393,35 @@ static void test_numbers_of_esp_go_on_above_the_lease(void **state)
 	assert_true(first.iv >> 54 == s.owner->id);
 }
 
+/* Owner and successor die together: the third member cannot know what was used last. */
+static void test_an_unproven_takeover_skips_and_rekeys(void **state)
+{
+	struct scene s = begin();
+	struct node *third = NULL;
+	struct local_message m;
+
+	add_child(s.owner, s.spi, 0xc0000000u + s.unit);
+	gateways_run(50);
+	EACH_NODE(n)
+	if (n != s.owner && n != s.successor)
+		third = n;
+	gateways_stopped = true;
+	gateways_kill(s.owner);
+	gateways_kill(s.successor);
+	gateways_stopped = false;
+	gateways_run(5000);
+	assert_true(gateways_hear(third, LOCAL_IKE_ACTIVATE, &m));
+	assert_true(gateways_hear(third, LOCAL_SA_EXPIRE, &m));
+	assert_int_equal(m.sa_expire.spi, 0xc0000000u + s.unit);
+	assert_false(m.sa_expire.hard);
+	gateways_forget(third);
+	forward(third);
+	gateways_run(50);
+	assert_int_equal(third->nsent, 1);
+	assert_true(numbers(third).seq > CHILD_SKIP);
+	assert_true(child_find(third->t, 0xc0000000u + s.unit)->refused);
+}
+
 #define POOL 48
 
 static uint32_t want(struct node *n, uint8_t who, uint32_t count)
@@ -498,6 +527,7 @@ int main(void)
 		TEST(test_a_second_takeover_repeats_only_what_is_committed),
 		TEST(test_children_follow_a_rekeyed_ike_sa),
 		TEST(test_numbers_of_esp_go_on_above_the_lease),
+		TEST(test_an_unproven_takeover_skips_and_rekeys),
 		TEST(test_no_address_is_given_twice),
 		TEST(test_a_former_address_stays_while_its_client_logs_in),
 		TEST(test_records_of_another_unit_are_refused),

@@ -242,6 +242,7 @@ void child_activate(struct child *c, uint64_t lease, uint64_t edge, uint32_t act
 		c->next_seq = lease + 1;
 	c->lease_asked = lease;
 	c->soft_told = c->hard_told = false;
+	c->refused = edge >= CHILD_REFUSED;
 	c->confirmed = edge > 0;
 	replay_set_edge(&c->window, edge > UINT32_MAX ? UINT32_MAX : (uint32_t)edge);
 }

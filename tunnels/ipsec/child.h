@@ -29,6 +29,8 @@
 #define CHILD_LEASE 0 /* slots of the session's counters */
 #define CHILD_EDGE 1
 #define CHILD_LEASE_STEP 65536 /* sequence numbers asked for at a time */
+#define CHILD_SKIP (1u << 24)   /* numbers skipped when the lease may be an older one */
+#define CHILD_REFUSED UINT32_MAX /* an edge that refuses everything */
 #define CHILD_HELD_MAX 4096    /* packets that wait for a commit, each way */
 #define CHILD_OUTER_MAX (20 + 8)
 
@@ -77,6 +79,7 @@ struct child {
 	uint64_t next_seq, lease_asked;
 	struct mono born;
 	bool soft_told, hard_told;
+	bool refused;	/* nobody knows the edge: inbound ends, and it is to be rekeyed */
 	bool confirmed; /* the peer has used it, so it has it */
 	bool retired;	/* charon has taken the outbound SA back: a newer one is in use */
 	struct child_prefix prefixes[CHILD_PREFIXES_MAX]; /* of the remote selectors */
@@ -105,7 +108,8 @@ void child_free(struct child *c);
 
 /*
  * Begins to work, above what was ever used: outbound after `lease`, inbound after `edge`,
- * with IVs of a fresh activation number. Lifetimes that ran out are told once more.
+ * with IVs of a fresh activation number. With the edge CHILD_REFUSED nothing is accepted any
+ * more. Lifetimes that ran out are told once more.
  */
 void child_activate(struct child *c, uint64_t lease, uint64_t edge, uint32_t activation);
 /* Stops, and drops what was held. */

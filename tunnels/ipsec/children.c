@@ -432,8 +432,8 @@ static void age_child(struct ipsec *t, struct child *c, struct mono now)
 {
 	uint64_t age = mono_since(now, c->born);
 
-	if (!c->soft_told &&
-	    ((c->in.soft_time && age >= c->in.soft_time) || c->next_seq >= SEQ_SOFT)) {
+	if (!c->soft_told && ((c->in.soft_time && age >= c->in.soft_time) ||
+			      c->next_seq >= SEQ_SOFT || c->refused)) {
 		c->soft_told = true;
 		tell_expiry(t, c, false);
 	}

@@ -42,6 +42,7 @@
 	X(esp_malformed, "ipsec.esp-malformed")                                          \
 	X(esp_selector, "ipsec.esp-outside-selector")                                    \
 	X(esp_unknown, "ipsec.esp-unknown-spi")                                          \
+	X(esp_unproven, "ipsec.esp-refused-until-rekey")                                 \
 	X(esp_exhausted, "ipsec.esp-exhausted")                                          \
 	X(not_served, "ipsec.not-served")                                                \
 	X(no_route, "ipsec.no-route")                                                    \

@@ -346,6 +346,26 @@ static void ipsec_counted(void *tunnel, struct session *s)
 		traffic_committed(tunnel, session_user(s));
 }
 
+/*
+ * If the counters may be behind, numbers that were used are skipped, and nothing is accepted
+ * from the peer until it has new keys: which of its packets were delivered is not known.
+ */
+static void activate_child(struct ipsec *t, struct child *c, uint32_t activation,
+			   struct mono now)
+{
+	uint64_t lease = session_counter(c->session, CHILD_LEASE);
+	uint64_t edge = session_counter(c->session, CHILD_EDGE);
+
+	if (cluster_unproven(t->host.cluster, c->unit)) {
+		lease = lease < UINT32_MAX - CHILD_SKIP ? lease + CHILD_SKIP : UINT32_MAX;
+		edge = CHILD_REFUSED;
+		cluster_count(t->host.cluster, c->session, CHILD_LEASE, lease, now);
+		cluster_count(t->host.cluster, c->session, CHILD_EDGE, edge, now);
+	}
+	child_activate(c, lease, edge, activation);
+	traffic_lease(t, c, now);
+}
+
 static void ipsec_activate(void *tunnel, const struct unit_set *units,
 			   uint32_t activation, struct mono now)
 {
@@ -362,15 +382,15 @@ static void ipsec_activate(void *tunnel, const struct unit_set *units,
 		LIST_FOREACH (c, &t->children[i], by_spi) {
 			if (!unit_set_has(units, c->unit))
 				continue;
-			child_activate(c, session_counter(c->session, CHILD_LEASE),
-				       session_counter(c->session, CHILD_EDGE),
-				       activation);
-			traffic_lease(t, c, now);
+			activate_child(t, c, activation, now);
 		}
 	}
 	tell_units(t);
 	if (t->welcomed)
 		import_units(t, units, now);
+	/* What nobody can vouch for is rekeyed at once. */
+	if (t->welcomed)
+		children_age(t, now);
 }
 
 static void ipsec_deactivate(void *tunnel, const struct unit_set *units, struct mono now)

@@ -97,6 +97,10 @@ void traffic_receive(struct ipsec *t, const uint8_t *esp, size_t len, struct mon
 		t->statistics.not_served++;
 		return;
 	}
+	if (c->refused) {
+		t->statistics.esp_unproven++;
+		return;
+	}
 	err = child_open(c, esp, len, t->scratch, sizeof(t->scratch), &got, &seq, now);
 	if (err)
 		refuse(t, err);
