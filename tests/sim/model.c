@@ -429,25 +429,34 @@ unsigned model_sessions_of(struct world *w, struct node *n)
 
 static void refresh(struct world *w, struct node *n)
 {
+	unsigned i = 0;
 	unit_id u;
 
+	while (i < CLUSTER_UNITS / 64 && !n->owned.bits[i])
+		i++;
+	if (i < CLUSTER_UNITS / 64 && n->c && !n->frozen) {
+		u = (unit_id)(i * 64 + (unsigned)__builtin_ctzll(n->owned.bits[i]));
+		/* Either all that a member owns is served or nothing. */
+		if (cluster_serves(n->c, u, world_now(w, n))) {
+			n->serving = n->owned;
+			return;
+		}
+	}
 	memset(&n->serving, 0, sizeof(n->serving));
-	if (!n->c || n->frozen)
-		return;
-	for (u = 0; u < CLUSTER_UNITS && !unit_set_has(&n->owned, u); u++)
-		if (!n->owned.bits[u / 64])
-			u += 63;
-	/* Either all that a member owns is served or nothing. */
-	if (u < CLUSTER_UNITS && cluster_serves(n->c, u, world_now(w, n)))
-		n->serving = n->owned;
 }
 
 static void check_pair(struct world *w, struct node *a, struct node *b)
 {
 	struct cluster_unit_state x, y;
-	bool apart = !world_connected(w, a->index, b->index) || a->tainted ||
-		     b->tainted || (w->healed_at && w->now - w->healed_at < MONO_SEC);
+	uint64_t any = 0;
+	bool apart;
 
+	for (unsigned i = 0; i < CLUSTER_UNITS / 64; i++)
+		any |= a->serving.bits[i] & b->serving.bits[i];
+	if (!any)
+		return;
+	apart = !world_connected(w, a->index, b->index) || a->tainted || b->tainted ||
+		(w->healed_at && w->now - w->healed_at < MONO_SEC);
 	for (unsigned i = 0; i < CLUSTER_UNITS / 64; i++) {
 		uint64_t both = a->serving.bits[i] & b->serving.bits[i];
 		unit_id u;
@@ -503,7 +512,7 @@ void model_check(struct world *w)
 		refresh(w, n);
 		if (world_split(w) && !world_in_main(w, i))
 			n->tainted = true;
-		if (n->c && !n->frozen && w->steps % 256 == 0)
+		if (n->c && !n->frozen && w->steps % 1024 == 0)
 			check_fully(w, n);
 		if (n->tainted && n->c && !world_split(w) &&
 		    cluster_role(n->c) == CLUSTER_JOINING)
