@@ -24,8 +24,7 @@ static unsigned fit_members(struct cluster *c, struct load *loads)
 {
 	unsigned n = 0;
 
-	EACH_MEMBER(c, m)
-	{
+	EACH_MEMBER(c, m) {
 		if (!ownership_fit(c, m->id))
 			continue;
 		loads[n++] = (struct load){
@@ -35,18 +34,18 @@ static unsigned fit_members(struct cluster *c, struct load *loads)
 		};
 	}
 	EACH_UNIT(u)
-	for (unsigned i = 0; i < n; i++) {
-		const struct unit *unit = &c->units[u];
-		member_id owner =
-		    unit->e.moving_to ? unit->e.moving_to : epoch_owner(unit->e.epoch);
+		for (unsigned i = 0; i < n; i++) {
+			const struct unit *unit = &c->units[u];
+			member_id owner = unit->e.moving_to ? unit->e.moving_to
+							    : epoch_owner(unit->e.epoch);
 
-		if (owner != loads[i].m->id)
-			continue;
-		if (unit->nsessions)
-			loads[i].sessions += unit->nsessions;
-		else
-			loads[i].empty++;
-	}
+			if (owner != loads[i].m->id)
+				continue;
+			if (unit->nsessions)
+				loads[i].sessions += unit->nsessions;
+			else
+				loads[i].empty++;
+		}
 	return n;
 }
 
@@ -97,7 +96,8 @@ static void grant(struct cluster *c, struct member *to, const struct unit_set *s
 		return;
 	}
 	EACH_IN(set, u)
-	m.units[m.units_count++] = (struct wire_ref){ u, c->units[u].floor, 0, to->id };
+		m.units[m.units_count++] =
+		    (struct wire_ref){ u, c->units[u].floor, 0, to->id };
 	STREAM(c, to, grant, &m);
 }
 
@@ -120,13 +120,12 @@ static void assign_orphans(struct cluster *c)
 	c->orphans_at = mono_add(c->now, ORPHAN_PERIOD);
 	if (!n) {
 		EACH_UNIT(u)
-		if (c->units[u].floor && c->complete && unserved(c, &c->units[u]))
-			ownership_keep(c, u);
+			if (c->units[u].floor && c->complete && unserved(c, &c->units[u]))
+				ownership_keep(c, u);
 		return;
 	}
 	memset(to, 0, sizeof(to));
-	EACH_UNIT(u)
-	{
+	EACH_UNIT(u) {
 		struct unit *unit = &c->units[u];
 		struct member *m;
 
@@ -170,8 +169,7 @@ static int pick(struct cluster *c, const struct load *high, const struct load *l
 	uint64_t there = sessions ? low->sessions : low->empty;
 	uint64_t here = sessions ? high->sessions : high->empty;
 
-	EACH_UNIT(u)
-	{
+	EACH_UNIT(u) {
 		const struct unit *unit = &c->units[u];
 		unsigned w = sessions ? unit->nsessions : 1;
 
@@ -253,8 +251,8 @@ static void balance(struct cluster *c)
 
 	c->balance_at = mono_add(c->now, c->cfg.balance);
 	EACH_UNIT(u)
-	if (c->units[u].e.moving_to)
-		return; /* the last round has not ended */
+		if (c->units[u].e.moving_to)
+			return; /* the last round has not ended */
 	if (n < 2)
 		return;
 	orders = calloc(1, sizeof(*orders));

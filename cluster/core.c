@@ -83,8 +83,8 @@ void core_log(struct cluster *c, const char *fmt, ...)
 struct member *core_member(const struct cluster *c, member_id id)
 {
 	EACH_MEMBER((struct cluster *)c, m)
-	if (id && m->id == id)
-		return m;
+		if (id && m->id == id)
+			return m;
 	return NULL;
 }
 
@@ -405,8 +405,7 @@ struct cluster *cluster_new(const struct cluster_config *cfg, const struct clust
 	c->now = now;
 	c->activation = cfg->activation;
 	memcpy(c->why, "starting", sizeof("starting"));
-	EACH_UNIT(u)
-	{
+	EACH_UNIT(u) {
 		LIST_INIT(&c->units[u].sessions);
 		c->units[u].retry = c->units[u].orphan = MONO_NEVER;
 	}

@@ -46,7 +46,7 @@ void counters_dirty_unit(struct cluster *c, unit_id u)
 {
 	struct session *s;
 
-	LIST_FOREACH (s, &c->units[u].sessions, in_unit)
+	LIST_FOREACH(s, &c->units[u].sessions, in_unit)
 		set_dirty(c, s);
 }
 
@@ -92,7 +92,7 @@ void counters_set_target(struct cluster *c, unit_id u, member_id target)
 {
 	struct session *s;
 
-	LIST_FOREACH (s, &c->units[u].sessions, in_unit) {
+	LIST_FOREACH(s, &c->units[u].sessions, in_unit) {
 		set_clean(c, s);
 		memset(s->held, 0, sizeof(s->held));
 	}
@@ -126,7 +126,7 @@ void counters_thaw(struct cluster *c, unit_id u)
 {
 	struct session *s;
 
-	LIST_FOREACH (s, &c->units[u].sessions, in_unit)
+	LIST_FOREACH(s, &c->units[u].sessions, in_unit)
 		commit(c, s);
 }
 
@@ -135,7 +135,7 @@ bool counters_caught_up(const struct cluster *c, unit_id u)
 {
 	const struct session *s;
 
-	LIST_FOREACH (s, &c->units[u].sessions, in_unit)
+	LIST_FOREACH(s, &c->units[u].sessions, in_unit)
 		for (unsigned i = 0; i < CLUSTER_COUNTERS; i++)
 			if (s->held[i] < s->committed[i])
 				return false;
@@ -235,8 +235,8 @@ void cluster_flush(struct cluster *c, struct mono now)
 	if (c->now.ns < now.ns)
 		c->now = now;
 	EACH_PRESENT(c, m)
-	if (!TAILQ_EMPTY(&m->dirty) && !c->late)
-		flush(c, m);
+		if (!TAILQ_EMPTY(&m->dirty) && !c->late)
+			flush(c, m);
 	c->wanted = mono_min(c->wanted, counters_timeout(c));
 }
 
@@ -368,8 +368,7 @@ void counters_tick(struct cluster *c)
 {
 	if (c->late)
 		return;
-	EACH_PRESENT(c, m)
-	{
+	EACH_PRESENT(c, m) {
 		if (due(c, m->batch_retry))
 			retransmit(c, m);
 		if (due(c, m->flush_at))
@@ -384,6 +383,6 @@ struct mono counters_timeout(const struct cluster *c)
 	if (c->late)
 		return t;
 	EACH_PRESENT((struct cluster *)c, m)
-	t = mono_min(t, mono_min(m->flush_at, m->batch_retry));
+		t = mono_min(t, mono_min(m->flush_at, m->batch_retry));
 	return t;
 }

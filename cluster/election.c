@@ -25,8 +25,8 @@ static unsigned rank(const struct cluster *c)
 	unsigned r = 0;
 
 	EACH_PRESENT((struct cluster *)c, m)
-	if (m->complete && m->id < c->cfg.self)
-		r++;
+		if (m->complete && m->id < c->cfg.self)
+			r++;
 	return r;
 }
 
@@ -34,8 +34,7 @@ static bool all_accepted(struct cluster *c)
 {
 	bool any = false;
 
-	EACH_PRESENT(c, m)
-	{
+	EACH_PRESENT(c, m) {
 		any = true;
 		if (!(c->accepted & UINT64_C(1) << (m - c->members)))
 			return false;
@@ -76,8 +75,7 @@ static void become_master(struct cluster *c)
 		c->remembers = false;
 	}
 	c->vice_master = 0;
-	EACH_PRESENT(c, m)
-	{
+	EACH_PRESENT(c, m) {
 		m->heard = c->now;
 		m->confirmed = false;
 		if (m->complete && (!c->vice_master || m->id < c->vice_master))
@@ -106,10 +104,10 @@ static void offer(struct cluster *c)
 		core_set_role(c, CLUSTER_OFFERING, "offer");
 	c->term = c->offer;
 	EACH_MEMBER(c, p)
-	if (p != c->self && (p->present || p->linked)) {
-		m.echo = p->stamp;
-		DATAGRAM(c, p, master_offer, &m);
-	}
+		if (p != c->self && (p->present || p->linked)) {
+			m.echo = p->stamp;
+			DATAGRAM(c, p, master_offer, &m);
+		}
 	c->term = mine;
 	if (c->complete && membership_count(c) == 1)
 		become_master(c);
@@ -289,8 +287,7 @@ static void count_followers(const struct cluster *c, const struct member *rival,
 		    (!ours || theirs_higher))
 			++*theirs;
 	}
-	EACH_PRESENT((struct cluster *)c, m)
-	{
+	EACH_PRESENT((struct cluster *)c, m) {
 		bool shared = false;
 
 		for (unsigned i = 0; i < k->members_count; i++)
@@ -357,8 +354,7 @@ void election_rival(struct cluster *c, struct member *m, const struct wire_heade
 	if (c->late || loses(c, m, h->term, k)) {
 		struct wire_nak nak = { .reason = WIRE_REASON_MERGED };
 
-		EACH_PRESENT(c, p)
-		{
+		EACH_PRESENT(c, p) {
 			nak.target = p->incarnation;
 			DATAGRAM(c, p, nak, &nak);
 		}

@@ -249,9 +249,13 @@ static inline bool due(const struct cluster *c, struct mono at)
 #define EACH_MEMBER(c, m)                                                                \
 	for (struct member *m = (c)->members; m < (c)->members + (c)->nmembers; m++)
 /* All others that are in the member list. */
-#define EACH_PRESENT(c, m) EACH_MEMBER(c, m) if (m->present && m != (c)->self)
+#define EACH_PRESENT(c, m)                                                               \
+	EACH_MEMBER(c, m)                                                                \
+		if (m->present && m != (c)->self)
 #define EACH_UNIT(u) for (unit_id u = 0; u < CLUSTER_UNITS; u++)
-#define EACH_IN(set, u) EACH_UNIT(u) if (unit_set_has(set, u))
+#define EACH_IN(set, u)                                                                  \
+	EACH_UNIT(u)                                                                     \
+		if (unit_set_has(set, u))
 
 static inline bool unit_set_empty(const struct unit_set *s)
 {

@@ -67,7 +67,7 @@ unsigned membership_count(const struct cluster *c)
 	unsigned n = 1;
 
 	EACH_PRESENT((struct cluster *)c, m)
-	n++;
+		n++;
 	return n;
 }
 
@@ -131,7 +131,7 @@ static void remember(struct cluster *c)
 		c->remembered_at = c->sure;
 	}
 	EACH_UNIT(u)
-	c->units[u].remembered = c->remembers && c->units[u].nsessions;
+		c->units[u].remembered = c->remembers && c->units[u].nsessions;
 	if (!c->remembers)
 		store_clear(c);
 }
@@ -143,7 +143,7 @@ void membership_rejoin(struct cluster *c, const char *why)
 	ownership_drop_all(c);
 	remember(c);
 	EACH_MEMBER(c, m)
-	forget(c, m);
+		forget(c, m);
 	if ((++c->incarnation & 0xffff) == 0)
 		c->incarnation = (core_random(c) & ~UINT64_C(0xffff)) | 1;
 	c->self->incarnation = c->incarnation;
@@ -174,7 +174,7 @@ void membership_late(struct cluster *c)
 	c->master_heard = c->now;
 	c->keepalive_at = c->now;
 	EACH_PRESENT(c, m)
-	m->heard = c->now;
+		m->heard = c->now;
 	/* Objections may have come and gone. */
 	if (c->role == CLUSTER_OFFERING) {
 		core_set_role(c, c->complete ? CLUSTER_MEMBER : CLUSTER_JOINING, "late");
@@ -222,8 +222,8 @@ static void heed_voucher(struct cluster *c, struct member *from, uint64_t echo)
 	if (mono_since(c->now, c->sure) > VOUCH_MAX || c->rival.ns >= c->late_since.ns)
 		return;
 	EACH_PRESENT(c, m)
-	if (m->vouched < c->late_since.ns)
-		return;
+		if (m->vouched < c->late_since.ns)
+			return;
 	wake(c, "all were late");
 	c->sure = c->late_since;
 	c->lease = mono_add(c->late_since, c->cfg.detection);
@@ -292,7 +292,7 @@ static uint16_t fill_list(const struct cluster *c, struct wire_member *list)
 
 	list_member(c, c->self, &list[n++]);
 	EACH_PRESENT((struct cluster *)c, m)
-	list_member(c, m, &list[n++]);
+		list_member(c, m, &list[n++]);
 	return n;
 }
 
@@ -320,8 +320,8 @@ static void send_master_keepalive(struct cluster *c, struct member *only, uint64
 
 	k.members_count = fill_list(c, k.members);
 	EACH_MEMBER(c, m)
-	if (only ? m == only : m != c->self && (m->present || m->linked))
-		DATAGRAM(c, m, master_keepalive, &k);
+		if (only ? m == only : m != c->self && (m->present || m->linked))
+			DATAGRAM(c, m, master_keepalive, &k);
 }
 
 void recv_challenge(struct cluster *c, struct member *from, const struct wire_header *h,
@@ -357,8 +357,7 @@ static void send_member_keepalive(struct cluster *c, struct member *only)
 		.why_len = strlen(own_why(c)),
 	};
 
-	EACH_PRESENT(c, m)
-	{
+	EACH_PRESENT(c, m) {
 		k.echo = m->stamp;
 		if (!only || m == only)
 			DATAGRAM(c, m, member_keepalive, &k);
@@ -383,8 +382,7 @@ static unsigned own_rate(struct cluster *c)
 
 	if (c->role != CLUSTER_MASTER)
 		return c->per_interval;
-	EACH_PRESENT(c, m)
-	{
+	EACH_PRESENT(c, m) {
 		m->per_interval = keepalives_for(m->loss, c->cfg.detection);
 		if (m->per_interval > n)
 			n = m->per_interval;
@@ -418,8 +416,8 @@ static void choose_vice_master(struct cluster *c)
 {
 	c->vice_master = 0;
 	EACH_PRESENT(c, m)
-	if (m->complete && (!c->vice_master || m->id < c->vice_master))
-		c->vice_master = m->id;
+		if (m->complete && (!c->vice_master || m->id < c->vice_master))
+			c->vice_master = m->id;
 }
 
 static void list_changed(struct cluster *c)
@@ -609,8 +607,8 @@ static void heed_list(struct cluster *c, struct member *from,
 			heed_other_entry(c, m, &list[i], m == from);
 	}
 	EACH_PRESENT(c, m)
-	if (!listed(list, n, m->id, 0))
-		membership_died(c, m, "not in the master's list");
+		if (!listed(list, n, m->id, 0))
+			membership_died(c, m, "not in the master's list");
 }
 
 static void adopt(struct cluster *c, struct member *from, uint64_t term,
@@ -880,8 +878,7 @@ void membership_check_complete(struct cluster *c)
 {
 	if (c->complete || c->role != CLUSTER_MEMBER || !c->have_table)
 		return;
-	EACH_UNIT(u)
-	{
+	EACH_UNIT(u) {
 		member_id owner = epoch_owner(c->units[u].e.epoch);
 		struct member *m = core_member(c, owner);
 
@@ -890,16 +887,16 @@ void membership_check_complete(struct cluster *c)
 			return;
 	}
 	EACH_PRESENT(c, m)
-	if (!m->whole && m->complete)
-		return;
+		if (!m->whole && m->complete)
+			return;
 	c->complete = true;
 	c->remembers = false;
 	/* What is being replaced right now is cleared at its end. */
 	EACH_UNIT(u)
-	if (c->units[u].remembered && !c->units[u].replacing) {
-		c->units[u].remembered = false;
-		store_clear_unit(c, u);
-	}
+		if (c->units[u].remembered && !c->units[u].replacing) {
+			c->units[u].remembered = false;
+			store_clear_unit(c, u);
+		}
 	core_log(c, "complete");
 	c->upcall_table = true;
 	membership_keepalive(c);
@@ -924,8 +921,8 @@ static void watch_members(struct cluster *c)
 		wake(c, "silence");
 	}
 	EACH_PRESENT(c, m)
-	if (mono_since(c->now, m->heard) >= c->cfg.detection)
-		membership_died(c, m, "silent");
+		if (mono_since(c->now, m->heard) >= c->cfg.detection)
+			membership_died(c, m, "silent");
 }
 
 static void watch_master(struct cluster *c)
@@ -956,8 +953,8 @@ static void ask_to_join(struct cluster *c)
 				       .stamp = c->now.ns };
 
 	EACH_MEMBER(c, p)
-	if (p != c->self && p->linked)
-		DATAGRAM(c, p, join_request, &m);
+		if (p != c->self && p->linked)
+			DATAGRAM(c, p, join_request, &m);
 	c->join_at = mono_add(c->now, JOIN_RETRY + jitter(c, JOIN_RETRY / 5));
 }
 
@@ -967,12 +964,12 @@ static void finish_leave(struct cluster *c)
 	bool alone = cluster_unprotected(c);
 
 	EACH_UNIT(u)
-	if (!alone && mono_before(c->now, c->leave_by) &&
-	    epoch_owner(c->units[u].e.epoch) == c->cfg.self)
-		return;
+		if (!alone && mono_before(c->now, c->leave_by) &&
+		    epoch_owner(c->units[u].e.epoch) == c->cfg.self)
+			return;
 	EACH_PRESENT(c, p)
-	for (unsigned i = 0; i < 3; i++)
-		DATAGRAM(c, p, exit_request, &m);
+		for (unsigned i = 0; i < 3; i++)
+			DATAGRAM(c, p, exit_request, &m);
 	ownership_drop_all(c);
 	core_set_role(c, CLUSTER_LEFT, "leave");
 }
@@ -1007,7 +1004,7 @@ struct mono membership_timeout(const struct cluster *c)
 		t = mono_min(t, mono_add(c->master_heard, c->cfg.detection));
 	if (c->role == CLUSTER_MASTER)
 		EACH_PRESENT((struct cluster *)c, m)
-	t = mono_min(t, mono_add(m->heard, c->cfg.detection));
+			t = mono_min(t, mono_add(m->heard, c->cfg.detection));
 	if (c->leaving)
 		t = mono_min(t, mono_add(c->now, 5 * MONO_MS));
 	return t;

@@ -69,8 +69,7 @@ member_id ownership_choose(const struct cluster *c, unit_id u, member_id owner)
 	uint64_t best_weight = 0;
 	bool best_linked = false;
 
-	EACH_MEMBER((struct cluster *)c, m)
-	{
+	EACH_MEMBER((struct cluster *)c, m) {
 		bool linked = m->linked || m == c->self;
 		uint64_t w = weight(u, m->id);
 
@@ -179,8 +178,7 @@ static void let_go(struct cluster *c, unit_id u, struct unit_set *lost)
 		unit_set_remove(&c->busy, u), c->nbusy--;
 	unit_set_remove(&c->respread, u);
 	unit_set_remove(&c->announce, u);
-	EACH_MEMBER(c, m)
-	{
+	EACH_MEMBER(c, m) {
 		unit_set_remove(&m->need, u);
 		m->synced[u] = NOT_SENT;
 	}
@@ -193,7 +191,7 @@ static void tell_lost(struct cluster *c, const struct unit_set *lost)
 	if (unit_set_empty(lost))
 		return;
 	EACH_IN(lost, u)
-	count(c, STAT_units_lost);
+		count(c, STAT_units_lost);
 	c->io.units(c->io.ctx, &none, lost, c->activation);
 }
 
@@ -202,8 +200,7 @@ void ownership_drop_all(struct cluster *c)
 	static const struct entry nothing;
 	struct unit_set lost = { { 0 } };
 
-	EACH_UNIT(u)
-	{
+	EACH_UNIT(u) {
 		struct unit *unit = &c->units[u];
 
 		let_go(c, u, &lost);
@@ -244,7 +241,7 @@ static void new_epoch(struct cluster *c, unit_id u)
 	unit->orphan = MONO_NEVER;
 	unit->last = c->position + 1;
 	set_handover(c, u, HANDOVER_STEADY);
-	LIST_FOREACH (s, &unit->sessions, in_unit)
+	LIST_FOREACH(s, &unit->sessions, in_unit)
 		memset(s->committed, 0, sizeof(s->committed));
 	replica_need(c, u);
 	counters_set_target(c, u, e.successor);
@@ -288,7 +285,7 @@ static bool proved(struct cluster *c, unit_id u)
 	if (unit->handover != HANDOVER_STEADY || unit->e.moving_to || unit->e.previous ||
 	    (m && !replica_holds(c, m, u, unit->last)))
 		return false;
-	LIST_FOREACH (s, &unit->sessions, in_unit)
+	LIST_FOREACH(s, &unit->sessions, in_unit)
 		for (unsigned i = 0; m && i < CLUSTER_COUNTERS; i++)
 			if (s->held[i] < s->counter[i])
 				return false;
@@ -298,8 +295,7 @@ static bool proved(struct cluster *c, unit_id u)
 static void prove(struct cluster *c)
 {
 	c->prove_at = MONO_NEVER;
-	EACH_UNIT(u)
-	{
+	EACH_UNIT(u) {
 		struct unit *unit = &c->units[u];
 
 		if (!unit->active || !unit->e.unproven)
@@ -325,17 +321,16 @@ bool ownership_activate(struct cluster *c, const struct unit_set *set, const cha
 	unsigned n = 0;
 
 	EACH_IN(set, u)
-	if (!c->units[u].active) {
-		unit_set_add(&gained, u);
-		n++;
-	}
+		if (!c->units[u].active) {
+			unit_set_add(&gained, u);
+			n++;
+		}
 	if (!n)
 		return true;
 	if (c->late || !ownership_fit(c, c->cfg.self) || next_activation(c))
 		return false;
 	core_log(c, "activates %u units, number %u: %s", n, c->activation, why);
-	EACH_IN(&gained, u)
-	{
+	EACH_IN(&gained, u) {
 		c->units[u].active = true;
 		c->units[u].replacing = false;
 		begin_unproven(c, &c->units[u]);
@@ -392,16 +387,14 @@ static void take_over(struct cluster *c, const struct unit_set *candidates)
 	bool wait;
 
 	memset(&c->deferred, 0, sizeof(c->deferred));
-	EACH_IN(candidates, u)
-	{
+	EACH_IN(candidates, u) {
 		if (!mine_to_take(c, u, &wait))
 			continue;
 		unit_set_add(wait ? &c->deferred : &now, u);
 		n += !wait;
 	}
 	if (n && ownership_activate(c, &now, "takeover")) {
-		EACH_IN(&now, u)
-		{
+		EACH_IN(&now, u) {
 			c->units[u].retry = MONO_NEVER;
 			count(c, STAT_takeovers);
 		}
@@ -417,8 +410,7 @@ void ownership_died(struct cluster *c, struct member *m)
 {
 	struct unit_set candidates = c->deferred;
 
-	EACH_UNIT(u)
-	{
+	EACH_UNIT(u) {
 		if (epoch_owner(c->units[u].e.epoch) != m->id)
 			continue;
 		c->units[u].retry = MONO_NEVER;
@@ -454,8 +446,7 @@ static void send_yields(struct cluster *c, struct member *owner)
 {
 	struct wire_yield m = { 0 };
 
-	EACH_IN(&c->yields, u)
-	{
+	EACH_IN(&c->yields, u) {
 		const struct entry *e = &c->units[u].e;
 
 		if (epoch_owner(e->epoch) != owner->id || e->previous != c->cfg.self)
@@ -476,8 +467,8 @@ void ownership_yields(struct cluster *c)
 	if (!c->nyields)
 		return;
 	EACH_MEMBER(c, m)
-	if (m != c->self)
-		send_yields(c, m);
+		if (m != c->self)
+			send_yields(c, m);
 	memset(&c->yields, 0, sizeof(c->yields));
 	c->nyields = 0;
 }
@@ -562,8 +553,8 @@ void ownership_send_table(struct cluster *c, struct member *to, uint8_t flags)
 
 	count(c, STAT_table_exchanges);
 	EACH_UNIT(u)
-	if (c->units[u].e.epoch)
-		to_wire(c, u, &m.entries[m.entries_count++]);
+		if (c->units[u].e.epoch)
+			to_wire(c, u, &m.entries[m.entries_count++]);
 	STREAM(c, to, entries, &m);
 }
 
@@ -724,7 +715,7 @@ static void replace_successor(struct cluster *c, unit_id u)
 	unit->next = 0;
 	amend(c, u, next, 0, ownership_fit(c, unit->e.moving_to) ? unit->e.moving_to : 0);
 	set_handover(c, u, HANDOVER_STEADY);
-	LIST_FOREACH (s, &unit->sessions, in_unit)
+	LIST_FOREACH(s, &unit->sessions, in_unit)
 		memset(s->committed, 0, sizeof(s->committed));
 	counters_set_target(c, u, next);
 	counters_thaw(c, u);
@@ -844,12 +835,10 @@ static void review_unit(struct cluster *c, unit_id u, struct unit_set *release,
  */
 static void send_releases(struct cluster *c, const struct unit_set *set)
 {
-	EACH_PRESENT(c, to)
-	{
+	EACH_PRESENT(c, to) {
 		struct wire_release m = { 0 };
 
-		EACH_IN(set, u)
-		{
+		EACH_IN(set, u) {
 			struct unit *unit = &c->units[u];
 
 			if (unit->e.successor != to->id || !to->linked ||
@@ -867,8 +856,7 @@ static void send_releases(struct cluster *c, const struct unit_set *set)
 static void release(struct cluster *c, const struct unit_set *set)
 {
 	tell_lost(c, set);
-	EACH_IN(set, u)
-	{
+	EACH_IN(set, u) {
 		c->units[u].active = false;
 		c->nactive--;
 		count(c, STAT_units_released);
@@ -904,8 +892,7 @@ static void review(struct cluster *c, bool all)
 	if (c->late || (c->role != CLUSTER_MEMBER && c->role != CLUSTER_MASTER &&
 			c->role != CLUSTER_OFFERING))
 		return;
-	EACH_UNIT(u)
-	{
+	EACH_UNIT(u) {
 		if (!all && !unit_set_has(&c->busy, u))
 			continue;
 		if (c->units[u].active)
@@ -932,8 +919,8 @@ void ownership_review(struct cluster *c)
 void ownership_respread(struct cluster *c)
 {
 	EACH_UNIT(u)
-	if (c->units[u].active)
-		unit_set_add(&c->respread, u);
+		if (c->units[u].active)
+			unit_set_add(&c->respread, u);
 	c->review_all = true;
 }
 
@@ -945,15 +932,14 @@ void ownership_announce(struct cluster *c)
 	if (unit_set_empty(&c->announce))
 		return;
 	m.position = ++c->position;
-	EACH_IN(&c->announce, u)
-	{
+	EACH_IN(&c->announce, u) {
 		to_wire(c, u, &m.entries[m.entries_count++]);
 		if (c->units[u].active)
 			c->units[u].last = m.position;
 	}
 	EACH_PRESENT(c, to)
-	if (to->linked && STREAM(c, to, entries, &m) == 0 && to->syncing)
-		to->sent = m.position;
+		if (to->linked && STREAM(c, to, entries, &m) == 0 && to->syncing)
+			to->sent = m.position;
 	n = m.entries_count;
 	m.position = 0;
 	for (unsigned at = 0; c->announce_loud && at < n; at += m.entries_count) {
@@ -962,7 +948,7 @@ void ownership_announce(struct cluster *c)
 		memmove(m.entries, m.entries + (at ? WIRE_DATAGRAM_ENTRIES : 0),
 			(n - at) * sizeof(m.entries[0]));
 		EACH_PRESENT(c, to)
-		DATAGRAM(c, to, entries, &m);
+			DATAGRAM(c, to, entries, &m);
 	}
 	memset(&c->announce, 0, sizeof(c->announce));
 	c->announce_loud = false;
@@ -974,8 +960,7 @@ static void retry_handovers(struct cluster *c)
 
 	c->handover_at = MONO_NEVER;
 	c->review_busy = true;
-	EACH_IN(&c->busy, u)
-	{
+	EACH_IN(&c->busy, u) {
 		struct unit *unit = &c->units[u];
 		struct member *previous = core_member(c, unit->e.previous);
 

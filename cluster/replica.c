@@ -31,7 +31,7 @@ void replica_reset(struct cluster *c, struct member *m)
 	m->sent = m->acked = m->mark = 0;
 	memset(&m->need, 0, sizeof(m->need));
 	EACH_UNIT(u)
-	m->synced[u] = NOT_SENT;
+		m->synced[u] = NOT_SENT;
 	m->receiving = m->whole = false;
 	m->received = 0;
 	m->wanted_sync = 0;
@@ -47,9 +47,9 @@ static void send_report(struct cluster *c, struct member *to)
 	if (c->complete)
 		return;
 	EACH_UNIT(u)
-	if (c->units[u].floor > c->units[u].e.epoch)
-		m.units[m.units_count++] =
-		    (struct wire_ref){ u, c->units[u].floor, 0, 0 };
+		if (c->units[u].floor > c->units[u].e.epoch)
+			m.units[m.units_count++] =
+			    (struct wire_ref){ u, c->units[u].floor, 0, 0 };
 	if (m.units_count)
 		STREAM(c, to, report, &m);
 }
@@ -72,8 +72,8 @@ void replica_want(struct cluster *c, struct member *m)
 	m->ack_repeat = MONO_NEVER;
 	m->wanted_sync = ++c->sync_counter;
 	EACH_UNIT(u)
-	if (epoch_owner(c->units[u].e.epoch) == m->id)
-		c->units[u].replacing = false;
+		if (epoch_owner(c->units[u].e.epoch) == m->id)
+			c->units[u].replacing = false;
 	ask(c, m);
 }
 
@@ -93,8 +93,7 @@ bool replica_holds(const struct cluster *c, const struct member *m, unit_id u,
 
 void replica_need(struct cluster *c, unit_id u)
 {
-	EACH_MEMBER(c, m)
-	{
+	EACH_MEMBER(c, m) {
 		m->synced[u] = NOT_SENT;
 		if (m->syncing)
 			unit_set_add(&m->need, u);
@@ -147,7 +146,7 @@ static int send_unit(struct cluster *c, struct member *m, unit_id u, size_t *byt
 	/* The position counts at UNIT_END only: before that, nothing of it is held. */
 	begin.position = 0;
 	rc = STREAM(c, m, unit_begin, &begin);
-	LIST_FOREACH (s, &unit->sessions, in_unit) {
+	LIST_FOREACH(s, &unit->sessions, in_unit) {
 		if (rc)
 			return rc;
 		fill_put(s, unit->e.epoch, 0,
@@ -176,8 +175,7 @@ static void pump(struct cluster *c, struct member *m)
 	size_t bytes = 0;
 
 	for (int pass = 0; pass < 2; pass++)
-		EACH_IN(&m->need, u)
-		{
+		EACH_IN(&m->need, u) {
 			const struct unit *unit = &c->units[u];
 
 			if (pass == 0 && unit->e.successor != m->id)
@@ -204,16 +202,15 @@ void replica_pump(struct cluster *c)
 	if (c->late)
 		return;
 	EACH_PRESENT(c, m)
-	if (m->linked && m->syncing && m->acked >= m->mark &&
-	    (!m->ended || !unit_set_empty(&m->need)))
-		pump(c, m);
+		if (m->linked && m->syncing && m->acked >= m->mark &&
+		    (!m->ended || !unit_set_empty(&m->need)))
+			pump(c, m);
 }
 
 /* To all that have the unit; the others get it whole. c->out holds the record. */
 static void spread(struct cluster *c, unit_id u, uint64_t position, size_t len)
 {
-	EACH_PRESENT(c, m)
-	{
+	EACH_PRESENT(c, m) {
 		if (!m->syncing || m->synced[u] == NOT_SENT || unit_set_has(&m->need, u))
 			continue;
 		if (core_stream(c, m, len) == 0) {
@@ -228,7 +225,7 @@ void replica_send_counters(struct cluster *c, struct member *m, unit_id u)
 	struct wire_put put;
 	struct session *s;
 
-	LIST_FOREACH (s, &c->units[u].sessions, in_unit) {
+	LIST_FOREACH(s, &c->units[u].sessions, in_unit) {
 		fill_put(s, c->units[u].e.epoch, 0, WIRE_PUT_COUNTERS, &put);
 		STREAM(c, m, put, &put);
 	}
@@ -347,8 +344,7 @@ void recv_sync(struct cluster *c, struct member *from, const struct wire_header 
 	from->ended = false;
 	from->sync = m.sync;
 	from->sent = from->acked = from->mark = 0;
-	EACH_UNIT(unit)
-	{
+	EACH_UNIT(unit) {
 		from->synced[unit] = NOT_SENT;
 		if (c->units[unit].active || c->units[unit].handover == HANDOVER_RELEASED)
 			unit_set_add(&from->need, unit);
@@ -409,8 +405,8 @@ static void advance(struct cluster *c, struct member *m, uint64_t position)
 void replica_acks(struct cluster *c)
 {
 	EACH_PRESENT(c, m)
-	if (m->receiving && m->received)
-		send_ack(c, m);
+		if (m->receiving && m->received)
+			send_ack(c, m);
 }
 
 void recv_snapshot_begin(struct cluster *c, struct member *from,
@@ -476,7 +472,7 @@ void recv_unit_begin(struct cluster *c, struct member *from, const struct wire_h
 	if (fenced(c, from, w->unit, w->epoch))
 		return;
 	c->units[w->unit].replacing = true;
-	LIST_FOREACH (s, &c->units[w->unit].sessions, in_unit)
+	LIST_FOREACH(s, &c->units[w->unit].sessions, in_unit)
 		s->kept = false;
 }
 
@@ -567,8 +563,7 @@ void recv_remove(struct cluster *c, struct member *from, const struct wire_heade
 
 void replica_tick(struct cluster *c)
 {
-	EACH_PRESENT(c, m)
-	{
+	EACH_PRESENT(c, m) {
 		if (m->linked && !m->receiving && !m->wanted_sync)
 			replica_want(c, m);
 		else if (m->linked && !m->receiving && due(c, m->sync_retry))
@@ -584,8 +579,7 @@ struct mono replica_timeout(const struct cluster *c)
 {
 	struct mono t = MONO_NEVER;
 
-	EACH_PRESENT((struct cluster *)c, m)
-	{
+	EACH_PRESENT((struct cluster *)c, m) {
 		t = mono_min(t, m->ack_repeat);
 		if (m->linked && !m->receiving)
 			t = mono_min(t, m->sync_retry);

@@ -37,8 +37,8 @@ uint32_t cluster_activation(const struct cluster *c)
 bool cluster_unprotected(const struct cluster *c)
 {
 	EACH_PRESENT((struct cluster *)c, m)
-	if (m->complete && m->able)
-		return false;
+		if (m->complete && m->able)
+			return false;
 	return true;
 }
 
@@ -71,8 +71,7 @@ static void describe(const struct cluster *c, const struct member *m,
 		.per_interval = self ? c->per_interval : m->per_interval,
 		.lag = m->present && m->sent > m->acked ? m->sent - m->acked : 0,
 	};
-	EACH_UNIT(u)
-	{
+	EACH_UNIT(u) {
 		const struct unit *unit = &c->units[u];
 
 		if (epoch_owner(unit->e.epoch) == m->id) {

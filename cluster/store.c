@@ -49,7 +49,7 @@ struct session *store_find(const struct cluster *c, unit_id u,
 {
 	struct session *s;
 
-	LIST_FOREACH (s, &c->buckets[bucket_of(c, u, key)], chain)
+	LIST_FOREACH(s, &c->buckets[bucket_of(c, u, key)], chain)
 		if (s->unit == u && key_equal(&s->key, key))
 			return s;
 	return NULL;
@@ -68,8 +68,8 @@ static void grow(struct cluster *c)
 	c->buckets = fresh;
 	c->nbuckets = n;
 	EACH_UNIT(u)
-	LIST_FOREACH (s, &c->units[u].sessions, in_unit)
-		LIST_INSERT_HEAD(&fresh[bucket_of(c, u, &s->key)], s, chain);
+		LIST_FOREACH(s, &c->units[u].sessions, in_unit)
+			LIST_INSERT_HEAD(&fresh[bucket_of(c, u, &s->key)], s, chain);
 }
 
 struct session *store_make(struct cluster *c, unit_id u, const struct session_key *key)
@@ -143,7 +143,7 @@ static void drop_unit(struct cluster *c, unit_id u, bool upcall)
 static void drop_all(struct cluster *c, bool upcall)
 {
 	EACH_UNIT(u)
-	drop_unit(c, u, upcall);
+		drop_unit(c, u, upcall);
 }
 
 void store_clear_unit(struct cluster *c, unit_id u)
@@ -175,7 +175,7 @@ static int each_in_unit(const struct cluster *c, unit_id u,
 	struct session *s;
 	int rc;
 
-	LIST_FOREACH (s, &c->units[u].sessions, in_unit) {
+	LIST_FOREACH(s, &c->units[u].sessions, in_unit) {
 		rc = fn(ctx, s);
 		if (rc)
 			return rc;

@@ -100,7 +100,8 @@ void show_members(const json_t *reply, FILE *out, bool bold)
 	size_t i;
 	json_t *m;
 
-	json_array_foreach(json_object_get(reply, "members"), i, m) member_row(t, m);
+	json_array_foreach(json_object_get(reply, "members"), i, m)
+		member_row(t, m);
 	table_print(t, out, bold);
 	table_free(t);
 }
@@ -133,14 +134,12 @@ static void show_networks(const json_t *s, FILE *out, bool bold)
 	size_t i, j;
 	json_t *n, *a;
 
-	json_array_foreach(json_object_get(s, "networks"), i, n)
-	{
+	json_array_foreach(json_object_get(s, "networks"), i, n) {
 		const json_t *up = json_object_get(n, "up");
 		char addresses[512] = "";
 		size_t used = 0;
 
-		json_array_foreach(json_object_get(n, "addresses"), j, a)
-		{
+		json_array_foreach(json_object_get(n, "addresses"), j, a) {
 			if (used < sizeof(addresses))
 				used += (size_t)snprintf(
 				    addresses + used, sizeof(addresses) - used, "%s%s",
@@ -169,8 +168,7 @@ static void show_session_totals(const json_t *s, FILE *out)
 	if (json_object_size(owners)) {
 		const char *before = ": ";
 
-		json_object_foreach(owners, owner, n)
-		{
+		json_object_foreach(owners, owner, n) {
 			fprintf(out, "%s%lld on %s", before,
 				(long long)json_integer_value(n), owner);
 			before = ", ";
@@ -241,8 +239,7 @@ void show_units(const json_t *reply, FILE *out, bool bold)
 	size_t i;
 	json_t *u;
 
-	json_array_foreach(units, i, u)
-	{
+	json_array_foreach(units, i, u) {
 		if (first && !same_row(first, u)) {
 			unit_row(t, first, last, sessions);
 			first = NULL;
@@ -276,8 +273,7 @@ void show_sessions(const json_t *reply, FILE *out, bool bold)
 	size_t i;
 	json_t *s;
 
-	json_array_foreach(json_object_get(reply, "sessions"), i, s)
-	{
+	json_array_foreach(json_object_get(reply, "sessions"), i, s) {
 		const json_t *age = json_object_get(s, "age");
 
 		table_cell(t, "%s", text(s, "user"));
@@ -304,8 +300,7 @@ void show_counters(const json_t *reply, FILE *out, bool bold)
 	json_t *counters = json_object_get(reply, "counters"), *value;
 	const char *name;
 
-	json_object_foreach(counters, name, value)
-	{
+	json_object_foreach(counters, name, value) {
 		table_cell(t, "%s", name);
 		table_cell(t, "%lld", (long long)json_integer_value(value));
 	}

@@ -206,7 +206,7 @@ static void arrival_remove(struct links *l, struct connection *c)
 {
 	struct arrival *a;
 
-	TAILQ_FOREACH (a, &l->arrivals, entry) {
+	TAILQ_FOREACH(a, &l->arrivals, entry) {
 		if (a->connection != c)
 			continue;
 		TAILQ_REMOVE(&l->arrivals, a, entry);

@@ -92,8 +92,8 @@ struct link_status {
 	member_id id;
 	char name[CLUSTER_NAME_MAX];
 	struct link_address at;
-	bool up, dials; /* dials: this side does */
-	char why[LINK_WHY];	/* why it is down or was refused last; "" if never */
+	bool up, dials;	    /* dials: this side does */
+	char why[LINK_WHY]; /* why it is down or was refused last; "" if never */
 	uint64_t times_up;
 	uint64_t queued; /* bytes that wait */
 	uint64_t sent, sent_bytes, received,

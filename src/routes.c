@@ -69,7 +69,7 @@ static struct route *newest(struct routes *r, uint32_t prefix, unsigned len)
 {
 	struct route *route;
 
-	LIST_FOREACH (route, &r->buckets[bucket(prefix, len)], next)
+	LIST_FOREACH(route, &r->buckets[bucket(prefix, len)], next)
 		if (route->prefix == prefix && route->len == len)
 			return route;
 	return NULL;
@@ -141,7 +141,7 @@ void routes_remove(struct routes *r, uint32_t prefix, unsigned len, unit_id unit
 	struct in_addr address = { prefix };
 	struct route *route;
 
-	LIST_FOREACH (route, &r->buckets[bucket(prefix, len)], next)
+	LIST_FOREACH(route, &r->buckets[bucket(prefix, len)], next)
 		if (route->prefix == prefix && route->len == len && route->unit == unit)
 			break;
 	if (!route)

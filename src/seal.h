@@ -25,7 +25,8 @@
 #define SEAL_HEADER 13
 #define SEAL_TAG 16
 #define SEAL_OVERHEAD (SEAL_HEADER + SEAL_TAG)
-#define SEAL_WINDOW 2048 /* sequence numbers behind the highest that are still accepted  \
+#define SEAL_WINDOW                                                                      \
+	2048 /* sequence numbers behind the highest that are still accepted  \
 			  */
 #define SEAL_MATERIAL 48
 #define SEAL_SLOTS 32

@@ -2,7 +2,7 @@
 /*
  * sim: runs whole clusters of the real core under virtual time.
  *
- *   sim                      all named scenarios, then random seeds 1..200
+ *   sim                      all named scenarios, then random seeds 1..120
  *   sim --seed N             one random mix (add --verbose to follow it)
  *   sim --from N --count K   random seeds N..N+K-1
  *   sim --scenario NAME      one named scenario, with the given seed
@@ -111,7 +111,7 @@ static int parse(struct options *o, int argc, char **argv)
 
 int main(int argc, char **argv)
 {
-	struct options o = { .members = 3, .steps = 8, .from = 1, .count = 200 };
+	struct options o = { .members = 3, .steps = 8, .from = 1, .count = 120 };
 	int failures = 0;
 
 	if (parse(&o, argc, argv))

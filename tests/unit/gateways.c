@@ -220,8 +220,8 @@ void gateways_events(void)
 	for (unsigned i = 0; i < 4; i++)
 		event_base_loop(base, EVLOOP_NONBLOCK);
 	EACH_NODE(n)
-	if (!n->dead)
-		settle(n);
+		if (!n->dead)
+			settle(n);
 	gateways_deliver();
 }
 
@@ -229,8 +229,7 @@ void gateways_run(unsigned ms)
 {
 	while (ms--) {
 		gateways_now = mono_add(gateways_now, MONO_MS);
-		EACH_NODE(n)
-		{
+		EACH_NODE(n) {
 			if (n->dead)
 				continue;
 			if (!mono_before(gateways_now, cluster_timeout(n->c)))
@@ -246,12 +245,12 @@ void gateways_run(unsigned ms)
 void gateways_link(struct node *n, bool up)
 {
 	EACH_NODE(peer)
-	if (peer != n && !peer->dead) {
-		cluster_link(n->c, peer->id, up, gateways_now);
-		settle(n);
-		cluster_link(peer->c, n->id, up, gateways_now);
-		settle(peer);
-	}
+		if (peer != n && !peer->dead) {
+			cluster_link(n->c, peer->id, up, gateways_now);
+			settle(n);
+			cluster_link(peer->c, n->id, up, gateways_now);
+			settle(peer);
+		}
 	gateways_deliver();
 }
 
@@ -263,12 +262,12 @@ void gateways_declare_dead(struct node *n)
 
 	lose(n);
 	EACH_NODE(peer)
-	if (peer != n && !peer->dead) {
-		cluster_recv_datagram(peer->c, n->id, note, len, gateways_now);
-		settle(peer);
-		cluster_link(peer->c, n->id, false, gateways_now);
-		settle(peer);
-	}
+		if (peer != n && !peer->dead) {
+			cluster_recv_datagram(peer->c, n->id, note, len, gateways_now);
+			settle(peer);
+			cluster_link(peer->c, n->id, false, gateways_now);
+			settle(peer);
+		}
 	gateways_deliver();
 }
 
@@ -333,16 +332,15 @@ static bool whole(void)
 	unsigned owned[NODES + 1] = { 0 };
 
 	for (unit_id u = 0; u < CLUSTER_UNITS; u++)
-		EACH_NODE(n)
-		{
+		EACH_NODE(n) {
 			cluster_unit(n->c, u, &state);
 			if (!state.owner || !state.successor || state.moving_to)
 				return false;
 			owned[state.owner]++;
 		}
 	EACH_NODE(n)
-	if (!owned[n->id])
-		return false;
+		if (!owned[n->id])
+			return false;
 	return true;
 }
 
@@ -404,7 +402,7 @@ int gateways_start(void **state)
 		start(&gateways[id], id);
 	gateways_stopped = false;
 	EACH_NODE(n)
-	gateways_link(n, true);
+		gateways_link(n, true);
 	while (!whole()) {
 		assert_true(ms++ < 20000);
 		gateways_run(1);
@@ -417,8 +415,7 @@ int gateways_stop(void **state)
 {
 	struct change *change;
 
-	EACH_NODE(n)
-	{
+	EACH_NODE(n) {
 		ipsec_ops.close(n->t);
 		cluster_free(n->c);
 		close(n->plugin);

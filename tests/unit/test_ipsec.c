@@ -189,7 +189,7 @@ static struct scene begin(void)
 	s.spi = UINT64_C(0xabcdef0123456000) / CLUSTER_UNITS * CLUSTER_UNITS + s.unit;
 	establish(s.owner, s.spi);
 	EACH_NODE(n)
-	gateways_forget(n);
+		gateways_forget(n);
 	return s;
 }
 
@@ -253,7 +253,7 @@ static void test_nothing_is_said_before_it_is_committed(void **state)
 	assert_int_equal(m.ike_import.recv_mid, 0);
 	gateways_run(1000);
 	EACH_NODE(n)
-	assert_int_equal(n->nsent, 0);
+		assert_int_equal(n->nsent, 0);
 }
 
 /* Member 2 is declared dead, but lives on and hears of it later. */
@@ -403,8 +403,8 @@ static void test_an_unproven_takeover_skips_and_rekeys(void **state)
 	add_child(s.owner, s.spi, 0xc0000000u + s.unit);
 	gateways_run(50);
 	EACH_NODE(n)
-	if (n != s.owner && n != s.successor)
-		third = n;
+		if (n != s.owner && n != s.successor)
+			third = n;
 	gateways_stopped = true;
 	gateways_kill(s.owner);
 	gateways_kill(s.successor);
@@ -469,8 +469,8 @@ static void test_a_former_address_stays_while_its_client_logs_in(void **state)
 	unit_id unit = unit_fold(&key, 1, 0x0a030001u);
 
 	EACH_NODE(owner)
-	if (unit_set_has(&owner->t->units, unit))
-		n = owner;
+		if (unit_set_has(&owner->t->units, unit))
+			n = owner;
 	assert_non_null(n);
 	t = n->t;
 	assert_int_equal(want(n, 1, 1), 1);

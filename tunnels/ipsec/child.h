@@ -28,10 +28,10 @@
 
 #define CHILD_LEASE 0 /* slots of the session's counters */
 #define CHILD_EDGE 1
-#define CHILD_LEASE_STEP 65536 /* sequence numbers asked for at a time */
-#define CHILD_SKIP (1u << 24)   /* numbers skipped when the lease may be an older one */
+#define CHILD_LEASE_STEP 65536	 /* sequence numbers asked for at a time */
+#define CHILD_SKIP (1u << 24)	 /* numbers skipped when the lease may be an older one */
 #define CHILD_REFUSED UINT32_MAX /* an edge that refuses everything */
-#define CHILD_HELD_MAX 4096    /* packets that wait for a commit, each way */
+#define CHILD_HELD_MAX 4096	 /* packets that wait for a commit, each way */
 #define CHILD_OUTER_MAX (20 + 8)
 
 /* A packet that waits: inbound, clear and for the inside; outbound, clear, not sealed. */

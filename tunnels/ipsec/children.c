@@ -26,7 +26,7 @@ struct child *child_find(struct ipsec *t, uint32_t spi)
 {
 	struct child *c;
 
-	LIST_FOREACH (c, &t->children[bucket(spi)], by_spi)
+	LIST_FOREACH(c, &t->children[bucket(spi)], by_spi)
 		if (c->in.spi == spi)
 			return c;
 	return NULL;
@@ -42,7 +42,7 @@ static struct child *find_by_way(struct ipsec *t, uint32_t spi, bool inbound,
 	if (inbound)
 		return child_find(t, spi);
 	for (unsigned i = 0; i < TABLE_SIZE; i++)
-		LIST_FOREACH (c, &t->children[i], by_spi)
+		LIST_FOREACH(c, &t->children[i], by_spi)
 			if (c->active && c->out.spi == spi &&
 			    (!dst || !memcmp(dst->bytes, c->out.dst.bytes, 4)))
 				return c;
@@ -83,7 +83,7 @@ static void routes_remove(struct ipsec *t, struct child *c)
 		unsigned b = outbound_bucket(prefix->prefix, prefix->len);
 		struct outbound *o;
 
-		LIST_FOREACH (o, &t->outbound[b], next)
+		LIST_FOREACH(o, &t->outbound[b], next)
 			if (o->child == c && o->prefix == prefix->prefix &&
 			    o->len == prefix->len)
 				break;
@@ -150,7 +150,7 @@ bool children_serve(const struct ipsec *t, uint32_t address)
 {
 	const struct outbound *o;
 
-	LIST_FOREACH (o, &t->outbound[outbound_bucket(address, 32)], next)
+	LIST_FOREACH(o, &t->outbound[outbound_bucket(address, 32)], next)
 		if (o->prefix == address && o->len == 32)
 			return true;
 	return false;
@@ -186,7 +186,7 @@ static struct staged_sa *staged_find(struct ipsec *t, uint32_t spi, bool inbound
 {
 	struct staged_sa *sa;
 
-	LIST_FOREACH (sa, &t->staged, next)
+	LIST_FOREACH(sa, &t->staged, next)
 		if (sa->spi == spi && sa->inbound == inbound)
 			return sa;
 	return NULL;

@@ -35,7 +35,7 @@ static void import_units(struct ipsec *t, const struct unit_set *units, struct m
 	struct ike_sa *sa;
 
 	for (unsigned i = 0; i < TABLE_SIZE; i++)
-		LIST_FOREACH (sa, &t->ikes[i], by_spi)
+		LIST_FOREACH(sa, &t->ikes[i], by_spi)
 			if (unit_set_has(units, sa->unit) && !sa->live)
 				login_import(t, sa, now);
 }
@@ -76,7 +76,7 @@ static void plugin_gone(void *ctx)
 		log_warnx("ipsec: charon has left; its sessions go to other members");
 	t->welcomed = false;
 	for (unsigned i = 0; i < TABLE_SIZE; i++)
-		LIST_FOREACH (sa, &t->ikes[i], by_spi)
+		LIST_FOREACH(sa, &t->ikes[i], by_spi)
 			sa->live = false;
 	children_unstage_all(t);
 	while ((w = TAILQ_FIRST(&t->addresses))) {
@@ -379,7 +379,7 @@ static void ipsec_activate(void *tunnel, const struct unit_set *units,
 		t->activation[u] = activation;
 	}
 	for (unsigned i = 0; i < TABLE_SIZE; i++) {
-		LIST_FOREACH (c, &t->children[i], by_spi) {
+		LIST_FOREACH(c, &t->children[i], by_spi) {
 			if (!unit_set_has(units, c->unit))
 				continue;
 			activate_child(t, c, activation, now);
@@ -403,10 +403,10 @@ static void ipsec_deactivate(void *tunnel, const struct unit_set *units, struct 
 		if (unit_set_has(units, (unit_id)u))
 			unit_set_remove(&t->units, (unit_id)u);
 	for (unsigned i = 0; i < TABLE_SIZE; i++) {
-		LIST_FOREACH (c, &t->children[i], by_spi)
+		LIST_FOREACH(c, &t->children[i], by_spi)
 			if (unit_set_has(units, c->unit))
 				child_deactivate(c);
-		LIST_FOREACH (sa, &t->ikes[i], by_spi)
+		LIST_FOREACH(sa, &t->ikes[i], by_spi)
 			if (unit_set_has(units, sa->unit))
 				login_drop(t, sa);
 	}

@@ -37,7 +37,7 @@ struct ike_sa *login_find(struct ipsec *t, uint64_t spi)
 {
 	struct ike_sa *sa;
 
-	LIST_FOREACH (sa, &t->ikes[bucket(spi)], by_spi)
+	LIST_FOREACH(sa, &t->ikes[bucket(spi)], by_spi)
 		if (sa->spi == spi)
 			return sa;
 	return NULL;
@@ -559,7 +559,7 @@ void login_tick(struct ipsec *t, struct mono now)
 	struct ike_sa *sa;
 
 	for (unsigned i = 0; t->inherited && i < TABLE_SIZE; i++)
-		LIST_FOREACH (sa, &t->ikes[i], by_spi)
+		LIST_FOREACH(sa, &t->ikes[i], by_spi)
 			if (sa->inherited && !mono_before(now, sa->repeat_at))
 				repeat(t, sa, now);
 }
@@ -570,7 +570,7 @@ struct mono login_timeout(const struct ipsec *t)
 	const struct ike_sa *sa;
 
 	for (unsigned i = 0; t->inherited && i < TABLE_SIZE; i++)
-		LIST_FOREACH (sa, &t->ikes[i], by_spi)
+		LIST_FOREACH(sa, &t->ikes[i], by_spi)
 			if (sa->inherited)
 				at = mono_min(at, sa->repeat_at);
 	return at;
