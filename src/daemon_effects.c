@@ -35,7 +35,7 @@ static void io_random(void *ctx, uint8_t *out, size_t len)
 static int io_save_activation(void *ctx, uint32_t number)
 {
 	struct daemon *d = ctx;
-	int err = activation_save(d->conf->state_directory, number);
+	int err = activation_use(d->activation, number);
 
 	/* The core tries again and again. */
 	if (err && err != d->state_error)

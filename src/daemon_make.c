@@ -51,13 +51,12 @@ static int make_cluster(struct daemon *d, char err[DAEMON_ERROR_SIZE])
 		.balance = d->conf->balance_interval * MONO_MS,
 		.npeers = d->conf->nmembers,
 	};
-	int failed;
 
 	io.ctx = d;
-	failed = activation_load(d->conf->state_directory, &config.activation, err);
-
-	if (failed)
-		return failed;
+	d->activation =
+	    activation_open(d->conf->state_directory, &config.activation, err);
+	if (!d->activation)
+		return -EIO;
 	for (unsigned i = 0; i < d->conf->nmembers; i++) {
 		config.peers[i].id = d->conf->members[i].id;
 		memcpy(config.peers[i].name, d->conf->members[i].name,
@@ -272,6 +271,7 @@ void daemon_free(struct daemon *d)
 	filter_free(d->filter);
 	netlink_close(d->netlink);
 	cluster_free(d->cluster);
+	activation_close(d->activation);
 	while ((change = STAILQ_FIRST(&d->units))) {
 		STAILQ_REMOVE_HEAD(&d->units, next);
 		free(change);

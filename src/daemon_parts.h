@@ -42,6 +42,7 @@ struct daemon {
 	struct event_base *base;
 	struct event *settle, *timer, *lease, *leave, *on_term, *on_int, *on_hup;
 	struct cluster *cluster;
+	struct activation *activation;
 	struct links *links;
 	struct filter *filter;
 	struct netlink *netlink;
