@@ -50,7 +50,7 @@ struct entry {
 	member_id successor;
 	member_id previous; /* successor until it has yielded, 0: settled */
 	member_id moving_to;
-	bool unproven; /* began with state that may be behind what was committed */
+	bool unproven; /* whoever succeeds may be behind what was committed */
 };
 
 /* How far the owner is with a change of the unit's successor, or of its owner. */
@@ -66,6 +66,7 @@ struct unit {
 	struct session_list sessions;
 	unsigned nsessions;
 	bool active;	   /* owned and activated by this member */
+	bool skips;	   /* began with state that may be behind: cluster_unproven() */
 	bool replacing;	   /* between UNIT_BEGIN and UNIT_END */
 	bool remembered;   /* its sessions are those of an earlier incarnation of ours */
 	uint32_t switched; /* version that asks the previous successor to yield */

@@ -36,7 +36,7 @@
 #define TAKEOVER_RETRY (20 * MONO_MS)
 #define TABLE_RETRY (50 * MONO_MS)
 #define PREPARING_MAX 256
-#define PROVE_TIME MONO_SEC
+#define PROVE_TIME (20 * MONO_MS)
 
 bool ownership_fit(const struct cluster *c, member_id id)
 {
@@ -262,14 +262,21 @@ static bool unproven(const struct cluster *c, const struct unit *unit)
 	return unit->nsessions;
 }
 
+/* The row of a successor that may not hold all yet: it is named before it has caught up. */
+static void doubt(struct cluster *c, struct unit *unit)
+{
+	unit->e.unproven = unit->nsessions > 0;
+	if (unit->e.unproven)
+		c->prove_at = mono_min(c->prove_at, mono_add(c->now, PROVE_TIME));
+}
+
 static void begin_unproven(struct cluster *c, struct unit *unit)
 {
-	unit->e.unproven = unproven(c, unit);
+	unit->skips = unproven(c, unit);
 	unit->remembered = false;
-	if (!unit->e.unproven)
-		return;
-	count(c, STAT_unproven);
-	c->prove_at = mono_add(c->now, PROVE_TIME);
+	if (unit->skips)
+		count(c, STAT_unproven);
+	doubt(c, unit);
 }
 
 /*
@@ -311,7 +318,7 @@ static void prove(struct cluster *c)
 
 bool cluster_unproven(const struct cluster *c, unit_id unit)
 {
-	return unit < CLUSTER_UNITS && c->units[unit].e.unproven;
+	return unit < CLUSTER_UNITS && c->units[unit].skips;
 }
 
 bool ownership_activate(struct cluster *c, const struct unit_set *set, const char *why)
@@ -473,17 +480,22 @@ void ownership_yields(struct cluster *c)
 	c->nyields = 0;
 }
 
+/* What a message of rows has brought: told, and answered, for all of them at once. */
+struct merged {
+	struct unit_set lost;
+	struct unit_set show; /* rows of which the sender has older ones */
+};
+
 /* The row that another member shows; what it says of a unit that is ours decides. */
-void ownership_merge(struct cluster *c, struct member *from, unit_id u,
-		     const struct entry *e)
+static void merge(struct cluster *c, struct member *from, unit_id u,
+		  const struct entry *e, struct merged *merged)
 {
 	struct unit *unit = &c->units[u];
-	struct unit_set lost = { { 0 } };
 	bool newer = e->epoch > unit->e.epoch;
 
 	if (e->epoch < unit->e.epoch) {
 		if (epoch_owner(e->epoch) == from->id)
-			ownership_show(c, from, u);
+			unit_set_add(&merged->show, u);
 		return;
 	}
 	if (!newer &&
@@ -495,7 +507,7 @@ void ownership_merge(struct cluster *c, struct member *from, unit_id u,
 	if (newer) {
 		if (unit->active)
 			count(c, STAT_stale_epoch);
-		let_go(c, u, &lost);
+		let_go(c, u, &merged->lost);
 		unit->orphan = MONO_NEVER;
 		unit->next = 0;
 		unit->replacing = false;
@@ -503,7 +515,6 @@ void ownership_merge(struct cluster *c, struct member *from, unit_id u,
 	unit->retry = MONO_NEVER;
 	ownership_set(c, u, e);
 	unit_set_remove(&c->deferred, u);
-	tell_lost(c, &lost);
 	if (e->previous == c->cfg.self)
 		yield(c, u);
 	/* Its owner may be dead already, for us. */
@@ -517,10 +528,41 @@ void ownership_merge(struct cluster *c, struct member *from, unit_id u,
 	}
 }
 
+static void show_all(struct cluster *c, struct member *to, const struct unit_set *set)
+{
+	struct wire_entries m = { 0 };
+
+	EACH_IN(set, u) {
+		to_wire(c, u, &m.entries[m.entries_count++]);
+		if (m.entries_count == WIRE_DATAGRAM_ENTRIES) {
+			DATAGRAM(c, to, entries, &m);
+			m.entries_count = 0;
+		}
+	}
+	if (m.entries_count)
+		DATAGRAM(c, to, entries, &m);
+}
+
+static void conclude(struct cluster *c, struct member *from, const struct merged *merged)
+{
+	tell_lost(c, &merged->lost);
+	show_all(c, from, &merged->show);
+}
+
+void ownership_merge(struct cluster *c, struct member *from, unit_id u,
+		     const struct entry *e)
+{
+	struct merged merged = { 0 };
+
+	merge(c, from, u, e, &merged);
+	conclude(c, from, &merged);
+}
+
 void recv_entries(struct cluster *c, struct member *from, const struct wire_header *h,
 		  struct unpack *u)
 {
 	struct wire_entries m;
+	struct merged merged = { 0 };
 
 	if (wire_decode_entries(u, &m)) {
 		count(c, STAT_bad_message);
@@ -531,8 +573,9 @@ void recv_entries(struct cluster *c, struct member *from, const struct wire_head
 		struct entry e = { w->epoch,	w->version,   w->successor,
 				   w->previous, w->moving_to, w->flags & WIRE_UNPROVEN };
 
-		ownership_merge(c, from, w->unit, &e);
+		merge(c, from, w->unit, &e, &merged);
 	}
+	conclude(c, from, &merged);
 	if (m.flags & WIRE_ENTRIES_WHOLE && from->id == c->master && !c->have_table) {
 		c->have_table = true;
 		c->table_retry = MONO_NEVER;
@@ -713,6 +756,7 @@ static void replace_successor(struct cluster *c, unit_id u)
 	struct session *s;
 
 	unit->next = 0;
+	doubt(c, unit);
 	amend(c, u, next, 0, ownership_fit(c, unit->e.moving_to) ? unit->e.moving_to : 0);
 	set_handover(c, u, HANDOVER_STEADY);
 	LIST_FOREACH(s, &unit->sessions, in_unit)
