@@ -12,7 +12,6 @@
 #include "src/daemon_parts.h"
 #include "src/log.h"
 
-#define LEASE_NS (100 * MONO_MS) /* a daemon that is silent for so long serves nothing */
 #define LEAVE_SECONDS 5
 
 struct mono daemon_now(void *ctx)
@@ -113,7 +112,8 @@ static bool serving(struct daemon *d)
 static void renew_lease(struct daemon *d)
 {
 	if (serving(d))
-		filter_renew(d->filter, daemon_now(d).ns + LEASE_NS);
+		filter_renew(d->filter, daemon_now(d).ns +
+					    d->conf->detection_interval * MONO_MS / 2);
 }
 
 /* One thing that is left to tell, in the order in which it matters. False: nothing. */
