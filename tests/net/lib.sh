@@ -21,6 +21,8 @@ lab() { "$net/lab" "$@"; }
 # ---- the test as a whole
 
 net_mode=multicast net_members=3 net_clients=4 net_peer=1 net_failed=0 net_own_lab=0
+# The detection interval: at least this many ms. Tests judge no times, so they have time.
+net_detection=1000
 
 net_options()
 {
@@ -29,8 +31,9 @@ net_options()
 		--mode) net_mode=$2 && shift ;;
 		--members) net_members=$2 && shift ;;
 		--clients) net_clients=$2 && shift ;;
+		--detection) net_detection=$2 && shift ;;
 		*)
-			echo "usage: ${0##*/} [--mode multicast|unicast] [--members N] [--clients N]" >&2
+			echo "usage: ${0##*/} [--mode multicast|unicast] [--members N] [--clients N] [--detection MS]" >&2
 			exit 2
 			;;
 		esac
@@ -57,6 +60,22 @@ net_begin()
 	lab_members=$MEMBERS
 }
 
+# detection: the interval for this machine. A virtual machine that its host stops is dead to
+# its peers, so the interval must be well above such stops.
+detection()
+{
+	local worst need
+	worst=$("$BUILD/tests/net/tools/stalls" 3)
+	need=$(((worst * 6 + 99) / 100 * 100))
+	((need <= 3000)) || need=3000
+	if ((need > net_detection)); then
+		echo "# this machine stands still for up to $worst ms at a time:" \
+			"detection interval $need ms, not $net_detection ms" >&2
+		net_detection=$need
+	fi
+	echo "$net_detection"
+}
+
 lab_begin()
 {
 	local options=()
@@ -64,7 +83,7 @@ lab_begin()
 	# The lab is ours only if none was there before.
 	net_own_lab=$([[ -e ${LAB_DIR:-/run/phalanx-lab} ]] && echo 0 || echo 1)
 	lab up --mode "$net_mode" --members "$net_members" --clients "$net_clients" \
-		"${options[@]}" || {
+		--set detection-interval="$(detection)" "${options[@]}" || {
 		echo "not ok ${0##*/} - the lab did not come up"
 		exit 1
 	}
