@@ -55,6 +55,7 @@
 	X(ike_checksum, "ipsec.ike-bad-checksum")                                        \
 	X(ike_repeated, "ipsec.ike-answered-from-copy")                                  \
 	X(ike_kept, "ipsec.ike-response-kept")                                           \
+	X(ike_unasked, "ipsec.ike-response-unasked")                                     \
 	X(ike_resent, "ipsec.ike-request-repeated")                                      \
 	X(ike_uncopied, "ipsec.ike-message-without-copy")                                \
 	X(ike_dropped, "ipsec.ike-uncommitted-dropped")                                  \

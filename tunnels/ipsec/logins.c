@@ -299,6 +299,11 @@ static bool keep_from_charon(struct ipsec *t, struct ike_sa *sa,
 	return true;
 }
 
+static bool is_awaited(const struct ike_sa *sa, const struct ike_header *h)
+{
+	return sa->exchanges.outstanding && sa->exchanges.request.mid == h->mid;
+}
+
 /* The packet may be anybody's: it does not push out what charon has sent. */
 static void note_request(struct ipsec *t, uint64_t spi, uint32_t mid,
 			 const uint8_t digest[IKE_DIGEST_SIZE])
@@ -344,6 +349,11 @@ void login_receive(struct ipsec *t, const struct local_addr *src,
 		}
 		if (sa && h.response && keep_from_charon(t, sa, &h, now))
 			return;
+		/* charon ends an SA upon a response that it does not wait for. */
+		if (sa && h.response && !is_awaited(sa, &h)) {
+			t->statistics.ike_unasked++;
+			return;
+		}
 	}
 	/* A flood that charon cannot read must not end the connection to it. */
 	if (plugin_backlog(t->plugin) > BACKLOG_MAX) {
