@@ -217,6 +217,17 @@ const struct tun_handler daemon_tun_handler = {
 };
 
 /*
+ * How long a member whose carrier is back listens: for some keepalives of the others, and
+ * for the kernel's ARP, which repeats an unanswered request every second.
+ */
+static uint64_t settle_time(const struct daemon *d)
+{
+	uint64_t intervals = SETTLE_INTERVALS * d->conf->detection_interval * MONO_MS;
+
+	return intervals > SETTLE_LEAST ? intervals : SETTLE_LEAST;
+}
+
+/*
  * A member that was cut off may think that it is the only one. Before it serves again, it
  * gives itself the time to hear the others.
  */
@@ -225,9 +236,7 @@ static void settle_carrier(struct daemon *d, bool running)
 	if (!running)
 		d->was_cut = true;
 	else if (d->was_cut)
-		d->settled =
-		    mono_add(daemon_now(d),
-			     SETTLE_INTERVALS * d->conf->detection_interval * MONO_MS);
+		d->settled = mono_add(daemon_now(d), settle_time(d));
 }
 
 void daemon_on_carrier(void *ctx, unsigned which, bool running)

@@ -28,6 +28,7 @@
 
 #define LEASE_EVERY_MS 20
 #define SETTLE_INTERVALS 3 /* detection intervals without work when carrier is back */
+#define SETTLE_LEAST (1500 * MONO_MS) /* and at least this long */
 
 struct unit_change {
 	STAILQ_ENTRY(unit_change) next;
