@@ -99,6 +99,7 @@ net_end()
 		echo "not ok $scenario - it could not go on; $(printf '%s; ' "${reasons[@]}")"
 	fi
 	stop_traffic_programs || true
+	((scenario_open)) && lab capture outside stop 2>/dev/null
 	if ((status && status != 77)); then
 		save_logs || true
 		echo "# logs, captures and results are kept in $out"
@@ -272,7 +273,7 @@ stop_traffic_programs()
 	done
 }
 
-server_listens() { lab exec s1 ss -Hltn "sport = :$traffic_port" | grep -q .; }
+server_listens() { [[ -n $(lab exec s1 ss -Hltn "sport = :$traffic_port") ]]; }
 
 serve_start()
 {

@@ -20,10 +20,11 @@ nap()
 	read -r -t 0.04 -u "$nap_fd" || true
 }
 
-# wait_for SECONDS DESCRIPTION COMMAND...: polls until the command succeeds.
+# wait_for SECONDS DESCRIPTION COMMAND...: polls until the command succeeds. The seconds are
+# those of a steady machine; an unsteady one gets LAB_PATIENCE times as many.
 wait_for()
 {
-	local seconds=$1 what=$2 end
+	local seconds=$(($1 * ${LAB_PATIENCE:-4})) what=$2 end
 	shift 2
 	end=$(($(now_ms) + seconds * 1000))
 	until "$@" >/dev/null 2>&1; do
