@@ -96,7 +96,7 @@ static void member_row(struct table *t, const json_t *m)
 void show_members(const json_t *reply, FILE *out, bool bold)
 {
 	struct table *t = table_new("MEMBER|>ID|ROLE|>HEARD|>LOSS|>N|>CAPACITY|>UNITS|"
-				    ">SUCCESSOR|>SESSIONS|STATE");
+				    ">SUCCESSOR|>RECORDS|STATE");
 	size_t i;
 	json_t *m;
 
@@ -233,7 +233,7 @@ void show_units(const json_t *reply, FILE *out, bool bold)
 {
 	const json_t *units = json_object_get(reply, "units");
 	struct table *t =
-	    table_new("UNITS|>COUNT|OWNER|SUCCESSOR|>EPOCH|MOVING TO|>SESSIONS");
+	    table_new("UNITS|>COUNT|OWNER|SUCCESSOR|>EPOCH|MOVING TO|>RECORDS");
 	const json_t *first = NULL, *last = NULL;
 	json_int_t sessions = 0;
 	size_t i;

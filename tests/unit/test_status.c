@@ -382,8 +382,8 @@ static void test_text(void **state)
 	put(f, 5, KEY_LISTED, 1);
 	text = shown(get(f, "units", json_object()), show_units);
 	assert_string_equal(
-	    text, "UNITS   COUNT  OWNER  SUCCESSOR  EPOCH  MOVING TO  SESSIONS\n"
-		  "0-1023   1024  m1     -              1  -                 1\n");
+	    text, "UNITS   COUNT  OWNER  SUCCESSOR  EPOCH  MOVING TO  RECORDS\n"
+		  "0-1023   1024  m1     -              1  -                1\n");
 	free(text);
 	text = shown(get(f, "sessions", json_object()), show_sessions);
 	assert_string_equal(
