@@ -22,7 +22,7 @@ lab() { "$net/lab" "$@"; }
 
 net_mode=multicast net_members=3 net_clients=4 net_peer=1 net_failed=0 net_own_lab=0
 # The detection interval: at least this many ms. Tests judge no times, so they have time.
-net_detection=1000 net_exact=0
+net_detection=2000 net_exact=0
 
 net_options()
 {
