@@ -284,11 +284,8 @@ void address_pool(struct ipsec *t, const struct local_pool *pool)
 	if (pool->base.family != 4 || end > (uint64_t)UINT32_MAX + 1)
 		return;
 	while (from < end) {
-		unsigned bits = 0;
+		unsigned bits = child_prefix_bits(from, end);
 
-		while (bits < 32 && !(from & ((uint64_t)1 << bits)) &&
-		       from + ((uint64_t)2 << bits) <= end)
-			bits++;
 		t->host.pool_add(t->host.ctx, htonl((uint32_t)from), 32 - bits);
 		from += (uint64_t)1 << bits;
 	}

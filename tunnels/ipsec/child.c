@@ -123,22 +123,17 @@ static uint32_t be32(const uint8_t *at)
 	return (uint32_t)at[0] << 24 | at[1] << 16 | at[2] << 8 | at[3];
 }
 
-/* Covers an address range with the fewest prefixes. */
-static void add_range(struct child *c, uint32_t from, uint32_t to)
+/* Covers an address range with the fewest prefixes. `end` is behind its last address. */
+static void add_range(struct child *c, uint64_t from, uint64_t end)
 {
-	while (from <= to && c->nprefixes < CHILD_PREFIXES_MAX) {
-		unsigned bits = 0;
+	while (from < end && c->nprefixes < CHILD_PREFIXES_MAX) {
+		unsigned bits = child_prefix_bits(from, end);
 
-		while (bits < 32 && !(from & ((uint64_t)1 << bits)) &&
-		       from + (((uint64_t)2 << bits) - 1) <= to)
-			bits++;
 		c->prefixes[c->nprefixes++] = (struct child_prefix){
-			.prefix = htonl(from),
+			.prefix = htonl((uint32_t)from),
 			.len = (uint8_t)(32 - bits),
 		};
-		if (from + ((uint64_t)1 << bits) > UINT32_MAX)
-			return;
-		from += (uint32_t)1 << bits;
+		from += UINT64_C(1) << bits;
 	}
 }
 
@@ -148,7 +143,7 @@ static void find_prefixes(struct child *c)
 		const struct local_ts *ts = &c->out.dst_ts[i];
 
 		if (ts->family == 4)
-			add_range(c, be32(ts->from), be32(ts->to));
+			add_range(c, be32(ts->from), (uint64_t)be32(ts->to) + 1);
 	}
 }
 
