@@ -25,7 +25,7 @@ static unsigned fit_members(struct cluster *c, struct load *loads)
 	unsigned n = 0;
 
 	EACH_MEMBER(c, m) {
-		if (!ownership_fit(c, m->id))
+		if (!table_fit(c, m->id))
 			continue;
 		loads[n++] = (struct load){
 			.m = m,
@@ -73,11 +73,11 @@ static struct member *heir(struct cluster *c, struct unit *unit, struct load *lo
 	uint64_t since = mono_since(c->now, unit->orphan);
 	struct load *l;
 
-	if (epoch_owner(unit->e.epoch) && ownership_fit(c, unit->e.successor) &&
+	if (epoch_owner(unit->e.epoch) && table_fit(c, unit->e.successor) &&
 	    unit->orphan.ns != UINT64_MAX && since < 6 * c->cfg.detection)
 		return since < 2 * c->cfg.detection ? NULL
 						    : core_member(c, unit->e.successor);
-	if (ownership_fit(c, unit->next))
+	if (table_fit(c, unit->next))
 		return core_member(c, unit->next);
 	l = least(loads, n);
 	l->empty++;
@@ -92,7 +92,7 @@ static void grant(struct cluster *c, struct member *to, const struct unit_set *s
 	if (unit_set_empty(set))
 		return;
 	if (to == c->self) {
-		ownership_activate(c, set, "unowned");
+		takeover_activate(c, set, "unowned");
 		return;
 	}
 	EACH_IN(set, u)
@@ -121,7 +121,7 @@ static void assign_orphans(struct cluster *c)
 	if (!n) {
 		EACH_UNIT(u)
 			if (c->units[u].floor && c->complete && unserved(c, &c->units[u]))
-				ownership_keep(c, u);
+				handover_keep(c, u);
 		return;
 	}
 	memset(to, 0, sizeof(to));
@@ -211,8 +211,8 @@ static void send_orders(struct cluster *c, const struct orders *orders)
 			continue;
 		}
 		for (unsigned k = 0; k < m->units_count; k++)
-			ownership_begin_move(c, m->units[k].unit, m->units[k].epoch,
-					     m->units[k].to);
+			handover_begin_move(c, m->units[k].unit, m->units[k].epoch,
+					    m->units[k].to);
 	}
 }
 

@@ -96,6 +96,11 @@ uint64_t core_random(struct cluster *c)
 	return v;
 }
 
+uint64_t core_jitter(struct cluster *c, uint64_t span)
+{
+	return core_random(c) % span;
+}
+
 void core_datagram(struct cluster *c, struct member *to, size_t len)
 {
 	assert(len && len <= CLUSTER_DATAGRAM_MAX);
@@ -128,14 +133,14 @@ void core_enter(struct cluster *c, struct mono now)
 		return;
 	/* Stopped or starved: what others think of us meanwhile is unknown. */
 	if (mono_since(c->now, c->wanted) >= c->cfg.detection / 2)
-		membership_late(c);
+		serving_late(c);
 }
 
 void core_leave(struct cluster *c)
 {
-	ownership_review(c);
-	ownership_announce(c);
-	ownership_yields(c);
+	handover_review(c);
+	table_announce(c);
+	table_yields(c);
 	replica_pump(c);
 	if (c->upcall_table) {
 		c->upcall_table = false;
@@ -154,7 +159,9 @@ void core_leave(struct cluster *c)
 		return;
 	c->wanted = mono_min(c->wanted, membership_timeout(c));
 	c->wanted = mono_min(c->wanted, election_timeout(c));
-	c->wanted = mono_min(c->wanted, ownership_timeout(c));
+	c->wanted = mono_min(c->wanted, takeover_timeout(c));
+	c->wanted = mono_min(c->wanted, handover_timeout(c));
+	c->wanted = mono_min(c->wanted, table_timeout(c));
 	c->wanted = mono_min(c->wanted, assign_timeout(c));
 	c->wanted = mono_min(c->wanted, replica_timeout(c));
 	c->wanted = mono_min(c->wanted, counters_timeout(c));
@@ -169,7 +176,9 @@ void cluster_tick(struct cluster *c, struct mono now)
 	core_enter(c, now);
 	membership_tick(c);
 	election_tick(c);
-	ownership_tick(c);
+	takeover_tick(c);
+	handover_tick(c);
+	table_tick(c);
 	assign_tick(c);
 	replica_tick(c);
 	counters_tick(c);

@@ -252,7 +252,7 @@ static bool apply(struct cluster *c, struct member *from, const struct wire_coun
 
 	if (unit->e.epoch > w->epoch) {
 		count(c, STAT_stale_epoch);
-		ownership_show(c, from, w->unit);
+		table_show(c, from, w->unit);
 		return false;
 	}
 	/* Not the owner yet, for us: its announcement or the session is under way. */

@@ -85,8 +85,8 @@ static void become_master(struct cluster *c)
 	c->orphans_at = c->now;
 	c->lease = mono_add(c->now, c->cfg.detection);
 	c->review_all = true;
-	membership_keepalive(c);
-	membership_keepalive(c);
+	keepalive_send(c);
+	keepalive_send(c);
 }
 
 static void offer(struct cluster *c)
@@ -334,8 +334,8 @@ static bool replaced_by(const struct cluster *c, uint64_t term,
 void election_rival(struct cluster *c, struct member *m, const struct wire_header *h,
 		    const struct wire_master_keepalive *k)
 {
-	if (!membership_proven(c, k)) {
-		membership_challenge(c, m);
+	if (!serving_proven(c, k)) {
+		serving_challenge(c, m);
 		return;
 	}
 	/*
@@ -369,7 +369,7 @@ void election_rival(struct cluster *c, struct member *m, const struct wire_heade
 		c->upcall_role = true;
 		core_log(c, "term raised to %llu", (unsigned long long)(c->term >> 16));
 	}
-	membership_keepalive(c);
+	keepalive_send(c);
 }
 
 void election_tick(struct cluster *c)

@@ -275,6 +275,7 @@ void core_log(struct cluster *c, const char *fmt, ...)
 void core_set_role(struct cluster *c, enum cluster_role role, const char *event);
 struct member *core_member(const struct cluster *c, member_id id); /* NULL: unknown */
 uint64_t core_random(struct cluster *c);
+uint64_t core_jitter(struct cluster *c, uint64_t span); /* 0 .. span - 1 */
 /* c->out holds a message of this length. */
 void core_datagram(struct cluster *c, struct member *to, size_t len);
 int core_stream(struct cluster *c, struct member *to, size_t len);
@@ -284,20 +285,56 @@ int core_stream(struct cluster *c, struct member *to, size_t len);
 #define DATAGRAM(c, to, name, body) core_datagram(c, to, ENCODE(c, name, body))
 #define STREAM(c, to, name, body) core_stream(c, to, ENCODE(c, name, body))
 
-/* membership.c: joins, keepalives, deaths. */
+/* keepalive.c */
+#define N_MIN 2 /* keepalives in a detection interval */
+#define N_MAX 20
+#define LOSS_SCALE 65535 /* of a share of losses, on the wire */
+/* True if it is a new one. */
+bool keepalive_note(struct cluster *c, struct member *m, uint64_t seq, uint64_t stamp);
+uint16_t keepalive_list(const struct cluster *c, struct wire_member *list);
+void keepalive_send(struct cluster *c); /* now, to everyone */
+/* To all, or as an answer to one: that repeats the number of the last one to all. */
+void keepalive_as_master(struct cluster *c, struct member *only, uint64_t answer);
+
+/* serving.c: leases, lateness, the proof of mastership. */
+void serving_late(struct cluster *c);
+void serving_wake(struct cluster *c, const char *why);
+/* A member echoes a stamp of ours. */
+void serving_echo(struct cluster *c, struct member *m, uint64_t echo);
+void serving_vouch(struct cluster *c, struct member *from, uint64_t echo);
+/* Who is late has heard of another master, and waits for the proof. */
+bool serving_rival(const struct cluster *c);
+/* The speaker was master a moment ago: it echoes a stamp of ours that is young enough. */
+bool serving_proven(const struct cluster *c, const struct wire_master_keepalive *k);
+/* A living master answers this with such an echo. */
+void serving_challenge(struct cluster *c, struct member *to);
+
+/* join.c: joins and departures. */
+#define JOIN_RETRY (50 * MONO_MS)
+#define START_WAIT (300 * MONO_MS)
+void join_nak(struct cluster *c, struct member *to, uint64_t target, uint8_t reason);
+void join_ask(struct cluster *c);
+void join_tell_master(struct cluster *c, struct member *to, uint64_t offer);
+void join_finish_leave(struct cluster *c);
+
+/* membership.c: the list, deaths. */
 void membership_tick(struct cluster *c);
 struct mono membership_timeout(const struct cluster *c);
-void membership_late(struct cluster *c);
 /* Gives everything up and begins again as a new incarnation. */
 void membership_rejoin(struct cluster *c, const char *why);
 void membership_died(struct cluster *c, struct member *m, const char *why);
-void membership_keepalive(struct cluster *c); /* now, to everyone */
+void membership_enlist(struct cluster *c, struct member *m, uint64_t incarnation);
+void membership_changed(struct cluster *c);
+void membership_adopt(struct cluster *c, struct member *from, uint64_t term,
+		      const char *event);
+void membership_list(struct cluster *c, struct member *from,
+		     const struct wire_member *list, unsigned n);
+/* Incarnation 0: any. */
+bool membership_listed(const struct wire_member *list, unsigned n, member_id id,
+		       uint64_t incarnation);
 void membership_check_complete(struct cluster *c);
+bool membership_active(const struct cluster *c);    /* this member is in a cluster */
 unsigned membership_count(const struct cluster *c); /* members present, this one too */
-/* The speaker was master a moment ago: it echoes a stamp of ours that is young enough. */
-bool membership_proven(const struct cluster *c, const struct wire_master_keepalive *k);
-/* A living master answers this with such an echo. */
-void membership_challenge(struct cluster *c, struct member *to);
 
 /* election.c */
 void election_begin(struct cluster *c); /* the master is gone */
@@ -306,27 +343,49 @@ struct mono election_timeout(const struct cluster *c);
 void election_rival(struct cluster *c, struct member *m, const struct wire_header *h,
 		    const struct wire_master_keepalive *k);
 
-/* ownership.c: the table, takeover, handover. */
-bool ownership_fit(const struct cluster *c, member_id id); /* may own and succeed */
-member_id ownership_choose(const struct cluster *c, unit_id u, member_id owner);
-bool ownership_activate(struct cluster *c, const struct unit_set *set, const char *why);
-void ownership_merge(struct cluster *c, struct member *from, unit_id u,
-		     const struct entry *e);
-void ownership_died(struct cluster *c, struct member *m);
-void ownership_drop_all(struct cluster *c);
+/* table.c: rows, and their merging. */
+bool table_fit(const struct cluster *c, member_id id); /* may own and succeed */
+member_id table_choose(const struct cluster *c, unit_id u, member_id owner);
+void table_set(struct cluster *c, unit_id u, const struct entry *e);
+void table_row(const struct cluster *c, unit_id u, struct wire_entry *w);
+void table_merge(struct cluster *c, struct member *from, unit_id u,
+		 const struct entry *e);
+/* The row is told to all at the end of the call; loud: also by datagram. */
+void table_change(struct cluster *c, unit_id u, bool loud);
+void table_announce(struct cluster *c);
+void table_yields(struct cluster *c);
+void table_show(struct cluster *c, struct member *to, unit_id u);
+void table_send(struct cluster *c, struct member *to, uint8_t flags);
+void table_let_go(struct cluster *c, unit_id u, struct unit_set *lost);
+void table_tell_lost(struct cluster *c, const struct unit_set *lost);
+void table_drop_all(struct cluster *c);
+void table_tick(struct cluster *c);
+struct mono table_timeout(const struct cluster *c);
+
+/* takeover.c: taking units. */
+bool takeover_activate(struct cluster *c, const struct unit_set *set, const char *why);
+void takeover_died(struct cluster *c, struct member *m);
+void takeover_defer(struct cluster *c, unit_id u); /* considered anew, a little later */
+void takeover_raise(struct cluster *c, unit_id u);
+/* Who begins with the state that this member has may be behind what was committed. */
+bool takeover_unproven(const struct cluster *c, const struct unit *unit);
+/* The row of a successor that may not hold all yet: it is named before it has caught up. */
+void takeover_doubt(struct cluster *c, struct unit *unit);
+void takeover_tick(struct cluster *c);
+struct mono takeover_timeout(const struct cluster *c);
+
+/* handover.c: the owner's review of its own units. */
+void handover_set(struct cluster *c, unit_id u, enum handover h);
+/* The owner's change of its own row, within the epoch. */
+void handover_amend(struct cluster *c, unit_id u, member_id successor, member_id previous,
+		    member_id moving_to);
+void handover_review(struct cluster *c);
+void handover_begin_move(struct cluster *c, unit_id u, uint64_t epoch, member_id to);
 /* The master keeps what nobody is able to own. */
-void ownership_keep(struct cluster *c, unit_id u);
-void ownership_raise(struct cluster *c, unit_id u);
-void ownership_show(struct cluster *c, struct member *to, unit_id u);
-void ownership_set(struct cluster *c, unit_id u, const struct entry *e);
-void ownership_review(struct cluster *c);
-void ownership_announce(struct cluster *c);
-void ownership_yields(struct cluster *c);
-void ownership_tick(struct cluster *c);
-struct mono ownership_timeout(const struct cluster *c);
-void ownership_begin_move(struct cluster *c, unit_id u, uint64_t epoch, member_id to);
-void ownership_respread(struct cluster *c);
-void ownership_send_table(struct cluster *c, struct member *to, uint8_t flags);
+void handover_keep(struct cluster *c, unit_id u);
+void handover_respread(struct cluster *c);
+void handover_tick(struct cluster *c);
+struct mono handover_timeout(const struct cluster *c);
 
 /* assign.c: the master's distribution of units. */
 void assign_tick(struct cluster *c);

@@ -449,7 +449,7 @@ static bool fenced(struct cluster *c, struct member *from, unit_id u, uint64_t e
 {
 	if (c->units[u].e.epoch == epoch && epoch_owner(epoch) == from->id)
 		return false;
-	ownership_show(c, from, u);
+	table_show(c, from, u);
 	resync(c, from, STAT_stale_epoch);
 	return true;
 }
@@ -468,7 +468,7 @@ void recv_unit_begin(struct cluster *c, struct member *from, const struct wire_h
 	}
 	e = (struct entry){ w->epoch,	 w->version,   w->successor,
 			    w->previous, w->moving_to, w->flags & WIRE_UNPROVEN };
-	ownership_merge(c, from, w->unit, &e);
+	table_merge(c, from, w->unit, &e);
 	if (fenced(c, from, w->unit, w->epoch))
 		return;
 	c->units[w->unit].replacing = true;

@@ -1,0 +1,233 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/*
+ * Keepalives, both ways.
+ *
+ * The master watches each member, each member watches the master. Keepalives go to all
+ * other members too, and say how long ago the sender heard the master; so a member that
+ * has lost only its own path to the master does not declare it dead.
+ */
+#include <string.h>
+
+#include "cluster/internal.h"
+
+#define ANSWER_MIN (5 * MONO_MS)
+#define WEEK (UINT64_C(7 * 24 * 3600) * MONO_SEC)
+#define LOSS_SHARE 128
+#define GAP_MAX 64
+
+/* The smallest n with n * P^n < 1/K, K detection intervals in a week. */
+static unsigned keepalives_for(double loss, uint64_t detection)
+{
+	double limit = (double)detection / (double)WEEK, power = loss;
+	unsigned n = 1;
+
+	while (n < N_MAX && (n < N_MIN || n * power >= limit)) {
+		n++;
+		power *= loss;
+	}
+	return n;
+}
+
+/* Losses show as gaps in the growing sequence number. */
+bool keepalive_note(struct cluster *c, struct member *m, uint64_t seq, uint64_t stamp)
+{
+	uint64_t gap;
+
+	/* An answer out of turn repeats the last number. */
+	if (seq == m->seq && stamp > m->stamp)
+		m->stamp = stamp;
+	if (seq < m->seq)
+		return false;
+	m->heard = c->now;
+	if (seq == m->seq)
+		return false;
+	gap = m->seq ? seq - m->seq - 1 : 0;
+	for (uint64_t i = 0; i < gap && i < GAP_MAX; i++)
+		m->loss += (1 - m->loss) / LOSS_SHARE;
+	m->loss -= m->loss / LOSS_SHARE;
+	m->seq = seq;
+	m->stamp = stamp;
+	return true;
+}
+
+static void list_member(const struct cluster *c, const struct member *m,
+			struct wire_member *w)
+{
+	bool self = m == c->self;
+	bool able = self ? c->able && !c->leaving : m->able;
+
+	*w = (struct wire_member){
+		.id = m->id,
+		.incarnation = self ? c->incarnation : m->incarnation,
+		.flags = ((self ? c->complete : m->complete) ? WIRE_COMPLETE : 0) |
+			 (able ? WIRE_ABLE : 0) |
+			 (self || m->confirmed ? WIRE_CONFIRMED : 0),
+		.per_interval = (uint8_t)m->per_interval,
+		.echo = m->stamp,
+		.capacity = self ? c->cfg.capacity : m->capacity,
+		.activation = self ? c->activation : m->activation,
+		.loss = (uint16_t)(m->loss * LOSS_SCALE),
+	};
+}
+
+uint16_t keepalive_list(const struct cluster *c, struct wire_member *list)
+{
+	uint16_t n = 0;
+
+	list_member(c, c->self, &list[n++]);
+	EACH_PRESENT((struct cluster *)c, m)
+		list_member(c, m, &list[n++]);
+	return n;
+}
+
+static const char *own_why(const struct cluster *c)
+{
+	if (c->leaving)
+		return "leaving";
+	return c->able ? "" : c->why;
+}
+
+/* To all, or as an answer to one: that repeats the number of the last one to all. */
+void keepalive_as_master(struct cluster *c, struct member *only, uint64_t answer)
+{
+	struct wire_master_keepalive k = {
+		.seq = only ? c->seq : ++c->seq,
+		.stamp = c->now.ns,
+		.answer = answer,
+		.digest = c->digest,
+		.table_version = c->table_version,
+		.sessions = c->nsessions,
+		.vice_master = c->vice_master,
+		.why = (const uint8_t *)own_why(c),
+		.why_len = strlen(own_why(c)),
+	};
+
+	k.members_count = keepalive_list(c, k.members);
+	EACH_MEMBER(c, m)
+		if (only ? m == only : m != c->self && (m->present || m->linked))
+			DATAGRAM(c, m, master_keepalive, &k);
+}
+
+static void send_member_keepalive(struct cluster *c, struct member *only)
+{
+	struct member *master = core_member(c, c->master);
+	uint64_t age = master ? mono_since(c->now, master->heard) / MONO_US : UINT32_MAX;
+	struct wire_member_keepalive k = {
+		.seq = only ? c->seq : ++c->seq,
+		.stamp = c->now.ns,
+		.digest = c->digest,
+		.master_age = age < UINT32_MAX ? (uint32_t)age : UINT32_MAX,
+		.capacity = c->cfg.capacity,
+		.activation = c->activation,
+		.load = c->nactive,
+		.table_version = c->table_version,
+		.flags = (c->complete ? WIRE_COMPLETE : 0) |
+			 (c->able && !c->leaving ? WIRE_ABLE : 0) |
+			 (c->late ? WIRE_LATE : 0),
+		.why = (const uint8_t *)own_why(c),
+		.why_len = strlen(own_why(c)),
+	};
+
+	EACH_PRESENT(c, m) {
+		k.echo = m->stamp;
+		if (!only || m == only)
+			DATAGRAM(c, m, member_keepalive, &k);
+	}
+}
+
+/* Who is late waits for our word. */
+static void answer_late(struct cluster *c, struct member *m)
+{
+	if (mono_since(c->now, m->answered) < ANSWER_MIN)
+		return;
+	m->answered = c->now;
+	if (c->role == CLUSTER_MASTER && !c->late)
+		keepalive_as_master(c, m, 0);
+	else
+		send_member_keepalive(c, m);
+}
+
+static unsigned own_rate(struct cluster *c)
+{
+	unsigned n = N_MIN;
+
+	if (c->role != CLUSTER_MASTER)
+		return c->per_interval;
+	EACH_PRESENT(c, m) {
+		m->per_interval = keepalives_for(m->loss, c->cfg.detection);
+		if (m->per_interval > n)
+			n = m->per_interval;
+	}
+	return n;
+}
+
+void keepalive_send(struct cluster *c)
+{
+	c->self->per_interval = c->per_interval = own_rate(c);
+	/* Who is late asks, by its stamp, what it has become; it announces nothing. */
+	if (c->role == CLUSTER_MASTER && !c->late)
+		keepalive_as_master(c, NULL, 0);
+	else
+		send_member_keepalive(c, NULL);
+	c->keepalive_at =
+	    mono_add(c->now, c->cfg.detection / (c->late ? N_MAX : c->per_interval));
+}
+
+static void heed_member(struct cluster *c, struct member *m,
+			const struct wire_member_keepalive *k)
+{
+	bool complete = k->flags & WIRE_COMPLETE, able = k->flags & WIRE_ABLE;
+
+	m->capacity = k->capacity ? k->capacity : 1;
+	if (k->activation > m->activation && k->activation <= CLUSTER_ACTIVATION_MAX)
+		m->activation = k->activation;
+	m->load = k->load;
+	memcpy(m->why, k->why, k->why_len);
+	m->why[k->why_len] = 0;
+	if (c->role != CLUSTER_MASTER || (m->complete == complete && m->able == able))
+		return;
+	m->complete = complete;
+	m->able = able;
+	membership_changed(c);
+	handover_respread(c);
+	keepalive_send(c);
+}
+
+void recv_member_keepalive(struct cluster *c, struct member *from,
+			   const struct wire_header *h, struct unpack *u)
+{
+	struct wire_member_keepalive k;
+	uint64_t age;
+
+	if (wire_decode_member_keepalive(u, &k)) {
+		count(c, STAT_bad_message);
+		return;
+	}
+	if (!from->present || from->incarnation != h->incarnation) {
+		count(c, STAT_not_from_member);
+		/* Also who is late knows that an earlier term is over. */
+		if (c->role == CLUSTER_MASTER && h->term <= c->term &&
+		    (!c->late || h->term < c->term))
+			join_nak(c, from, h->incarnation, WIRE_REASON_NOT_MEMBER);
+		return;
+	}
+	/* A late master is told nothing by those who follow another one, or are late too. */
+	if (!c->late || (h->term <= c->term && !(k.flags & WIRE_LATE)))
+		serving_echo(c, from, k.echo);
+	else if (c->role == CLUSTER_MASTER && h->term == c->term)
+		serving_vouch(c, from, k.echo);
+	if (from->id == c->master && k.seq >= from->seq)
+		c->master_heard = c->now;
+	if (h->term == c->term)
+		from->confirmed = true;
+	if (!keepalive_note(c, from, k.seq, k.stamp))
+		return;
+	if (k.flags & WIRE_LATE)
+		answer_late(c, from);
+	age = (uint64_t)k.master_age * MONO_US;
+	if (h->term == c->term && age < c->now.ns &&
+	    mono_before(c->master_heard, (struct mono){ c->now.ns - age }) &&
+	    k.master_age != UINT32_MAX)
+		c->master_heard.ns = c->now.ns - age;
+	heed_member(c, from, &k);
+}

@@ -1,0 +1,366 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/*
+ * The owner table: who owns a unit, who succeeds, and at which epoch.
+ *
+ * The owner alone writes a unit's row within an epoch, and counts the row's version up. A
+ * new owner takes a higher epoch. So rows merge without a judge: the higher (epoch,
+ * version) wins everywhere, and who owned the unit at a lower epoch lets it go at once.
+ */
+#include <string.h>
+
+#include "cluster/internal.h"
+
+#define TABLE_RETRY (50 * MONO_MS)
+
+bool table_fit(const struct cluster *c, member_id id)
+{
+	const struct member *m = core_member(c, id);
+
+	if (!m)
+		return false;
+	if (m == c->self)
+		return c->complete && c->able && !c->leaving;
+	return m->present && m->complete && m->able;
+}
+
+static uint64_t weight(unit_id u, member_id id)
+{
+	uint64_t h = ((uint64_t)u << 16 | id) * UINT64_C(0x9e3779b97f4a7c15);
+
+	h ^= h >> 29;
+	h *= UINT64_C(0xbf58476d1ce4e5b9);
+	h ^= h >> 32;
+	return h * UINT64_C(0x94d049bb133111eb) ^ h;
+}
+
+/*
+ * The fit member with the highest weight for this unit, so that the successors of one
+ * owner's units are spread over all others. Members with a live stream go first.
+ */
+member_id table_choose(const struct cluster *c, unit_id u, member_id owner)
+{
+	member_id best = 0;
+	uint64_t best_weight = 0;
+	bool best_linked = false;
+
+	EACH_MEMBER((struct cluster *)c, m) {
+		bool linked = m->linked || m == c->self;
+		uint64_t w = weight(u, m->id);
+
+		if (m->id == owner || !table_fit(c, m->id))
+			continue;
+		if (!best || linked > best_linked ||
+		    (linked == best_linked && w > best_weight)) {
+			best = m->id;
+			best_weight = w;
+			best_linked = linked;
+		}
+	}
+	return best;
+}
+
+static uint64_t row_hash(unit_id u, const struct entry *e)
+{
+	uint64_t h = (e->epoch ^ (uint64_t)u << 48) * UINT64_C(0x9e3779b97f4a7c15);
+
+	h ^= h >> 31;
+	h = (h + e->version) * UINT64_C(0xbf58476d1ce4e5b9);
+	return h ^ h >> 29;
+}
+
+void table_set(struct cluster *c, unit_id u, const struct entry *e)
+{
+	struct unit *unit = &c->units[u];
+
+	c->digest ^= row_hash(u, &unit->e) ^ row_hash(u, e);
+	c->table_version++;
+	unit->e = *e;
+	if (e->epoch > unit->floor)
+		unit->floor = e->epoch;
+	c->upcall_table = true;
+}
+
+void table_change(struct cluster *c, unit_id u, bool loud)
+{
+	unit_set_add(&c->announce, u);
+	c->announce_loud = c->announce_loud || loud;
+}
+
+void table_row(const struct cluster *c, unit_id u, struct wire_entry *w)
+{
+	const struct entry *e = &c->units[u].e;
+
+	*w = (struct wire_entry){ u,
+				  e->epoch,
+				  e->version,
+				  e->successor,
+				  e->previous,
+				  e->moving_to,
+				  e->unproven ? WIRE_UNPROVEN : 0 };
+}
+
+void table_let_go(struct cluster *c, unit_id u, struct unit_set *lost)
+{
+	struct unit *unit = &c->units[u];
+
+	if (unit->active) {
+		unit_set_add(lost, u);
+		c->nactive--;
+	}
+	unit->active = false;
+	counters_set_target(c, u, 0);
+	handover_set(c, u, HANDOVER_STEADY);
+	if (unit_set_has(&c->busy, u))
+		unit_set_remove(&c->busy, u), c->nbusy--;
+	unit_set_remove(&c->respread, u);
+	unit_set_remove(&c->announce, u);
+	EACH_MEMBER(c, m) {
+		unit_set_remove(&m->need, u);
+		m->synced[u] = NOT_SENT;
+	}
+}
+
+void table_tell_lost(struct cluster *c, const struct unit_set *lost)
+{
+	static const struct unit_set none;
+
+	if (unit_set_empty(lost))
+		return;
+	EACH_IN(lost, u)
+		count(c, STAT_units_lost);
+	c->io.units(c->io.ctx, &none, lost, c->activation);
+}
+
+void table_drop_all(struct cluster *c)
+{
+	static const struct entry nothing;
+	struct unit_set lost = { { 0 } };
+
+	EACH_UNIT(u) {
+		struct unit *unit = &c->units[u];
+
+		table_let_go(c, u, &lost);
+		table_set(c, u, &nothing);
+		unit->replacing = false;
+		unit->retry = unit->orphan = MONO_NEVER;
+	}
+	memset(&c->deferred, 0, sizeof(c->deferred));
+	c->deferred_at = MONO_NEVER;
+	table_tell_lost(c, &lost);
+}
+
+void table_show(struct cluster *c, struct member *to, unit_id u)
+{
+	struct wire_entries m = { .entries_count = 1 };
+
+	table_row(c, u, &m.entries[0]);
+	DATAGRAM(c, to, entries, &m);
+}
+
+/* The owner waits for this. It is told at the end of the call, of all units at once, so
+ * that it can release them together. */
+static void yield(struct cluster *c, unit_id u)
+{
+	unit_set_add(&c->yields, u);
+	c->nyields++;
+}
+
+static void send_yields(struct cluster *c, struct member *owner)
+{
+	struct wire_yield m = { 0 };
+
+	EACH_IN(&c->yields, u) {
+		const struct entry *e = &c->units[u].e;
+
+		if (epoch_owner(e->epoch) != owner->id || e->previous != c->cfg.self)
+			continue;
+		m.units[m.units_count++] =
+		    (struct wire_ref){ u, e->epoch, e->version, 0 };
+		if (m.units_count == WIRE_DATAGRAM_REFS) {
+			DATAGRAM(c, owner, yield, &m);
+			m.units_count = 0;
+		}
+	}
+	if (m.units_count)
+		DATAGRAM(c, owner, yield, &m);
+}
+
+void table_yields(struct cluster *c)
+{
+	if (!c->nyields)
+		return;
+	EACH_MEMBER(c, m)
+		if (m != c->self)
+			send_yields(c, m);
+	memset(&c->yields, 0, sizeof(c->yields));
+	c->nyields = 0;
+}
+
+/* What a message of rows has brought: told, and answered, for all of them at once. */
+struct merged {
+	struct unit_set lost;
+	struct unit_set show; /* rows of which the sender has older ones */
+};
+
+/* The row that another member shows; what it says of a unit that is ours decides. */
+static void merge(struct cluster *c, struct member *from, unit_id u,
+		  const struct entry *e, struct merged *merged)
+{
+	struct unit *unit = &c->units[u];
+	bool newer = e->epoch > unit->e.epoch;
+
+	if (e->epoch < unit->e.epoch) {
+		if (epoch_owner(e->epoch) == from->id)
+			unit_set_add(&merged->show, u);
+		return;
+	}
+	if (!newer &&
+	    (e->version <= unit->e.version || epoch_owner(e->epoch) == c->cfg.self)) {
+		if (e->version == unit->e.version && e->previous == c->cfg.self)
+			yield(c, u);
+		return;
+	}
+	if (newer) {
+		if (unit->active)
+			count(c, STAT_stale_epoch);
+		table_let_go(c, u, &merged->lost);
+		unit->orphan = MONO_NEVER;
+		unit->next = 0;
+		unit->replacing = false;
+	}
+	unit->retry = MONO_NEVER;
+	table_set(c, u, e);
+	unit_set_remove(&c->deferred, u);
+	if (e->previous == c->cfg.self)
+		yield(c, u);
+	/* Its owner may be dead already, for us. */
+	if (e->successor == c->cfg.self) {
+		struct member *owner = core_member(c, epoch_owner(e->epoch));
+
+		if (owner && owner != c->self && !owner->present)
+			takeover_defer(c, u);
+	}
+}
+
+static void show_all(struct cluster *c, struct member *to, const struct unit_set *set)
+{
+	struct wire_entries m = { 0 };
+
+	EACH_IN(set, u) {
+		table_row(c, u, &m.entries[m.entries_count++]);
+		if (m.entries_count == WIRE_DATAGRAM_ENTRIES) {
+			DATAGRAM(c, to, entries, &m);
+			m.entries_count = 0;
+		}
+	}
+	if (m.entries_count)
+		DATAGRAM(c, to, entries, &m);
+}
+
+static void conclude(struct cluster *c, struct member *from, const struct merged *merged)
+{
+	table_tell_lost(c, &merged->lost);
+	show_all(c, from, &merged->show);
+}
+
+void table_merge(struct cluster *c, struct member *from, unit_id u, const struct entry *e)
+{
+	struct merged merged = { 0 };
+
+	merge(c, from, u, e, &merged);
+	conclude(c, from, &merged);
+}
+
+void recv_entries(struct cluster *c, struct member *from, const struct wire_header *h,
+		  struct unpack *u)
+{
+	struct wire_entries m;
+	struct merged merged = { 0 };
+
+	if (wire_decode_entries(u, &m)) {
+		count(c, STAT_bad_message);
+		return;
+	}
+	for (unsigned i = 0; i < m.entries_count; i++) {
+		const struct wire_entry *w = &m.entries[i];
+		struct entry e = { w->epoch,	w->version,   w->successor,
+				   w->previous, w->moving_to, w->flags & WIRE_UNPROVEN };
+
+		merge(c, from, w->unit, &e, &merged);
+	}
+	conclude(c, from, &merged);
+	if (m.flags & WIRE_ENTRIES_WHOLE && from->id == c->master && !c->have_table) {
+		c->have_table = true;
+		c->table_retry = MONO_NEVER;
+	}
+	if (m.flags & WIRE_ENTRIES_ANSWER)
+		table_send(c, from, 0);
+	/* Part of its stream: to be acknowledged like a record. */
+	if (m.position && from->receiving && m.position > from->received) {
+		from->received = m.position;
+		replica_acks(c);
+	}
+	membership_check_complete(c);
+}
+
+void table_send(struct cluster *c, struct member *to, uint8_t flags)
+{
+	struct wire_entries m = { .flags = flags | WIRE_ENTRIES_WHOLE };
+
+	count(c, STAT_table_exchanges);
+	EACH_UNIT(u)
+		if (c->units[u].e.epoch)
+			table_row(c, u, &m.entries[m.entries_count++]);
+	STREAM(c, to, entries, &m);
+}
+
+void table_announce(struct cluster *c)
+{
+	struct wire_entries m = { 0 };
+	unsigned n;
+
+	if (unit_set_empty(&c->announce))
+		return;
+	m.position = ++c->position;
+	EACH_IN(&c->announce, u) {
+		table_row(c, u, &m.entries[m.entries_count++]);
+		if (c->units[u].active)
+			c->units[u].last = m.position;
+	}
+	EACH_PRESENT(c, to)
+		if (to->linked && STREAM(c, to, entries, &m) == 0 && to->syncing)
+			to->sent = m.position;
+	n = m.entries_count;
+	m.position = 0;
+	for (unsigned at = 0; c->announce_loud && at < n; at += m.entries_count) {
+		m.entries_count =
+		    n - at < WIRE_DATAGRAM_ENTRIES ? n - at : WIRE_DATAGRAM_ENTRIES;
+		memmove(m.entries, m.entries + (at ? WIRE_DATAGRAM_ENTRIES : 0),
+			(n - at) * sizeof(m.entries[0]));
+		EACH_PRESENT(c, to)
+			DATAGRAM(c, to, entries, &m);
+	}
+	memset(&c->announce, 0, sizeof(c->announce));
+	c->announce_loud = false;
+}
+
+static bool wants_table(const struct cluster *c)
+{
+	return c->role == CLUSTER_MEMBER && !c->have_table && c->master;
+}
+
+void table_tick(struct cluster *c)
+{
+	struct wire_entries m = { .flags = WIRE_ENTRIES_ANSWER };
+	struct member *master = core_member(c, c->master);
+
+	if (!wants_table(c) || !master || !due(c, c->table_retry))
+		return;
+	STREAM(c, master, entries, &m);
+	c->table_retry = mono_add(c->now, TABLE_RETRY);
+}
+
+struct mono table_timeout(const struct cluster *c)
+{
+	return wants_table(c) ? c->table_retry : MONO_NEVER;
+}
