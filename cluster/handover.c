@@ -293,9 +293,8 @@ static void review(struct cluster *c, bool all)
 	if (c->late || (c->role != CLUSTER_MEMBER && c->role != CLUSTER_MASTER &&
 			c->role != CLUSTER_OFFERING))
 		return;
-	EACH_UNIT(u) {
-		if (!all && !unit_set_has(&c->busy, u))
-			continue;
+	for (unit_id u = all ? 0 : unit_set_from(&c->busy, 0); u < CLUSTER_UNITS;
+	     u = all ? u + 1 : unit_set_from(&c->busy, u + 1)) {
 		if (c->units[u].active)
 			review_unit(c, u, &release_set, &lost);
 		else if (c->units[u].handover == HANDOVER_RELEASED)

@@ -254,9 +254,24 @@ static inline bool due(const struct cluster *c, struct mono at)
 	EACH_MEMBER(c, m)                                                                \
 		if (m->present && m != (c)->self)
 #define EACH_UNIT(u) for (unit_id u = 0; u < CLUSTER_UNITS; u++)
+/* Looks at the set as it goes: the body may change it. */
 #define EACH_IN(set, u)                                                                  \
-	EACH_UNIT(u)                                                                     \
-		if (unit_set_has(set, u))
+	for (unit_id u = unit_set_from(set, 0); u < CLUSTER_UNITS;                       \
+	     u = unit_set_from(set, (unit_id)(u + 1)))
+
+/* The first unit of the set that is not below u; CLUSTER_UNITS if there is none. */
+static inline unit_id unit_set_from(const struct unit_set *s, unit_id u)
+{
+	unsigned i = u / 64;
+	uint64_t word;
+
+	if (u >= CLUSTER_UNITS)
+		return CLUSTER_UNITS;
+	word = s->bits[i] & UINT64_MAX << (u % 64);
+	while (!word && ++i < CLUSTER_UNITS / 64)
+		word = s->bits[i];
+	return word ? (unit_id)(i * 64 + (unsigned)__builtin_ctzll(word)) : CLUSTER_UNITS;
+}
 
 static inline bool unit_set_empty(const struct unit_set *s)
 {

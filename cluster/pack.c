@@ -15,7 +15,7 @@ static uint8_t *room(struct pack *p, size_t len)
 	return at;
 }
 
-static void pack_be(struct pack *p, uint64_t v, size_t len)
+static inline void pack_be(struct pack *p, uint64_t v, size_t len)
 {
 	uint8_t *at = room(p, len);
 
@@ -87,7 +87,7 @@ const uint8_t *unpack_raw(struct unpack *u, size_t len)
 	return at;
 }
 
-static uint64_t unpack_be(struct unpack *u, size_t len)
+static inline uint64_t unpack_be(struct unpack *u, size_t len)
 {
 	const uint8_t *at = unpack_raw(u, len);
 	uint64_t v = 0;

@@ -260,7 +260,8 @@ static void show_all(struct cluster *c, struct member *to, const struct unit_set
 static void conclude(struct cluster *c, struct member *from, const struct merged *merged)
 {
 	table_tell_lost(c, &merged->lost);
-	show_all(c, from, &merged->show);
+	if (!unit_set_empty(&merged->show))
+		show_all(c, from, &merged->show);
 }
 
 void table_merge(struct cluster *c, struct member *from, unit_id u, const struct entry *e)
@@ -314,13 +315,11 @@ void table_send(struct cluster *c, struct member *to, uint8_t flags)
 	STREAM(c, to, entries, &m);
 }
 
-void table_announce(struct cluster *c)
+static void send_announcement(struct cluster *c)
 {
 	struct wire_entries m = { 0 };
 	unsigned n;
 
-	if (unit_set_empty(&c->announce))
-		return;
 	m.position = ++c->position;
 	EACH_IN(&c->announce, u) {
 		table_row(c, u, &m.entries[m.entries_count++]);
@@ -342,6 +341,12 @@ void table_announce(struct cluster *c)
 	}
 	memset(&c->announce, 0, sizeof(c->announce));
 	c->announce_loud = false;
+}
+
+void table_announce(struct cluster *c)
+{
+	if (!unit_set_empty(&c->announce))
+		send_announcement(c);
 }
 
 static bool wants_table(const struct cluster *c)
