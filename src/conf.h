@@ -24,6 +24,7 @@
 #define CONF_PATH_MAX 256 /* with the final zero */
 #define CONF_NETWORKS_MAX 8
 #define CONF_ADDRESSES_MAX 16 /* cluster addresses of one network */
+#define CONF_PATHS_MAX 4      /* networks of the interconnect */
 #define CONF_CONTROL_NAME "control.sock"
 #define CONF_EXIT 78 /* sysexits' EX_CONFIG: the file is wrong */
 
@@ -35,8 +36,11 @@ enum conf_mode {
 struct conf_member {
 	char name[CLUSTER_NAME_MAX];
 	member_id id;
-	struct in_addr address; /* on the interconnect */
-	uint16_t port;		/* host order; its own, or the interconnect's */
+	/* Its own on the interconnect's networks, the preferred one first: number i of two
+	 * members lie in one network. At least 1. */
+	unsigned naddresses;
+	struct in_addr addresses[CONF_PATHS_MAX];
+	uint16_t port; /* host order; its own, or the interconnect's */
 };
 
 struct conf_network {

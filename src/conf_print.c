@@ -59,9 +59,14 @@ static void print_member(const struct conf *conf, const struct conf_member *m, F
 {
 	char address[INET_ADDRSTRLEN];
 
-	inet_ntop(AF_INET, &m->address, address, sizeof(address));
-	fprintf(out, "\nmember \"%s\" {\n\tid = %u\n\taddress = \"%s\"\n", m->name, m->id,
-		address);
+	fprintf(out, "\nmember \"%s\" {\n\tid = %u\n\taddress = ", m->name, m->id);
+	for (unsigned i = 0; i < m->naddresses; i++)
+		fprintf(out, "%s\"%s\"",
+			i		    ? ", "
+			: m->naddresses > 1 ? "{"
+					    : "",
+			inet_ntop(AF_INET, &m->addresses[i], address, sizeof(address)));
+	fprintf(out, "%s\n", m->naddresses > 1 ? "}" : "");
 	if (m->port != conf->port)
 		fprintf(out, "\tport = %u\n", m->port);
 	fprintf(out, "}\n");

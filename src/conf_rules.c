@@ -162,12 +162,6 @@ static bool parse_address(struct reader *r, const char *name, const char *value,
 	return true;
 }
 
-static void set_address(struct reader *r, const struct option *o, void *at,
-			const char *value)
-{
-	parse_address(r, o->name, value, at);
-}
-
 /* True if a network that was read before, or this one, has it already. */
 static bool address_taken(const struct conf *c, struct in_addr a)
 {
@@ -198,6 +192,31 @@ static void set_addresses(struct reader *r, const struct option *o, void *at,
 			      n->name, CONF_ADDRESSES_MAX);
 	else
 		n->addresses[n->naddresses++] = a;
+}
+
+/* That other members do not have it, add_member() sees: the port may stand behind it. */
+static void set_member_address(struct reader *r, const struct option *o, void *at,
+			       const char *value)
+{
+	struct conf_member *m = at;
+	struct in_addr a;
+
+	if (!parse_address(r, o->name, value, &a))
+		return;
+	for (unsigned i = 0; i < m->naddresses; i++)
+		if (m->addresses[i].s_addr == a.s_addr) {
+			conf_complain(r, r->line,
+				      "address %s was given before, expected one for "
+				      "each network of the interconnect",
+				      value);
+			return;
+		}
+	if (m->naddresses == CONF_PATHS_MAX)
+		conf_complain(r, r->line,
+			      "member \"%s\" has too many addresses, expected at most %d",
+			      m->name, CONF_PATHS_MAX);
+	else
+		m->addresses[m->naddresses++] = a;
 }
 
 /* The mode may stand behind the network in the file: check_mac() looks at the address. */
@@ -281,7 +300,7 @@ static const struct option ipsec_options[] = {
 static const struct option member_options[] = {
 	{ "id", set_number, offsetof(struct conf_member, id), sizeof(member_id), 1,
 	  CLUSTER_ID_MAX, false },
-	{ "address", set_address, offsetof(struct conf_member, address), 0, 0, 0, false },
+	{ "address", set_member_address, 0, 0, 0, 0, true },
 	{ "port", set_number, offsetof(struct conf_member, port), sizeof(uint16_t), 1,
 	  65535, false },
 	END,
@@ -320,11 +339,18 @@ static void set_options(struct reader *r, cfg_t *cfg, const struct option *optio
 	}
 }
 
-static unsigned option_line(const struct reader *r, cfg_t *cfg, const char *name)
+/* Of value number `index` in a list. */
+static unsigned value_line(const struct reader *r, cfg_t *cfg, const char *name,
+			   unsigned index)
 {
-	unsigned line = conf_line_of(r, cfg_getopt(cfg, name), 0);
+	unsigned line = conf_line_of(r, cfg_getopt(cfg, name), index);
 
 	return line ? line : conf_line_now(cfg);
+}
+
+static unsigned option_line(const struct reader *r, cfg_t *cfg, const char *name)
+{
+	return value_line(r, cfg, name, 0);
 }
 
 /* Complains at the end of the section if the option is not in it. */
@@ -348,6 +374,21 @@ static bool check_title(struct reader *r, cfg_t *cfg, size_t size)
 	    "'.', '_'",
 	    cfg_name(cfg), title ? title : "", size - 1);
 	return false;
+}
+
+/* No two members are at one address and port. */
+static void check_member_addresses(struct reader *r, cfg_t *cfg,
+				   const struct conf_member *m,
+				   const struct conf_member *other)
+{
+	for (unsigned i = 0; i < m->naddresses && other->port == m->port; i++)
+		for (unsigned k = 0; k < other->naddresses; k++)
+			if (other->addresses[k].s_addr == m->addresses[i].s_addr)
+				conf_complain(
+				    r, value_line(r, cfg, "address", i),
+				    "this address and port are member \"%s\"'s already, "
+				    "expected others",
+				    other->name);
 }
 
 static void add_member(struct reader *r, cfg_t *cfg)
@@ -376,13 +417,7 @@ static void add_member(struct reader *r, cfg_t *cfg)
 			    r, option_line(r, cfg, "id"),
 			    "id %u is member \"%s\"'s already, expected another", m->id,
 			    other->name);
-		if (m->address.s_addr && other->address.s_addr == m->address.s_addr &&
-		    other->port == m->port)
-			conf_complain(
-			    r, option_line(r, cfg, "address"),
-			    "this address and port are member \"%s\"'s already, expected "
-			    "others",
-			    other->name);
+		check_member_addresses(r, cfg, m, other);
 	}
 	c->nmembers++;
 }
@@ -446,14 +481,17 @@ static void check_members(struct reader *r, cfg_t *cfg)
 {
 	struct conf *c = r->conf;
 
-	for (unsigned i = 0; i < cfg_size(cfg, "member") && i < c->nmembers; i++)
-		if (c->members[i].address.s_addr &&
-		    address_taken(c, c->members[i].address))
-			conf_complain(
-			    r,
-			    option_line(r, cfg_gettsec(cfg, "member", c->members[i].name),
-					"address"),
-			    "this address is the cluster's, expected the member's own");
+	for (unsigned i = 0; i < cfg_size(cfg, "member") && i < c->nmembers; i++) {
+		const struct conf_member *m = &c->members[i];
+		cfg_t *section = cfg_gettsec(cfg, "member", m->name);
+
+		for (unsigned k = 0; k < m->naddresses; k++)
+			if (address_taken(c, m->addresses[k]))
+				conf_complain(
+				    r, value_line(r, section, "address", k),
+				    "this address is the cluster's, expected the "
+				    "member's own");
+	}
 	if (c->node[0] && !conf_member_named(c, c->node))
 		conf_complain(r, option_line(r, cfg, "node"),
 			      "node is '%s', expected the name of a member in this file",

@@ -76,7 +76,7 @@ static struct link_address link_address(const struct conf_member *m)
 	struct sockaddr_in *sin = (struct sockaddr_in *)&at.address;
 
 	sin->sin_family = AF_INET;
-	sin->sin_addr = m->address;
+	sin->sin_addr = m->addresses[0];
 	sin->sin_port = htons(m->port);
 	return at;
 }

@@ -87,7 +87,7 @@ static json_t *member_json(const struct view *v, const struct cluster_member_sta
 
 	json_object_set_new(o, "why", printable(m->why ? m->why : ""));
 	json_object_set_new(o, "address",
-			    listed ? address_of(listed->address) : json_null());
+			    listed ? address_of(listed->addresses[0]) : json_null());
 	json_object_set_new(o, "incarnation", hex(m->incarnation));
 	json_object_set_new(o, "heard_ms",
 			    m->self || m->heard == UINT64_MAX

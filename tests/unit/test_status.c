@@ -119,7 +119,8 @@ static void fill_conf(struct conf *c)
 	for (unsigned i = 0; i < 2; i++) {
 		snprintf(c->members[i].name, sizeof(c->members[i].name), "m%u", i + 1);
 		c->members[i].id = (member_id)(i + 1);
-		c->members[i].address.s_addr = htonl(0x0a090001 + i);
+		c->members[i].naddresses = 1;
+		c->members[i].addresses[0].s_addr = htonl(0x0a090001 + i);
 	}
 	c->nnetworks = 2;
 	for (unsigned i = 0; i < 2; i++) {
