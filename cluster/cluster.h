@@ -112,6 +112,9 @@ enum cluster_role {
  * committed some positions became committed: look at what waits.
  * counted   the committed value of one of the own session's counters grew.
  * role      the role, the term or the master changed.
+ * refused   a message of this peer was refused; `why` is the name of a statistic. `fault`:
+ *           no member of this version sends such a message; else it may have come too
+ *           late or too early. May be NULL.
  * log       one line, without newline, at debug level.
  */
 struct cluster_io {
@@ -128,6 +131,7 @@ struct cluster_io {
 	void (*committed)(void *ctx);
 	void (*counted)(void *ctx, struct session *s, unsigned slot);
 	void (*role)(void *ctx);
+	void (*refused)(void *ctx, member_id from, const char *why, bool fault);
 	void (*log)(void *ctx, const char *line);
 };
 
@@ -240,7 +244,10 @@ struct cluster_member_state {
 	double loss;	       /* P: share of keepalives lost, 0..1 */
 	unsigned per_interval; /* n: keepalives sent in a detection interval */
 	unsigned units, successor_of, sessions;
-	uint64_t lag; /* positions that it has not acknowledged to this member */
+	uint64_t lag;	  /* positions that it has not acknowledged to this member */
+	uint64_t refused; /* its messages that were not heeded */
+	const char *refused_why; /* the last one: the name of a statistic; "" if none */
+	uint64_t refused_ago;	 /* ns since the last one, UINT64_MAX: none */
 };
 
 enum cluster_role cluster_role(const struct cluster *c);

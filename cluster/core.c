@@ -281,16 +281,29 @@ static bool outdated(struct member *from, const struct wire_header *h)
 	return false;
 }
 
-static void dispatch(struct cluster *c, member_id id, const uint8_t *msg, size_t len,
-		     unsigned by)
+/* The sender is authentic: the term that it speaks for as master must be its own. */
+static bool own_term(const struct member *from, const struct wire_header *h)
 {
-	struct member *from = core_member(c, id);
+	switch (h->type) {
+	case wire_type_ok_to_join:
+	case wire_type_master_offer:
+	case wire_type_master_keepalive:
+	case wire_type_grant:
+	case wire_type_move:
+		return epoch_owner(h->term) == from->id;
+	default:
+		return true;
+	}
+}
+
+static void dispatch(struct cluster *c, struct member *from, const uint8_t *msg,
+		     size_t len, unsigned by)
+{
 	struct unpack u = unpack_from(msg, len);
 	struct wire_header h;
 	const struct rule *r;
 	int rc;
 
-	count(c, STAT_received);
 	if (!from || from == c->self) {
 		count(c, STAT_unknown_sender);
 		return;
@@ -309,6 +322,10 @@ static void dispatch(struct cluster *c, member_id id, const uint8_t *msg, size_t
 		count(c, STAT_wrong_transport);
 		return;
 	}
+	if (!own_term(from, &h)) {
+		count(c, STAT_wrong_id);
+		return;
+	}
 	if (!(r->in & 1u << c->role)) {
 		count(c, STAT_wrong_state);
 		return;
@@ -323,24 +340,47 @@ static void dispatch(struct cluster *c, member_id id, const uint8_t *msg, size_t
 		r->recv(c, from, &h, &u);
 }
 
+/* Whatever refuses a message moves a counter; here it is seen whose message that was. */
+static void receive(struct cluster *c, member_id id, const uint8_t *msg, size_t len,
+		    unsigned by)
+{
+	struct member *from = core_member(c, id);
+
+	count(c, STAT_received);
+	c->refusal = STATISTICS_COUNT;
+	dispatch(c, from, msg, len, by);
+	if (!from || c->refusal == STATISTICS_COUNT)
+		return;
+	from->refused++;
+	from->refused_why = c->refusal;
+	from->refused_at = c->now;
+	if (c->io.refused)
+		c->io.refused(c->io.ctx, id, statistic_name(c->refusal),
+			      statistic_is_fault(c->refusal));
+}
+
+/* Nothing that is said to a member that has left is heeded: no rule allows it. */
+static void receive_at(struct cluster *c, member_id from, const uint8_t *msg, size_t len,
+		       unsigned by, struct mono now)
+{
+	bool left = c->role == CLUSTER_LEFT;
+
+	core_enter(c, now);
+	receive(c, from, msg, len, by);
+	if (!left)
+		core_leave(c);
+}
+
 void cluster_recv_datagram(struct cluster *c, member_id from, const uint8_t *msg,
 			   size_t len, struct mono now)
 {
-	if (c->role == CLUSTER_LEFT)
-		return;
-	core_enter(c, now);
-	dispatch(c, from, msg, len, BY_DATAGRAM);
-	core_leave(c);
+	receive_at(c, from, msg, len, BY_DATAGRAM, now);
 }
 
 void cluster_recv_stream(struct cluster *c, member_id from, const uint8_t *msg,
 			 size_t len, struct mono now)
 {
-	if (c->role == CLUSTER_LEFT)
-		return;
-	core_enter(c, now);
-	dispatch(c, from, msg, len, BY_STREAM);
-	core_leave(c);
+	receive_at(c, from, msg, len, BY_STREAM, now);
 }
 
 void cluster_link(struct cluster *c, member_id peer, bool up, struct mono now)

@@ -106,6 +106,11 @@ struct member {
 	uint32_t capacity, activation, load;
 	uint32_t sessions;
 
+	/* Its messages that were not heeded. */
+	uint64_t refused;
+	enum statistic refused_why; /* the last one */
+	struct mono refused_at;
+
 	/* Keepalives. */
 	struct mono heard;
 	uint64_t seq;	      /* last of theirs */
@@ -224,6 +229,7 @@ struct cluster {
 	bool upcall_table, upcall_role, upcall_committed;
 
 	uint64_t statistics[STATISTICS_COUNT];
+	enum statistic refusal; /* of the message at hand; STATISTICS_COUNT: none */
 	uint8_t out[CLUSTER_MESSAGE_MAX];
 };
 
@@ -240,6 +246,8 @@ static inline uint64_t epoch_make(uint64_t number, member_id owner)
 static inline void count(struct cluster *c, enum statistic s)
 {
 	c->statistics[s]++;
+	if (statistic_refuses(s))
+		c->refusal = s;
 }
 
 static inline bool due(const struct cluster *c, struct mono at)

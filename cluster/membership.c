@@ -116,8 +116,12 @@ void recv_death(struct cluster *c, struct member *from, const struct wire_header
 {
 	struct wire_death m;
 
-	if (wire_decode_death(u, &m) || m.id != from->id) {
+	if (wire_decode_death(u, &m)) {
 		count(c, STAT_bad_message);
+		return;
+	}
+	if (m.id != from->id) {
+		count(c, STAT_wrong_id);
 		return;
 	}
 	from->dead_run = m.run;

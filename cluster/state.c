@@ -71,6 +71,9 @@ static void describe(const struct cluster *c, const struct member *m,
 		.per_interval = self ? c->per_interval : m->per_interval,
 		.lag = m->present && m->sent > m->acked ? m->sent - m->acked : 0,
 	};
+	s->refused = m->refused;
+	s->refused_why = m->refused ? statistic_name(m->refused_why) : "";
+	s->refused_ago = m->refused ? mono_since(now, m->refused_at) : UINT64_MAX;
 	EACH_UNIT(u) {
 		const struct unit *unit = &c->units[u];
 

@@ -3,6 +3,8 @@
 #ifndef CLUSTER_STATISTICS_H
 #define CLUSTER_STATISTICS_H
 
+#include <stdbool.h>
+
 #define STATISTICS(X)                                                                    \
 	X(received)                                                                      \
 	X(bad_message)                                                                   \
@@ -45,7 +47,8 @@
 	X(records_applied)                                                               \
 	X(counter_batches)                                                               \
 	X(counter_retransmits)                                                           \
-	X(counters_refused)
+	X(counters_refused)                                                              \
+	X(wrong_id)
 
 enum statistic {
 #define X(name) STAT_##name,
@@ -55,5 +58,24 @@ enum statistic {
 };
 
 const char *statistic_name(enum statistic s);
+
+/*
+ * A reason to refuse a message as a whole. Of these, a *fault* is what no member of this
+ * version ever sends; the others happen to honest members as well, when they do not know
+ * yet what has changed.
+ */
+static inline bool statistic_is_fault(enum statistic s)
+{
+	return s == STAT_bad_message || s == STAT_bad_version || s == STAT_unknown_type ||
+	       s == STAT_wrong_transport || s == STAT_wrong_id;
+}
+
+static inline bool statistic_refuses(enum statistic s)
+{
+	return statistic_is_fault(s) || s == STAT_unknown_sender ||
+	       s == STAT_wrong_state || s == STAT_not_from_member ||
+	       s == STAT_not_from_master || s == STAT_not_streaming ||
+	       s == STAT_lower_term || s == STAT_stale_epoch;
+}
 
 #endif

@@ -221,8 +221,9 @@ static void merge(struct cluster *c, struct member *from, unit_id u,
 		return;
 	}
 	if (newer) {
+		/* It is ours that was stale: nothing is refused. */
 		if (unit->active)
-			count(c, STAT_stale_epoch);
+			c->statistics[STAT_stale_epoch]++;
 		table_let_go(c, u, &merged->lost);
 		unit->orphan = MONO_NEVER;
 		unit->next = 0;

@@ -124,6 +124,24 @@ static void io_role(void *ctx)
 	daemon_want_settle(d);
 }
 
+/* A peer that goes on and on fills neither the log nor our time. */
+static void io_refused(void *ctx, member_id from, const char *why, bool fault)
+{
+	struct daemon *d = ctx;
+	const struct conf_member *m = conf_member_with_id(d->conf, from);
+	unsigned unsaid;
+
+	if (!m || (!fault && !log_wants(LOG_LEVEL_DEBUG)) ||
+	    !refusal_log_due(&d->refusals[m - d->conf->members][fault], daemon_now(d),
+			     &unsaid))
+		return;
+	if (fault)
+		log_warnx("refused a message of %s: %s; %u more since the last line",
+			  m->name, why, unsaid);
+	else
+		log_debug("refused a message of %s: %s; %u more", m->name, why, unsaid);
+}
+
 static void io_log(void *ctx, const char *line)
 {
 	log_debug("%s", line);
@@ -141,6 +159,7 @@ const struct cluster_io daemon_cluster_io = {
 	.committed = io_committed,
 	.counted = io_counted,
 	.role = io_role,
+	.refused = io_refused,
 	.log = io_log,
 };
 

@@ -22,6 +22,7 @@
 #include "src/link.h"
 #include "src/netlink.h"
 #include "src/port.h"
+#include "src/refusal.h"
 #include "src/routes.h"
 #include "src/status.h"
 #include "src/tun.h"
@@ -64,6 +65,7 @@ struct daemon {
 	int state_error;     /* -errno: the activation number could not be stored */
 	bool tunnel_able;
 	char tunnel_why[128];
+	struct refusal_log refusals[CLUSTER_MEMBERS_MAX][2]; /* [member][fault] */
 
 	STAILQ_HEAD(, unit_change) units;
 	bool able_changed, committed, table, role, leaving;

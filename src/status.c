@@ -101,6 +101,12 @@ static json_t *member_json(const struct view *v, const struct cluster_member_sta
 	json_object_set_new(o, "successor_of", json_integer(m->successor_of));
 	json_object_set_new(o, "sessions", json_integer(m->sessions));
 	json_object_set_new(o, "lag", json_integer((json_int_t)m->lag));
+	json_object_set_new(o, "refused", json_integer((json_int_t)m->refused));
+	json_object_set_new(o, "refused_why", json_string(m->refused_why));
+	json_object_set_new(o, "refused_ms",
+			    m->refused_ago == UINT64_MAX
+				? json_null()
+				: json_real((double)m->refused_ago / (double)MONO_MS));
 	return o;
 }
 

@@ -248,7 +248,8 @@ static void everybody_resigns(struct world *w)
 						     .incarnation = m[i].incarnation,
 						     .flags = WIRE_CONFIRMED };
 	len = wire_encode_master_keepalive(msg, sizeof(msg),
-					   cluster_term(master->c) + (1 << 16),
+					   ((cluster_term(master->c) >> 16) + 1) << 16 |
+					       other->id,
 					   cluster_incarnation(other->c), &k);
 	world_deliver(w, other, master, msg, len);
 	if (cluster_role(master->c) != CLUSTER_JOINING)

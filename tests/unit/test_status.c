@@ -153,9 +153,18 @@ static void pass(struct fixture *f, uint64_t ns)
 static int start(void **state)
 {
 	static const struct cluster_io io = {
-		NULL,	    no_datagram, no_stream,  count_up,	 save,
-		on_units,   on_event,	 on_session, on_session, on_event,
-		on_counted, on_event,	 on_log,
+		.datagram = no_datagram,
+		.stream = no_stream,
+		.random = count_up,
+		.save_activation = save,
+		.units = on_units,
+		.table = on_event,
+		.changed = on_session,
+		.removed = on_session,
+		.committed = on_event,
+		.counted = on_counted,
+		.role = on_event,
+		.log = on_log,
 	};
 	struct cluster_config config = {
 		.self = 1,
@@ -253,6 +262,9 @@ static void test_before_joining(void **state)
 	assert_int_equal(number_at(json_object_get(s, "units"), "without_owner"), 1024);
 	assert_int_equal(json_array_size(json_object_get(s, "members")), 2);
 	assert_true(json_is_null(json_object_get(m, "heard_ms")));
+	assert_int_equal(number_at(m, "refused"), 0);
+	assert_string_equal(string_at(m, "refused_why"), "");
+	assert_true(json_is_null(json_object_get(m, "refused_ms")));
 	assert_null(json_object_get(s, "counters"));
 	json_decref(s);
 }

@@ -1,0 +1,372 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/* Messages that the core refuses: each is counted at the peer that sent it, by name. */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stdlib.h>
+#include <string.h>
+#include <cmocka.h>
+
+#include "cluster/cluster.h"
+#include "cluster/wire.h"
+#include "src/refusal.h"
+
+#define RUN (UINT64_C(77) << 16)
+#define PEER 1
+#define OTHER 3
+#define TERM (UINT64_C(9) << 16 | OTHER)
+
+struct fixture {
+	struct cluster *c;
+	struct mono now;
+	uint8_t msg[CLUSTER_DATAGRAM_MAX];
+	unsigned upcalls;
+	member_id last_from;
+	char last_why[32];
+	bool last_fault;
+};
+
+static void io_datagram(void *ctx, member_id to, const uint8_t *msg, size_t len)
+{
+}
+
+static int io_stream(void *ctx, member_id to, const uint8_t *msg, size_t len)
+{
+	return 0;
+}
+
+static void io_random(void *ctx, uint8_t *out, size_t len)
+{
+	memset(out, 0x5a, len);
+}
+
+static int io_save(void *ctx, uint32_t number)
+{
+	return 0;
+}
+
+static void io_units(void *ctx, const struct unit_set *gained,
+		     const struct unit_set *lost, uint32_t activation)
+{
+}
+
+static void io_nothing(void *ctx)
+{
+}
+
+static void io_session(void *ctx, struct session *s)
+{
+}
+
+static void io_counted(void *ctx, struct session *s, unsigned slot)
+{
+}
+
+static void io_refused(void *ctx, member_id from, const char *why, bool fault)
+{
+	struct fixture *f = ctx;
+
+	f->upcalls++;
+	f->last_from = from;
+	f->last_fault = fault;
+	strncpy(f->last_why, why, sizeof(f->last_why) - 1);
+}
+
+static void run(struct fixture *f, uint64_t time)
+{
+	struct mono end = mono_add(f->now, time);
+
+	while (mono_before(cluster_timeout(f->c), end)) {
+		f->now = cluster_timeout(f->c);
+		cluster_tick(f->c, f->now);
+	}
+	f->now = end;
+	cluster_tick(f->c, f->now);
+}
+
+static struct fixture *make(void)
+{
+	static const struct cluster_config config = {
+		.self = 2,
+		.detection = 200 * MONO_MS,
+		.capacity = 1,
+		.npeers = 3,
+		.peers = { { PEER, "one" }, { 2, "two" }, { OTHER, "three" } },
+	};
+	struct fixture *f = calloc(1, sizeof(*f));
+	struct cluster_io io = {
+		.ctx = f,
+		.datagram = io_datagram,
+		.stream = io_stream,
+		.random = io_random,
+		.save_activation = io_save,
+		.units = io_units,
+		.table = io_nothing,
+		.changed = io_session,
+		.removed = io_session,
+		.committed = io_nothing,
+		.counted = io_counted,
+		.role = io_nothing,
+		.refused = io_refused,
+	};
+
+	if (!f)
+		return NULL;
+	f->now.ns = 1000 * MONO_SEC;
+	f->c = cluster_new(&config, &io, f->now);
+	return f;
+}
+
+/* The master of a cluster of three, with one member in it. */
+static int setup(void **state)
+{
+	struct wire_join_request join = { .capacity = 1 };
+	struct fixture *f = *state = make();
+
+	if (!f || !f->c)
+		return -1;
+	run(f, 2 * MONO_SEC);
+	cluster_link(f->c, PEER, true, f->now);
+	cluster_recv_datagram(
+	    f->c, PEER, f->msg,
+	    wire_encode_join_request(f->msg, sizeof(f->msg), 0, RUN, &join), f->now);
+	return cluster_role(f->c) == CLUSTER_MASTER && !f->upcalls ? 0 : -1;
+}
+
+/* A member of the cluster whose master is OTHER. */
+static int setup_member(void **state)
+{
+	static struct wire_ok_to_join ok = { .members_count = 2 };
+	struct fixture *f = *state = make();
+
+	if (!f || !f->c)
+		return -1;
+	ok.target = cluster_incarnation(f->c);
+	ok.echo = f->now.ns;
+	ok.members[0] = (struct wire_member){ .id = OTHER, .incarnation = RUN };
+	ok.members[1] = (struct wire_member){ .id = 2, .incarnation = ok.target };
+	cluster_recv_datagram(
+	    f->c, OTHER, f->msg,
+	    wire_encode_ok_to_join(f->msg, sizeof(f->msg), TERM, RUN, &ok), f->now);
+	return cluster_master(f->c) == OTHER && !f->upcalls ? 0 : -1;
+}
+
+static int teardown(void **state)
+{
+	struct fixture *f = *state;
+
+	cluster_free(f->c);
+	free(f);
+	return 0;
+}
+
+static struct cluster_member_state member(const struct fixture *f, member_id id)
+{
+	struct cluster_member_state m[3];
+
+	assert_int_equal(cluster_members(f->c, m, 3, f->now), 3);
+	assert_int_equal(m[id - 1].id, id);
+	return m[id - 1];
+}
+
+/* The next message of `from` has just been refused, for this reason; nothing happened. */
+static void check_refused(const struct fixture *f, member_id from, const char *why,
+			  bool fault, unsigned times)
+{
+	struct cluster_member_state m = member(f, from);
+
+	assert_int_equal(m.refused, times);
+	assert_string_equal(m.refused_why, why);
+	assert_int_equal(m.refused_ago, 0);
+	assert_int_equal(f->last_from, from);
+	assert_string_equal(f->last_why, why);
+	assert_int_equal(f->last_fault, fault);
+}
+
+static void datagram(struct fixture *f, member_id from, size_t len)
+{
+	assert_true(len > 0);
+	cluster_recv_datagram(f->c, from, f->msg, len, f->now);
+}
+
+static void garbage_is_refused(void **state)
+{
+	struct fixture *f = *state;
+	struct wire_member_keepalive k = { .seq = 1 };
+	size_t len;
+
+	/* No header, no such type, and a body that is cut short or goes on for too long. */
+	datagram(f, PEER, WIRE_HEADER_SIZE - 1);
+	check_refused(f, PEER, "bad_message", true, 1);
+	memset(f->msg, 0xff, sizeof(f->msg));
+	f->msg[0] = WIRE_VERSION;
+	datagram(f, PEER, sizeof(f->msg));
+	check_refused(f, PEER, "unknown_type", true, 2);
+	len = wire_encode_member_keepalive(f->msg, sizeof(f->msg), cluster_term(f->c),
+					   RUN, &k);
+	datagram(f, PEER, len - 1);
+	check_refused(f, PEER, "bad_message", true, 3);
+	datagram(f, PEER, len + 1);
+	check_refused(f, PEER, "bad_message", true, 4);
+	assert_int_equal(member(f, OTHER).refused, 0);
+	datagram(f, PEER, len);
+	assert_int_equal(member(f, PEER).refused, 4);
+	assert_int_equal(f->upcalls, 4);
+	/* When it was is told as well. */
+	run(f, 10 * MONO_MS);
+	assert_int_equal(member(f, PEER).refused_ago, 10 * MONO_MS);
+	assert_true(member(f, PEER).present);
+}
+
+static void another_version_is_refused(void **state)
+{
+	struct fixture *f = *state;
+	struct wire_member_keepalive k = { .seq = 1 };
+	size_t len = wire_encode_member_keepalive(f->msg, sizeof(f->msg),
+						  cluster_term(f->c), RUN, &k);
+
+	f->msg[0] = WIRE_VERSION - 1;
+	datagram(f, PEER, len);
+	check_refused(f, PEER, "bad_version", true, 1);
+	f->msg[0] = WIRE_VERSION + 1;
+	datagram(f, PEER, len);
+	check_refused(f, PEER, "bad_version", true, 2);
+}
+
+static void words_of_another_id_are_refused(void **state)
+{
+	struct fixture *f = *state;
+	struct wire_death death = { .id = 2, .run = cluster_incarnation(f->c) >> 16 };
+	struct wire_master_offer offer = { 0 };
+	struct wire_master_keepalive k = { .seq = 1 };
+	struct wire_ok_to_join ok = { 0 };
+	uint64_t term = cluster_term(f->c) + (1 << 16);
+
+	/* A member's death is told by its own note only. */
+	datagram(f, PEER, wire_encode_death(f->msg, sizeof(f->msg), 0, RUN, &death));
+	check_refused(f, PEER, "wrong_id", true, 1);
+	/* And nobody is master in a term of somebody else's. */
+	datagram(f, PEER,
+		 wire_encode_master_offer(f->msg, sizeof(f->msg), term, RUN, &offer));
+	check_refused(f, PEER, "wrong_id", true, 2);
+	datagram(f, PEER,
+		 wire_encode_master_keepalive(f->msg, sizeof(f->msg), term, RUN, &k));
+	check_refused(f, PEER, "wrong_id", true, 3);
+	datagram(f, PEER, wire_encode_ok_to_join(f->msg, sizeof(f->msg), term, RUN, &ok));
+	check_refused(f, PEER, "wrong_id", true, 4);
+	assert_int_equal(cluster_role(f->c), CLUSTER_MASTER);
+	assert_true(member(f, PEER).present);
+}
+
+static void the_wrong_transport_is_refused(void **state)
+{
+	struct fixture *f = *state;
+	struct wire_yield yield = { 0 };
+	struct wire_sync sync = { 0 };
+	size_t len = wire_encode_yield(f->msg, sizeof(f->msg), 0, RUN, &yield);
+
+	cluster_recv_stream(f->c, PEER, f->msg, len, f->now);
+	check_refused(f, PEER, "wrong_transport", true, 1);
+	datagram(f, PEER, wire_encode_sync(f->msg, sizeof(f->msg), 0, RUN, &sync));
+	check_refused(f, PEER, "wrong_transport", true, 2);
+}
+
+static void who_is_no_member_is_refused(void **state)
+{
+	struct fixture *f = *state;
+	struct wire_exit_request bye = { 0 };
+	size_t len = wire_encode_exit_request(f->msg, sizeof(f->msg), 0, RUN, &bye);
+
+	datagram(f, OTHER, len);
+	check_refused(f, OTHER, "not_from_member", false, 1);
+	assert_int_equal(member(f, PEER).refused, 0);
+	/* Nor is an earlier incarnation of a member. */
+	len = wire_encode_exit_request(f->msg, sizeof(f->msg), 0, RUN - 1, &bye);
+	datagram(f, PEER, len);
+	check_refused(f, PEER, "not_from_member", false, 1);
+	assert_true(member(f, PEER).present);
+	/* Who is not in the list of valid members is nobody's. */
+	cluster_recv_datagram(f->c, 77, f->msg, len, f->now);
+	assert_int_equal(f->upcalls, 2);
+}
+
+static void the_wrong_role_is_refused(void **state)
+{
+	struct fixture *f = *state;
+	struct wire_grant grant = { 0 };
+	size_t len = wire_encode_grant(f->msg, sizeof(f->msg),
+				       (cluster_term(f->c) & ~UINT64_C(0xffff)) | PEER,
+				       RUN, &grant);
+
+	/* A master is granted nothing. */
+	cluster_recv_stream(f->c, PEER, f->msg, len, f->now);
+	check_refused(f, PEER, "wrong_state", false, 1);
+}
+
+static void a_lower_term_is_refused(void **state)
+{
+	struct fixture *f = *state;
+	struct wire_grant grant = { 0 };
+	uint64_t lower = TERM - (1 << 16);
+
+	cluster_recv_stream(f->c, OTHER, f->msg,
+			    wire_encode_grant(f->msg, sizeof(f->msg), lower, RUN, &grant),
+			    f->now);
+	check_refused(f, OTHER, "lower_term", false, 1);
+	cluster_recv_stream(f->c, OTHER, f->msg,
+			    wire_encode_grant(f->msg, sizeof(f->msg), TERM, RUN, &grant),
+			    f->now);
+	assert_int_equal(f->upcalls, 1);
+}
+
+static void nobody_speaks_to_who_has_left(void **state)
+{
+	struct fixture *f = *state;
+	struct wire_member_keepalive k = { .seq = 1 };
+	size_t len = wire_encode_member_keepalive(f->msg, sizeof(f->msg),
+						  cluster_term(f->c), RUN, &k);
+
+	cluster_leave(f->c, f->now);
+	run(f, 10 * MONO_SEC);
+	assert_int_equal(cluster_role(f->c), CLUSTER_LEFT);
+	f->upcalls = 0;
+	datagram(f, PEER, len);
+	assert_int_equal(f->upcalls, 1);
+	assert_string_equal(member(f, PEER).refused_why, "wrong_state");
+	assert_int_equal(cluster_timeout(f->c).ns, MONO_NEVER.ns);
+}
+
+static void the_log_is_not_flooded(void **state)
+{
+	struct refusal_log r = { 0 };
+	struct mono now = { 5 * MONO_SEC };
+	unsigned unsaid = 99;
+
+	assert_true(refusal_log_due(&r, now, &unsaid));
+	assert_int_equal(unsaid, 0);
+	for (unsigned i = 0; i < 1000; i++)
+		assert_false(refusal_log_due(&r, mono_add(now, i * MONO_MS), &unsaid));
+	assert_true(refusal_log_due(&r, mono_add(now, MONO_SEC), &unsaid));
+	assert_int_equal(unsaid, 1000);
+	assert_false(refusal_log_due(&r, mono_add(now, MONO_SEC), &unsaid));
+	assert_true(refusal_log_due(&r, mono_add(now, 3 * MONO_SEC), &unsaid));
+	assert_int_equal(unsaid, 1);
+}
+
+int main(void)
+{
+#define T(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
+	const struct CMUnitTest tests[] = {
+		T(garbage_is_refused),
+		T(another_version_is_refused),
+		T(words_of_another_id_are_refused),
+		T(the_wrong_transport_is_refused),
+		T(who_is_no_member_is_refused),
+		T(the_wrong_role_is_refused),
+		cmocka_unit_test_setup_teardown(a_lower_term_is_refused, setup_member,
+						teardown),
+		T(nobody_speaks_to_who_has_left),
+		cmocka_unit_test(the_log_is_not_flooded),
+	};
+
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}
