@@ -24,7 +24,7 @@ static int next_activation(struct cluster *c)
 }
 
 /* A new epoch of this member, above all that was ever heard of. All get the unit anew. */
-void takeover_new_epoch(struct cluster *c, unit_id u)
+static void new_epoch(struct cluster *c, unit_id u)
 {
 	struct unit *unit = &c->units[u];
 	struct entry e = { .epoch = epoch_make((unit->floor >> 16) + 1, c->cfg.self) };
@@ -138,7 +138,7 @@ bool takeover_activate(struct cluster *c, const struct unit_set *set, const char
 		begin_unproven(c, &c->units[u]);
 		c->nactive++;
 		unit_set_remove(&c->deferred, u);
-		takeover_new_epoch(c, u);
+		new_epoch(c, u);
 	}
 	c->io.units(c->io.ctx, &gained, &none, c->activation);
 	/* The others learn the number, so that it is never used again. */
@@ -155,7 +155,7 @@ void takeover_raise(struct cluster *c, unit_id u)
 	if (!unit->active || unit->floor <= unit->e.epoch)
 		return;
 	count(c, STAT_epochs_raised);
-	takeover_new_epoch(c, u);
+	new_epoch(c, u);
 }
 
 /* Should this member take the unit over, now that its owner is gone? */
