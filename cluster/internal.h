@@ -359,6 +359,10 @@ void membership_check_complete(struct cluster *c);
 bool membership_active(const struct cluster *c);    /* this member is in a cluster */
 unsigned membership_count(const struct cluster *c); /* members present, this one too */
 
+/* verdict.c: who is dead, by silence. */
+void verdict_tick(struct cluster *c);
+struct mono verdict_timeout(const struct cluster *c);
+
 /* election.c */
 void election_begin(struct cluster *c); /* the master is gone */
 void election_tick(struct cluster *c);

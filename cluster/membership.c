@@ -365,50 +365,22 @@ void membership_check_complete(struct cluster *c)
 	keepalive_send(c);
 }
 
-static void watch_members(struct cluster *c)
+/* Who holds nothing yet cannot stand for master, and begins anew soon. */
+static void watch_orphan(struct cluster *c)
 {
-	if (c->late) {
-		if (mono_since(c->now, c->late_since) < c->cfg.detection)
-			return;
-		if (serving_rival(c))
-			return;
-		/* Nobody has spoken for a whole interval that we were awake. */
-		serving_wake(c, "silence");
-	}
-	EACH_PRESENT(c, m)
-		if (mono_since(c->now, m->heard) >= c->cfg.detection)
-			membership_died(c, m, "silent");
-}
+	uint64_t wait = c->complete ? NO_MASTER_MAX : START_WAIT + c->cfg.detection;
 
-static void watch_master(struct cluster *c)
-{
-	struct member *m = core_member(c, c->master);
-
-	if (!m) {
-		/* Who holds nothing yet cannot stand, and begins anew soon. */
-		if (mono_since(c->now, c->orphaned) >=
-		    (c->complete ? NO_MASTER_MAX : START_WAIT + c->cfg.detection))
-			membership_rejoin(c, "no master");
-		return;
-	}
-	if (mono_since(c->now, c->master_heard) < c->cfg.detection)
-		return;
-	/* We wait for the proof of what we have heard of. */
-	if (c->late && serving_rival(c))
-		return;
-	if (c->late)
-		serving_wake(c, "silence");
-	membership_died(c, m, "the master is silent");
+	if (c->role == CLUSTER_MEMBER && !c->master &&
+	    mono_since(c->now, c->orphaned) >= wait)
+		membership_rejoin(c, "no master");
 }
 
 void membership_tick(struct cluster *c)
 {
 	if (c->role == CLUSTER_JOINING && due(c, c->join_at))
 		join_ask(c);
-	if (c->role == CLUSTER_MASTER)
-		watch_members(c);
-	else if (c->role == CLUSTER_MEMBER)
-		watch_master(c);
+	watch_orphan(c);
+	verdict_tick(c);
 	if (membership_active(c) && due(c, c->keepalive_at)) {
 		keepalive_send(c);
 		replica_acks(c);
@@ -427,11 +399,7 @@ struct mono membership_timeout(const struct cluster *c)
 		t = mono_min(t, c->join_at);
 	if (membership_active(c))
 		t = mono_min(t, c->keepalive_at);
-	if (c->role == CLUSTER_MEMBER && c->master)
-		t = mono_min(t, mono_add(c->master_heard, c->cfg.detection));
-	if (c->role == CLUSTER_MASTER)
-		EACH_PRESENT((struct cluster *)c, m)
-			t = mono_min(t, mono_add(m->heard, c->cfg.detection));
+	t = mono_min(t, verdict_timeout(c));
 	if (c->leaving)
 		t = mono_min(t, mono_add(c->now, 5 * MONO_MS));
 	return t;

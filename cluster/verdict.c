@@ -1,0 +1,104 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/*
+ * Who is dead, by silence: the master judges the members, each member judges the master.
+ *
+ * Whoever is cut off hears all others fall silent, one a few milliseconds after the other.
+ * It must not call the first of them dead, and commit with the second, who in truth is with
+ * the first. So nobody is judged while another has begun to be silent: they are judged
+ * together, or the other is heard again. And if those who are left are fewer than half,
+ * they are more likely the ones who are cut off: they wait for some intervals more, in which
+ * a short cut heals and nothing has happened.
+ */
+#include "cluster/internal.h"
+
+/* Detection intervals that a minority waits in addition. */
+#define MINORITY_WAIT 5
+
+struct silence {
+	struct mono first;  /* who has been silent for longest was heard then */
+	struct mono newest; /* and who has fallen silent last */
+	unsigned company;   /* members heard lately, this one too */
+};
+
+static void note(const struct cluster *c, struct silence *s, struct mono heard)
+{
+	if (mono_since(c->now, heard) < c->cfg.detection / 2)
+		s->company++;
+	else if (mono_before(s->newest, heard))
+		s->newest = heard;
+}
+
+/* When those who are silent are to be judged, as things are now. */
+static struct mono judge(const struct cluster *c, const struct silence *s)
+{
+	uint64_t interval = c->cfg.detection;
+	struct mono t = mono_add(s->first, interval);
+
+	if (!due(c, t))
+		return t;
+	if (2 * s->company < membership_count(c))
+		return mono_add(s->newest, (1 + MINORITY_WAIT) * interval);
+	/* One who is heard now and then does not put it off for ever. */
+	return mono_min(mono_add(s->newest, interval), mono_add(t, interval));
+}
+
+static struct mono members_due(const struct cluster *c)
+{
+	struct silence s = { .first = MONO_NEVER, .company = 1 };
+
+	EACH_PRESENT((struct cluster *)c, m) {
+		s.first = mono_min(s.first, m->heard);
+		note(c, &s, m->heard);
+	}
+	return s.first.ns == UINT64_MAX ? MONO_NEVER : judge(c, &s);
+}
+
+static struct mono master_due(const struct cluster *c)
+{
+	struct silence s = { .first = c->master_heard,
+			     .newest = c->master_heard,
+			     .company = 1 };
+
+	if (mono_since(c->now, c->master_heard) < c->cfg.detection)
+		return mono_add(c->master_heard, c->cfg.detection);
+	EACH_PRESENT((struct cluster *)c, m)
+		if (m->id != c->master)
+			note(c, &s, m->heard);
+	return judge(c, &s);
+}
+
+/* Who is late waits for an interval of silence, and for the proof of what it heard of. */
+static struct mono wake_due(const struct cluster *c)
+{
+	struct mono since = c->role == CLUSTER_MASTER ? c->late_since : c->master_heard;
+
+	if (serving_rival(c) && mono_before(since, c->rival))
+		since = c->rival;
+	return mono_add(since, c->cfg.detection);
+}
+
+struct mono verdict_timeout(const struct cluster *c)
+{
+	if (c->role != CLUSTER_MASTER && (c->role != CLUSTER_MEMBER || !c->master))
+		return MONO_NEVER;
+	if (c->late)
+		return wake_due(c);
+	return c->role == CLUSTER_MASTER ? members_due(c) : master_due(c);
+}
+
+void verdict_tick(struct cluster *c)
+{
+	struct member *master = core_member(c, c->master);
+
+	if (c->late && due(c, verdict_timeout(c)))
+		serving_wake(c, "silence");
+	if (c->late || !due(c, verdict_timeout(c)))
+		return;
+	if (c->role == CLUSTER_MEMBER) {
+		membership_died(c, master, "the master is silent");
+		return;
+	}
+	EACH_PRESENT(c, m)
+		if (mono_since(c->now, m->heard) >= c->cfg.detection)
+			membership_died(c, m, "silent");
+}
