@@ -3,49 +3,84 @@
  * The master's distribution of units: it gives units that nobody owns to the least loaded
  * member, and evens the load out by moves.
  *
- * Balance is lexicographic. First sessions over capacity: a unit with sessions moves while
- * that lowers the greater of the two loads. Then empty units, while counts over capacity
- * differ by more than one. So few sessions spread as well as many.
+ * Balance is lexicographic. First load over capacity: a unit with a load moves while that
+ * lowers the greater of the two members' loads. Then empty units, while counts over
+ * capacity differ by more than one. So few sessions spread as well as many.
+ *
+ * Sessions are counted and traffic is measured. A difference that is within the noise of
+ * the measurement moves nothing, and a unit that was moved for its traffic rests. Moves
+ * of units with a load are limited in each round, since each of them makes somebody wait
+ * for a moment; an empty unit is nobody's.
  */
+#include <errno.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "cluster/internal.h"
 
 #define ORPHAN_PERIOD (50 * MONO_MS)
+#define EMPTY_MOVES 256 /* of empty units in a round, of each member */
+#define NOISE 8		/* one part in so many of a traffic is noise */
+#define REST (20 * MONO_SEC)
+#define REST_ORDERED (600 * MONO_SEC) /* of a unit that the operator has moved */
+#define CAPACITY_MAX (1u << 20)	      /* so that no product overflows */
 
 struct load {
 	struct member *m;
 	uint32_t capacity;
-	unsigned sessions, empty;
+	uint64_t load, traffic; /* points; traffic is a part of the load */
+	uint64_t empty;		/* units without a load */
+	unsigned moved;		/* units away from it, in this round */
+	bool stuck;		/* none of its units would improve anything */
 };
+
+static uint32_t capacity_of(const struct cluster *c, const struct member *m)
+{
+	uint32_t capacity = m == c->self ? c->cfg.capacity : m->capacity;
+
+	if (!capacity)
+		return 1;
+	return capacity < CAPACITY_MAX ? capacity : CAPACITY_MAX;
+}
+
+static void add_unit(struct load *l, const struct unit *unit)
+{
+	uint64_t load = load_of(unit);
+
+	l->load += load;
+	l->traffic += unit->traffic;
+	l->empty += !load;
+}
+
+static void remove_unit(struct load *l, const struct unit *unit)
+{
+	uint64_t load = load_of(unit);
+
+	l->load -= load;
+	l->traffic -= unit->traffic;
+	l->empty -= !load;
+}
 
 static unsigned fit_members(struct cluster *c, struct load *loads)
 {
+	struct load *by_member[CLUSTER_MEMBERS_MAX] = { NULL };
 	unsigned n = 0;
 
 	EACH_MEMBER(c, m) {
 		if (!table_fit(c, m->id))
 			continue;
-		loads[n++] = (struct load){
-			.m = m,
-			.capacity = m == c->self ? c->cfg.capacity
-						 : (m->capacity ? m->capacity : 1),
-		};
+		by_member[m - c->members] = &loads[n];
+		loads[n++] = (struct load){ .m = m, .capacity = capacity_of(c, m) };
 	}
-	EACH_UNIT(u)
-		for (unsigned i = 0; i < n; i++) {
-			const struct unit *unit = &c->units[u];
-			member_id owner = unit->e.moving_to ? unit->e.moving_to
-							    : epoch_owner(unit->e.epoch);
+	EACH_UNIT(u) {
+		const struct unit *unit = &c->units[u];
+		const struct member *m =
+		    core_member(c, unit->e.moving_to ? unit->e.moving_to
+						     : epoch_owner(unit->e.epoch));
 
-			if (owner != loads[i].m->id)
-				continue;
-			if (unit->nsessions)
-				loads[i].sessions += unit->nsessions;
-			else
-				loads[i].empty++;
-		}
+		if (m && by_member[m - c->members])
+			add_unit(by_member[m - c->members], unit);
+	}
 	return n;
 }
 
@@ -55,13 +90,26 @@ static bool less(uint64_t a, uint64_t b, uint64_t c, uint64_t d)
 	return a * d < c * b;
 }
 
-static struct load *least(struct load *loads, unsigned n)
+/* By what is balanced: the load, or the number of empty units. */
+static uint64_t value_of(const struct load *l, bool loaded)
+{
+	return loaded ? l->load : l->empty;
+}
+
+static bool lighter(const struct load *a, const struct load *b, bool loaded)
+{
+	return less(value_of(a, loaded), a->capacity, value_of(b, loaded), b->capacity);
+}
+
+/* Of equally loaded members the one with fewer empty units. */
+static struct load *least(struct load *loads, unsigned n, bool loaded)
 {
 	struct load *best = &loads[0];
 
 	for (unsigned i = 1; i < n; i++)
-		if (less(loads[i].sessions + loads[i].empty, loads[i].capacity,
-			 best->sessions + best->empty, best->capacity))
+		if (lighter(&loads[i], best, loaded) ||
+		    (loaded && !lighter(best, &loads[i], true) &&
+		     lighter(&loads[i], best, false)))
 			best = &loads[i];
 	return best;
 }
@@ -79,8 +127,8 @@ static struct member *heir(struct cluster *c, struct unit *unit, struct load *lo
 						    : core_member(c, unit->e.successor);
 	if (table_fit(c, unit->next))
 		return core_member(c, unit->next);
-	l = least(loads, n);
-	l->empty++;
+	l = least(loads, n, load_of(unit));
+	add_unit(l, unit);
 	unit->next = l->m->id;
 	return l->m;
 }
@@ -141,46 +189,50 @@ static void assign_orphans(struct cluster *c)
 		grant(c, &c->members[i], &to[i]);
 }
 
-/* One step of balance: from whom to whom, and whether a unit with sessions. */
-static bool worst_pair(struct load *loads, unsigned n, bool sessions, struct load **high,
+/* One step of balance: from whom to whom. */
+static bool worst_pair(struct load *loads, unsigned n, bool loaded, struct load **high,
 		       struct load **low)
 {
-	*high = *low = &loads[0];
-	for (unsigned i = 1; i < n; i++) {
-		struct load *l = &loads[i];
-		uint64_t v = sessions ? l->sessions : l->empty;
-		uint64_t h = sessions ? (*high)->sessions : (*high)->empty;
-		uint64_t w = sessions ? (*low)->sessions : (*low)->empty;
-
-		if (less(h, (*high)->capacity, v, l->capacity))
-			*high = l;
-		if (less(v, l->capacity, w, (*low)->capacity))
-			*low = l;
-	}
-	return *high != *low;
+	*high = NULL;
+	for (unsigned i = 0; i < n; i++)
+		if (!loads[i].stuck && (!*high || lighter(*high, &loads[i], loaded)))
+			*high = &loads[i];
+	*low = least(loads, n, loaded);
+	return *high && *high != *low;
 }
 
-/* The heaviest unit of `high` whose move to `low` lowers the greater load of the two. */
-static int pick(struct cluster *c, const struct load *high, const struct load *low,
-		bool sessions, const struct unit_set *taken)
+/* Would the greater load of the two be less, also if the traffic were measured wrongly? */
+static bool improves(const struct load *high, const struct load *low, uint64_t load,
+		     bool loaded)
 {
+	if (!loaded)
+		return less(low->empty + 1, low->capacity, high->empty, high->capacity);
+	return less(low->load + load + low->traffic / NOISE, low->capacity,
+		    high->load - high->traffic / NOISE, high->capacity);
+}
+
+/* The heaviest unit of `high` whose move to `low` improves the balance. */
+static int pick(struct cluster *c, const struct load *high, const struct load *low,
+		bool loaded, const struct unit_set *taken)
+{
+	uint64_t best_load = 0;
 	int best = -1;
-	unsigned best_weight = 0;
-	uint64_t there = sessions ? low->sessions : low->empty;
-	uint64_t here = sessions ? high->sessions : high->empty;
 
 	EACH_UNIT(u) {
 		const struct unit *unit = &c->units[u];
-		unsigned w = sessions ? unit->nsessions : 1;
+		uint64_t load;
 
 		if (epoch_owner(unit->e.epoch) != high->m->id || unit->e.moving_to ||
-		    unit_set_has(taken, u) || !unit->nsessions != !sessions ||
-		    w <= best_weight)
+		    unit_set_has(taken, u) || mono_before(c->now, unit->rest))
 			continue;
-		if (less(there + w, low->capacity, here, high->capacity)) {
-			best = u;
-			best_weight = w;
-		}
+		load = load_of(unit);
+		if (!load != !loaded || (best >= 0 && load <= best_load) ||
+		    !improves(high, low, load, loaded))
+			continue;
+		best = u;
+		best_load = load;
+		if (!loaded)
+			break;
 	}
 	return best;
 }
@@ -200,47 +252,48 @@ static void order(struct cluster *c, struct orders *orders, const struct load *f
 	    (struct wire_ref){ u, c->units[u].e.epoch, 0, to->m->id };
 }
 
-static void send_orders(struct cluster *c, const struct orders *orders)
+static void send_order(struct cluster *c, struct member *to, const struct wire_move *m)
 {
-	for (unsigned i = 0; i < c->nmembers; i++) {
-		const struct wire_move *m = &orders->of[i];
-
-		if (&c->members[i] != c->self) {
-			if (m->units_count)
-				STREAM(c, &c->members[i], move, m);
-			continue;
-		}
-		for (unsigned k = 0; k < m->units_count; k++)
-			handover_begin_move(c, m->units[k].unit, m->units[k].epoch,
-					    m->units[k].to);
+	if (to != c->self) {
+		if (m->units_count)
+			STREAM(c, to, move, m);
+		return;
 	}
+	for (unsigned i = 0; i < m->units_count; i++)
+		handover_begin_move(c, m->units[i].unit, m->units[i].epoch,
+				    m->units[i].to);
 }
 
-static void choose_moves(struct cluster *c, struct load *loads, unsigned n,
+static void choose_moves(struct cluster *c, struct load *loads, unsigned n, bool loaded,
 			 struct orders *orders)
 {
 	struct unit_set taken = { { 0 } };
 	struct load *high, *low;
 	unsigned moves = 0;
 
-	for (int sessions = 1; sessions >= 0; sessions--)
-		while (moves < c->cfg.moves &&
-		       worst_pair(loads, n, sessions, &high, &low)) {
-			int u = pick(c, high, low, sessions, &taken);
+	for (unsigned i = 0; i < n; i++) {
+		loads[i].stuck = false;
+		loads[i].moved = 0;
+	}
+	while ((!loaded || moves < c->cfg.moves) &&
+	       worst_pair(loads, n, loaded, &high, &low)) {
+		int u = loaded || high->moved < EMPTY_MOVES
+			    ? pick(c, high, low, loaded, &taken)
+			    : -1;
 
-			if (u < 0)
-				break;
-			unit_set_add(&taken, (unit_id)u);
-			order(c, orders, high, low, (unit_id)u);
-			moves++;
-			if (sessions) {
-				high->sessions -= c->units[u].nsessions;
-				low->sessions += c->units[u].nsessions;
-			} else {
-				high->empty--;
-				low->empty++;
-			}
+		if (u < 0) {
+			high->stuck = true;
+			continue;
 		}
+		unit_set_add(&taken, (unit_id)u);
+		order(c, orders, high, low, (unit_id)u);
+		if (c->units[u].traffic)
+			c->units[u].rest = mono_add(c->now, REST);
+		remove_unit(high, &c->units[u]);
+		add_unit(low, &c->units[u]);
+		high->moved++;
+		moves++;
+	}
 }
 
 static void balance(struct cluster *c)
@@ -258,9 +311,38 @@ static void balance(struct cluster *c)
 	orders = calloc(1, sizeof(*orders));
 	if (!orders)
 		return;
-	choose_moves(c, loads, n, orders);
-	send_orders(c, orders);
+	choose_moves(c, loads, n, true, orders);
+	choose_moves(c, loads, n, false, orders);
+	for (unsigned i = 0; i < c->nmembers; i++)
+		send_order(c, &c->members[i], &orders->of[i]);
 	free(orders);
+}
+
+int assign_move(struct cluster *c, unit_id u, member_id to)
+{
+	struct unit *unit = &c->units[u];
+	member_id id = epoch_owner(unit->e.epoch);
+	struct member *owner = core_member(c, id);
+	struct wire_move m = { .units_count = 1 };
+
+	if (c->role != CLUSTER_MASTER || c->late)
+		return -EAGAIN;
+	if (!core_member(c, to))
+		return -EINVAL;
+	if (!owner || (owner != c->self && !owner->present))
+		return -ESRCH;
+	if (unit->e.moving_to && unit->e.moving_to != to)
+		return -EALREADY;
+	unit->rest = mono_add(c->now, REST_ORDERED);
+	if (id == to || unit->e.moving_to == to)
+		return 0;
+	if (!table_fit(c, to))
+		return -EHOSTDOWN;
+	if (owner != c->self && !owner->linked)
+		return -ENOTCONN;
+	m.units[0] = (struct wire_ref){ u, unit->e.epoch, 0, to };
+	send_order(c, owner, &m);
+	return 0;
 }
 
 void assign_tick(struct cluster *c)

@@ -80,6 +80,7 @@ struct cluster_config {
 	uint32_t moves;	     /* units moved per balancing round, 0: never */
 	uint64_t balance;    /* ns between balancing rounds */
 	uint32_t activation; /* last activation number that this member used, from disk */
+	bool drained;	     /* as cluster_drained() said at the end of the last run */
 	unsigned npeers;     /* valid members, this one included */
 	struct cluster_peer peers[CLUSTER_MEMBERS_MAX];
 };
@@ -159,6 +160,44 @@ struct mono cluster_timeout(const struct cluster *c);
  * unable until it is told otherwise.
  */
 void cluster_set_able(struct cluster *c, bool able, const char *why, struct mono now);
+/*
+ * The operator's commands. They may be given at any member: what another member has to do
+ * is sent to it. They return 0: done or begun here; -EINPROGRESS: sent, and *ticket is for
+ * cluster_result(); or
+ *   -EINVAL     no such unit or member
+ *   -ENOTCONN   the member is not in the cluster, or there is no connection to it
+ *   -EBUSY      no other member is able to work, so nobody would serve
+ *   -EAGAIN     there is no master at the moment
+ *   -ESRCH      the unit has no owner at the moment
+ *   -EHOSTDOWN  the member that is to have the unit is not able to work
+ *   -EALREADY   the unit is on its way to another member
+ *   -EOPNOTSUPP the other member does not know the command
+ */
+/*
+ * A drained member gives its units up by moves, and neither owns nor succeeds until it is
+ * undrained. It keeps the shadows of all sessions, and stays master if it is. `force`: also
+ * if nobody else is able to work.
+ */
+int cluster_drain(struct cluster *c, member_id id, bool on, bool force, uint32_t *ticket,
+		  struct mono now);
+/* Moves the unit. Balance leaves it there for ten minutes. */
+int cluster_move(struct cluster *c, unit_id unit, member_id to, uint32_t *ticket,
+		 struct mono now);
+/* What became of a command: 0 and -errno as above; -EINPROGRESS: no answer yet; -ENOENT:
+ * no such ticket, or one of too long ago. */
+int cluster_result(const struct cluster *c, uint32_t ticket);
+/* Whether this member is drained. Worth keeping over restarts. */
+bool cluster_drained(const struct cluster *c);
+
+/*
+ * What the traffic of this member's units costs it, and how much of a processor its daemon
+ * uses, in millionths of a processor's time; all members are told. To be called regularly,
+ * with figures that are smoothed. A session counts as CLUSTER_LOAD_SESSION besides.
+ */
+#define CLUSTER_LOAD_SESSION 100
+void cluster_set_load(struct cluster *c, const uint32_t traffic[CLUSTER_UNITS],
+		      uint32_t processor, struct mono now);
+
 /* Hands all units over and says goodbye; the role becomes CLUSTER_LEFT when that is done. */
 void cluster_leave(struct cluster *c, struct mono now);
 /*
@@ -228,6 +267,9 @@ struct cluster_unit_state {
 	uint64_t epoch;
 	member_id moving_to; /* 0: not moving */
 	unsigned sessions;
+	uint32_t traffic; /* as its owner reports it, see cluster_set_load() */
+	uint64_t load;	  /* traffic and sessions */
+	bool served;	  /* this member owns it and is active */
 };
 
 struct cluster_member_state {
@@ -237,6 +279,7 @@ struct cluster_member_state {
 	bool self, master, vice_master;
 	bool linked; /* its stream is up */
 	bool complete, able;
+	bool drained;	 /* and so not able */
 	const char *why; /* why it is not able, "" if it is */
 	uint64_t incarnation;
 	uint32_t capacity, activation;
@@ -248,6 +291,8 @@ struct cluster_member_state {
 	uint64_t refused; /* its messages that were not heeded */
 	const char *refused_why; /* the last one: the name of a statistic; "" if none */
 	uint64_t refused_ago;	 /* ns since the last one, UINT64_MAX: none */
+	uint64_t load;		 /* of its units, in millionths of a processor */
+	uint32_t processor;	 /* that its daemon uses, likewise */
 };
 
 enum cluster_role cluster_role(const struct cluster *c);

@@ -237,6 +237,9 @@ static const struct rule {
 	RULE(counters, BY_DATAGRAM, FROM_MEMBER, IN_CLUSTER),
 	RULE(counters_ack, BY_DATAGRAM, FROM_MEMBER, IN_CLUSTER),
 	RULE(challenge, BY_DATAGRAM, FROM_ANY, IN(MASTER)),
+	RULE(command, BY_STREAM, FROM_MEMBER, IN_CLUSTER),
+	RULE(command_result, BY_STREAM, FROM_MEMBER, IN_CLUSTER),
+	RULE(load, BY_STREAM, FROM_MEMBER, IN_CLUSTER),
 #undef RULE
 };
 
@@ -453,6 +456,7 @@ struct cluster *cluster_new(const struct cluster_config *cfg, const struct clust
 	c->io = *io;
 	c->now = now;
 	c->activation = cfg->activation;
+	c->drained = cfg->drained;
 	memcpy(c->why, "starting", sizeof("starting"));
 	EACH_UNIT(u) {
 		LIST_INIT(&c->units[u].sessions);

@@ -123,7 +123,7 @@ static void replace_successor(struct cluster *c, unit_id u)
 
 static bool give_up(const struct cluster *c)
 {
-	return c->leaving || !c->able;
+	return !willing(c);
 }
 
 static member_id desired_successor(struct cluster *c, unit_id u)

@@ -19,6 +19,7 @@
 #define NOT_SENT UINT64_MAX
 #define BATCHES 32
 #define WHY_SIZE (WIRE_WHY_MAX + 1)
+#define COMMANDS_MAX 64
 
 struct member;
 
@@ -78,6 +79,8 @@ struct unit {
 	struct mono
 	    retry; /* owner: of a yield or release; successor: deferred takeover */
 	struct mono orphan; /* master: since when nobody serves it; MONO_NEVER: served */
+	struct mono rest;   /* master: balance leaves it where it is until then */
+	uint32_t traffic;   /* what it costs its owner, in points */
 };
 
 struct batch {
@@ -98,12 +101,14 @@ struct member {
 	bool linked;
 	bool present; /* in the member list */
 	bool complete, able;
+	bool drained;	/* and so not able */
 	bool confirmed; /* has spoken in the term of this master */
 	char why[WHY_SIZE];
 	uint64_t incarnation;
 	uint64_t dead_run; /* a run that was declared dead and never comes back */
 	uint64_t newest;   /* incarnation: earlier ones of the same run are over */
-	uint32_t capacity, activation, load;
+	uint32_t capacity, activation;
+	uint32_t processor; /* that its daemon uses, see struct cluster_member_state */
 	uint32_t sessions;
 
 	/* Its messages that were not heeded. */
@@ -146,6 +151,13 @@ struct member {
 	struct mono flush_at, batch_retry;
 };
 
+struct command {
+	uint32_t number; /* 0: none */
+	struct member *to;
+	uint64_t incarnation; /* of `to` */
+	int result;	      /* -EINPROGRESS: not answered yet */
+};
+
 struct cluster {
 	struct cluster_config cfg;
 	struct cluster_io io;
@@ -161,6 +173,8 @@ struct cluster {
 	member_id master, vice_master;
 	uint32_t activation;
 	bool complete, able, leaving;
+	bool drained; /* the operator's wish; apart from `able`, so that neither hides the
+			 other */
 	char why[WHY_SIZE];
 
 	/* Lateness and the right to serve. */
@@ -217,6 +231,10 @@ struct cluster {
 	struct unit_set stale; /* entries to be shown to stale_to */
 	struct member *stale_to;
 
+	/* The operator's commands that another member carries out. */
+	struct command commands[COMMANDS_MAX];
+	uint32_t command_number;
+
 	/* Replication. */
 	uint64_t position;
 	uint32_t sync_counter;
@@ -257,6 +275,12 @@ static inline bool due(const struct cluster *c, struct mono at)
 
 #define EACH_MEMBER(c, m)                                                                \
 	for (struct member *m = (c)->members; m < (c)->members + (c)->nmembers; m++)
+/* This member is ready to own units, if it is complete. */
+static inline bool willing(const struct cluster *c)
+{
+	return c->able && !c->drained && !c->leaving;
+}
+
 /* All others that are in the member list. */
 #define EACH_PRESENT(c, m)                                                               \
 	EACH_MEMBER(c, m)                                                                \
@@ -417,6 +441,12 @@ struct mono handover_timeout(const struct cluster *c);
 /* assign.c: the master's distribution of units. */
 void assign_tick(struct cluster *c);
 struct mono assign_timeout(const struct cluster *c);
+/* By the master: one unit, because the operator wants it. 0 or -errno. */
+int assign_move(struct cluster *c, unit_id u, member_id to);
+
+/* load.c: what units cost. */
+#define LOAD_MAX (1u << 30) /* of a unit */
+uint64_t load_of(const struct unit *unit);
 
 /* store.c */
 int store_init(struct cluster *c);

@@ -54,14 +54,15 @@ static void list_member(const struct cluster *c, const struct member *m,
 			struct wire_member *w)
 {
 	bool self = m == c->self;
-	bool able = self ? c->able && !c->leaving : m->able;
+	bool able = self ? willing(c) : m->able;
 
 	*w = (struct wire_member){
 		.id = m->id,
 		.incarnation = self ? c->incarnation : m->incarnation,
 		.flags = ((self ? c->complete : m->complete) ? WIRE_COMPLETE : 0) |
 			 (able ? WIRE_ABLE : 0) |
-			 (self || m->confirmed ? WIRE_CONFIRMED : 0),
+			 (self || m->confirmed ? WIRE_CONFIRMED : 0) |
+			 ((self ? c->drained : m->drained) ? WIRE_DRAINED : 0),
 		.per_interval = (uint8_t)m->per_interval,
 		.echo = m->stamp,
 		.capacity = self ? c->cfg.capacity : m->capacity,
@@ -84,7 +85,9 @@ static const char *own_why(const struct cluster *c)
 {
 	if (c->leaving)
 		return "leaving";
-	return c->able ? "" : c->why;
+	if (!c->able)
+		return c->why;
+	return c->drained ? "drained" : "";
 }
 
 /* To all, or as an answer to one: that repeats the number of the last one to all. */
@@ -119,11 +122,11 @@ static void send_member_keepalive(struct cluster *c, struct member *only)
 		.master_age = age < UINT32_MAX ? (uint32_t)age : UINT32_MAX,
 		.capacity = c->cfg.capacity,
 		.activation = c->activation,
-		.load = c->nactive,
+		.load = c->self->processor,
 		.table_version = c->table_version,
 		.flags = (c->complete ? WIRE_COMPLETE : 0) |
-			 (c->able && !c->leaving ? WIRE_ABLE : 0) |
-			 (c->late ? WIRE_LATE : 0),
+			 (willing(c) ? WIRE_ABLE : 0) | (c->late ? WIRE_LATE : 0) |
+			 (c->drained ? WIRE_DRAINED : 0),
 		.why = (const uint8_t *)own_why(c),
 		.why_len = strlen(own_why(c)),
 	};
@@ -181,7 +184,8 @@ static void heed_member(struct cluster *c, struct member *m,
 	m->capacity = k->capacity ? k->capacity : 1;
 	if (k->activation > m->activation && k->activation <= CLUSTER_ACTIVATION_MAX)
 		m->activation = k->activation;
-	m->load = k->load;
+	m->processor = k->load;
+	m->drained = k->flags & WIRE_DRAINED;
 	memcpy(m->why, k->why, k->why_len);
 	m->why[k->why_len] = 0;
 	if (c->role != CLUSTER_MASTER || (m->complete == complete && m->able == able))

@@ -29,7 +29,7 @@ unsigned membership_count(const struct cluster *c)
 
 static void forget(struct cluster *c, struct member *m)
 {
-	m->present = m->complete = m->able = m->confirmed = false;
+	m->present = m->complete = m->able = m->drained = m->confirmed = false;
 	m->seq = m->stamp = m->echo = m->vouched = 0;
 	m->sync = 0;
 	replica_reset(c, m);
@@ -170,6 +170,7 @@ static void heed_other_entry(struct cluster *c, struct member *m,
 		membership_changed(c);
 		handover_respread(c);
 	}
+	m->drained = w->flags & WIRE_DRAINED;
 	m->capacity = w->capacity ? w->capacity : 1;
 	if (w->activation > m->activation && w->activation <= CLUSTER_ACTIVATION_MAX)
 		m->activation = w->activation;

@@ -46,6 +46,7 @@ static void describe(const struct cluster *c, const struct member *m,
 		     struct cluster_member_state *s, struct mono now)
 {
 	bool self = m == c->self;
+	bool drained = self ? c->drained : m->drained;
 
 	*s = (struct cluster_member_state){
 		.id = m->id,
@@ -59,8 +60,9 @@ static void describe(const struct cluster *c, const struct member *m,
 		.vice_master = m->id == c->vice_master,
 		.linked = m->linked || self,
 		.complete = self ? c->complete : m->complete,
-		.able = self ? c->able : m->able,
-		.why = self ? c->why : m->why,
+		.able = self ? willing(c) : m->able,
+		.drained = drained,
+		.why = self ? (c->able && drained ? "drained" : c->why) : m->why,
 		.incarnation = self ? c->incarnation : m->incarnation,
 		.capacity = self ? c->cfg.capacity : m->capacity,
 		.activation = self ? c->activation : m->activation,
@@ -70,6 +72,7 @@ static void describe(const struct cluster *c, const struct member *m,
 		.loss = m->loss,
 		.per_interval = self ? c->per_interval : m->per_interval,
 		.lag = m->present && m->sent > m->acked ? m->sent - m->acked : 0,
+		.processor = m->processor,
 	};
 	s->refused = m->refused;
 	s->refused_why = m->refused ? statistic_name(m->refused_why) : "";
@@ -80,6 +83,7 @@ static void describe(const struct cluster *c, const struct member *m,
 		if (epoch_owner(unit->e.epoch) == m->id) {
 			s->units++;
 			s->sessions += unit->nsessions;
+			s->load += load_of(unit);
 		}
 		if (unit->e.successor == m->id)
 			s->successor_of++;
@@ -107,4 +111,7 @@ void cluster_unit(const struct cluster *c, unit_id unit, struct cluster_unit_sta
 	out->epoch = u->e.epoch;
 	out->moving_to = u->e.moving_to;
 	out->sessions = u->nsessions;
+	out->traffic = u->traffic;
+	out->load = load_of(u);
+	out->served = u->active;
 }

@@ -19,7 +19,7 @@ bool table_fit(const struct cluster *c, member_id id)
 	if (!m)
 		return false;
 	if (m == c->self)
-		return c->complete && c->able && !c->leaving;
+		return c->complete && willing(c);
 	return m->present && m->complete && m->able;
 }
 

@@ -129,7 +129,7 @@ bool takeover_activate(struct cluster *c, const struct unit_set *set, const char
 		}
 	if (!n)
 		return true;
-	if (c->late || !table_fit(c, c->cfg.self) || next_activation(c))
+	if (c->late || !c->complete || next_activation(c))
 		return false;
 	core_log(c, "activates %u units, number %u: %s", n, c->activation, why);
 	EACH_IN(&gained, u) {

@@ -57,6 +57,9 @@
 	K(key)                                                                           \
 	V(u64, first)                                                                    \
 	V(u64, second)
+#define WIRE_WEIGHT(V, L, B, K, R)                                                       \
+	V(unit, unit)                                                                    \
+	V(u32, weight)
 
 /* Bodies. */
 #define WIRE_JOIN_REQUEST(V, L, B, K, R)                                                 \
@@ -161,12 +164,26 @@
 	V(u64, seq)                                                                      \
 	V(u32, applied)
 #define WIRE_CHALLENGE(V, L, B, K, R) V(u64, stamp)
+#define WIRE_COMMAND(V, L, B, K, R)                                                      \
+	V(u64, target)                                                                   \
+	V(u32, number)                                                                   \
+	V(u8, command)                                                                   \
+	V(unit, unit)                                                                    \
+	V(id, to)
+#define WIRE_COMMAND_RESULT(V, L, B, K, R)                                               \
+	V(u64, target)                                                                   \
+	V(u32, number)                                                                   \
+	V(u8, result)
+#define WIRE_LOAD(V, L, B, K, R)                                                         \
+	V(u32, processor)                                                                \
+	L(weight, units, CLUSTER_UNITS)
 
 #define WIRE_ELEMENTS(X)                                                                 \
 	X(member, WIRE_MEMBER)                                                           \
 	X(entry, WIRE_ENTRY)                                                             \
 	X(ref, WIRE_REF)                                                                 \
-	X(count, WIRE_COUNT)
+	X(count, WIRE_COUNT)                                                             \
+	X(weight, WIRE_WEIGHT)
 
 /* The order gives the type numbers, from 1. Append only. */
 #define WIRE_MESSAGES(X)                                                                 \
@@ -196,7 +213,10 @@
 	X(ack, WIRE_ACK)                                                                 \
 	X(counters, WIRE_COUNTERS)                                                       \
 	X(counters_ack, WIRE_COUNTERS_ACK)                                               \
-	X(challenge, WIRE_CHALLENGE)
+	X(challenge, WIRE_CHALLENGE)                                                     \
+	X(command, WIRE_COMMAND)                                                         \
+	X(command_result, WIRE_COMMAND_RESULT)                                           \
+	X(load, WIRE_LOAD)
 
 enum wire_type {
 	WIRE_TYPE_NONE,
@@ -211,6 +231,7 @@ enum wire_type {
 #define WIRE_ABLE 2
 #define WIRE_LATE 4	 /* the speaker was stopped: its echoes prove nothing */
 #define WIRE_CONFIRMED 8 /* in a list: the member has answered to this term */
+#define WIRE_DRAINED 16	 /* not able because its operator wants it empty */
 /* Flag of MASTER_OFFER: the offerer holds a cluster's state. */
 #define WIRE_OFFER_COMPLETE 1
 /* Flag of a row: its owner began with state that may be behind. */
@@ -228,6 +249,13 @@ enum wire_reason {
 	WIRE_REASON_NOT_MEMBER,
 	WIRE_REASON_LEAVING,
 	WIRE_REASON_MERGED,
+};
+
+enum wire_order {
+	WIRE_COMMAND_DRAIN = 1,
+	WIRE_COMMAND_DRAIN_FORCED,
+	WIRE_COMMAND_UNDRAIN,
+	WIRE_COMMAND_MOVE,
 };
 
 struct wire_header {

@@ -1,0 +1,173 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/*
+ * The operator's commands: drain, undrain, move.
+ *
+ * A command is carried out by the member that it is about: draining by the member itself,
+ * which alone knows its flag; a move by the master, which alone orders moves. Who is asked
+ * at another member sends a COMMAND there, by stream, and gets one answer. An answer that
+ * cannot come any more, since the connection or the other member's run has ended, is
+ * -ENOTCONN.
+ */
+#include <errno.h>
+
+#include "cluster/internal.h"
+
+/* As they stand on the wire. Append only. */
+static const int results[] = {
+	0,	-EINVAL,    -ENOTCONN, -EBUSY,	    -EAGAIN,
+	-ESRCH, -EHOSTDOWN, -EALREADY, -EOPNOTSUPP,
+};
+#define RESULTS (sizeof(results) / sizeof(results[0]))
+
+static uint8_t result_to_wire(int result)
+{
+	for (unsigned i = 0; i < RESULTS; i++)
+		if (results[i] == result)
+			return (uint8_t)i;
+	return RESULTS - 1;
+}
+
+static int drain(struct cluster *c, bool on, bool force)
+{
+	if (on == c->drained)
+		return 0;
+	if (on && !force && table_fit(c, c->cfg.self) && cluster_unprotected(c))
+		return -EBUSY;
+	c->drained = on;
+	core_log(c, "%s by the operator", on ? "drained" : "undrained");
+	membership_changed(c);
+	handover_respread(c);
+	if (membership_active(c))
+		keepalive_send(c);
+	return 0;
+}
+
+static int carry_out(struct cluster *c, uint8_t command, unit_id unit, member_id to)
+{
+	switch (command) {
+	case WIRE_COMMAND_DRAIN:
+		return drain(c, true, false);
+	case WIRE_COMMAND_DRAIN_FORCED:
+		return drain(c, true, true);
+	case WIRE_COMMAND_UNDRAIN:
+		return drain(c, false, false);
+	case WIRE_COMMAND_MOVE:
+		return assign_move(c, unit, to);
+	}
+	return -EOPNOTSUPP;
+}
+
+/* The place of the oldest command is taken. */
+static int send_command(struct cluster *c, struct member *m, uint8_t command,
+			unit_id unit, member_id to, uint32_t *ticket)
+{
+	struct wire_command w = {
+		.target = m->incarnation,
+		.command = command,
+		.unit = unit,
+		.to = to,
+	};
+	struct command *slot;
+
+	if (!m->present || !m->linked)
+		return -ENOTCONN;
+	if (!++c->command_number)
+		c->command_number = 1;
+	w.number = c->command_number;
+	if (STREAM(c, m, command, &w))
+		return -ENOTCONN;
+	slot = &c->commands[w.number % COMMANDS_MAX];
+	*slot = (struct command){ w.number, m, m->incarnation, -EINPROGRESS };
+	*ticket = w.number;
+	return -EINPROGRESS;
+}
+
+int cluster_drain(struct cluster *c, member_id id, bool on, bool force, uint32_t *ticket,
+		  struct mono now)
+{
+	struct member *m = core_member(c, id);
+	uint8_t command = !on	  ? WIRE_COMMAND_UNDRAIN
+			  : force ? WIRE_COMMAND_DRAIN_FORCED
+				  : WIRE_COMMAND_DRAIN;
+	int rc;
+
+	if (!m)
+		return -EINVAL;
+	if (c->role == CLUSTER_LEFT)
+		return -ENOTCONN;
+	core_enter(c, now);
+	rc = m == c->self ? carry_out(c, command, 0, 0)
+			  : send_command(c, m, command, 0, 0, ticket);
+	core_leave(c);
+	return rc;
+}
+
+int cluster_move(struct cluster *c, unit_id unit, member_id to, uint32_t *ticket,
+		 struct mono now)
+{
+	struct member *master;
+	int rc = -EAGAIN;
+
+	if (unit >= CLUSTER_UNITS || !core_member(c, to))
+		return -EINVAL;
+	if (c->role == CLUSTER_LEFT)
+		return -ENOTCONN;
+	core_enter(c, now);
+	master = core_member(c, c->master);
+	if (c->role == CLUSTER_MASTER)
+		rc = carry_out(c, WIRE_COMMAND_MOVE, unit, to);
+	else if (master && membership_active(c))
+		rc = send_command(c, master, WIRE_COMMAND_MOVE, unit, to, ticket);
+	core_leave(c);
+	return rc;
+}
+
+int cluster_result(const struct cluster *c, uint32_t ticket)
+{
+	const struct command *slot = &c->commands[ticket % COMMANDS_MAX];
+
+	if (!ticket || slot->number != ticket)
+		return -ENOENT;
+	if (slot->result == -EINPROGRESS && (!slot->to->present || !slot->to->linked ||
+					     slot->to->incarnation != slot->incarnation))
+		return -ENOTCONN;
+	return slot->result;
+}
+
+bool cluster_drained(const struct cluster *c)
+{
+	return c->drained;
+}
+
+void recv_command(struct cluster *c, struct member *from, const struct wire_header *h,
+		  struct unpack *u)
+{
+	struct wire_command_result answer = { .target = h->incarnation };
+	struct wire_command m;
+
+	if (wire_decode_command(u, &m)) {
+		count(c, STAT_bad_message);
+		return;
+	}
+	if (m.target != c->incarnation)
+		return;
+	answer.number = m.number;
+	answer.result = result_to_wire(carry_out(c, m.command, m.unit, m.to));
+	STREAM(c, from, command_result, &answer);
+}
+
+void recv_command_result(struct cluster *c, struct member *from,
+			 const struct wire_header *h, struct unpack *u)
+{
+	struct wire_command_result m;
+	struct command *slot;
+
+	if (wire_decode_command_result(u, &m)) {
+		count(c, STAT_bad_message);
+		return;
+	}
+	slot = &c->commands[m.number % COMMANDS_MAX];
+	if (m.target != c->incarnation || slot->number != m.number || slot->to != from)
+		return;
+	slot->result = m.result < RESULTS ? results[m.result] : -EOPNOTSUPP;
+}
