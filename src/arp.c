@@ -13,16 +13,11 @@
 #include <string.h>
 #include <sys/ioctl.h>
 #include <sys/socket.h>
-#include <time.h>
 #include <unistd.h>
 
+#include "src/herald.h"
 #include "src/log.h"
 
-#define ANNOUNCE_TIMES 3
-#define ANNOUNCE_USEC 100000
-/* Answering somebody who claims our address: once a second, so that two masters of a
- * partition that heals, or an attacker, do not make a storm. */
-#define DEFEND_INTERVAL_NS 1000000000u
 #define READ_MAX 64
 
 /* RFC 826, for Ethernet and IPv4. */
@@ -34,16 +29,13 @@ _Static_assert(sizeof(struct arp_frame) == 42, "a frame has no padding");
 
 struct arp {
 	struct event *readable;
-	struct event *timer;
+	struct herald herald;
 	int fd;
 	int ifindex;
 	char ifname[IF_NAMESIZE];
 	uint8_t own_mac[6], cluster_mac[6];
 	struct in_addr addresses[ARP_ADDRESSES_MAX];
 	unsigned address_count;
-	bool master;
-	unsigned announcements_left;
-	uint64_t defended_ns; /* when a stale claim was last answered */
 	struct {
 		uint64_t requests, replies, announcements;
 		uint64_t stale;	    /* claims of a cluster address for another MAC */
@@ -51,14 +43,6 @@ struct arp {
 		uint64_t failed;    /* could not be sent */
 	} counters;
 };
-
-static uint64_t now_ns(void)
-{
-	struct timespec t;
-
-	clock_gettime(CLOCK_MONOTONIC, &t);
-	return (uint64_t)t.tv_sec * 1000000000u + (uint64_t)t.tv_nsec;
-}
 
 static bool is_cluster(const struct arp *a, const uint8_t *address)
 {
@@ -96,8 +80,9 @@ static int frame_send(struct arp *a, uint16_t operation, const uint8_t *sender,
  * RFC 5227 2.3 asks for the request form; some hosts update their caches from replies
  * only, so both are sent.
  */
-static void announce_once(struct arp *a)
+static void announce_once(void *ctx)
 {
+	struct arp *a = ctx;
 	static const uint8_t everybody[6] = { 0xff, 0xff, 0xff, 0xff, 0xff, 0xff };
 	static const uint8_t nobody[6];
 
@@ -109,58 +94,29 @@ static void announce_once(struct arp *a)
 	}
 }
 
-static void on_timer(evutil_socket_t fd, short what, void *ctx)
-{
-	const struct timeval again = { .tv_usec = ANNOUNCE_USEC };
-	struct arp *a = ctx;
-
-	if (!a->master || !a->announcements_left)
-		return;
-	announce_once(a);
-	if (--a->announcements_left)
-		event_add(a->timer, &again);
-}
-
 void arp_announce(struct arp *a)
 {
-	if (!a->master)
-		return;
-	event_del(a->timer);
-	a->announcements_left = ANNOUNCE_TIMES;
-	on_timer(-1, 0, a);
+	herald_announce(&a->herald);
 }
 
 void arp_set_master(struct arp *a, bool master)
 {
-	if (a->master == master)
-		return;
-	a->master = master;
-	if (master) {
-		arp_announce(a);
-	} else {
-		event_del(a->timer);
-		a->announcements_left = 0;
-	}
+	herald_set_master(&a->herald, master);
 }
 
 /* Somebody says that a cluster address is at another MAC. */
 static void stale_claim(struct arp *a, const struct ether_arp *arp)
 {
 	char text[INET_ADDRSTRLEN];
-	uint64_t now = now_ns();
 	const uint8_t *m = arp->arp_sha;
 
 	a->counters.stale++;
-	if (!a->master || (a->defended_ns && now - a->defended_ns < DEFEND_INTERVAL_NS))
+	if (!herald_claimed(&a->herald))
 		return;
-	a->defended_ns = now;
 	inet_ntop(AF_INET, arp->arp_spa, text, sizeof(text));
 	log_warnx(
 	    "arp: on %s, %02x:%02x:%02x:%02x:%02x:%02x claims the cluster address %s",
 	    a->ifname, m[0], m[1], m[2], m[3], m[4], m[5], text);
-	/* An announcement under way says it already. */
-	if (!a->announcements_left)
-		arp_announce(a);
 }
 
 static void frame_receive(struct arp *a, const uint8_t *bytes, size_t len)
@@ -190,7 +146,7 @@ static void frame_receive(struct arp *a, const uint8_t *bytes, size_t len)
 		return;
 	a->counters.requests++;
 	/* A group address as the asker's would make us answer to many. */
-	if (!a->master || arp->arp_sha[0] & 1)
+	if (!a->herald.master || arp->arp_sha[0] & 1)
 		return;
 	if (!frame_send(a, ARPOP_REPLY, arp->arp_tpa, arp->arp_sha, arp->arp_sha,
 			arp->arp_spa))
@@ -269,10 +225,11 @@ struct arp *arp_open(struct event_base *base, const struct arp_config *config,
 	error = a->ifindex ? socket_start(a) : -ENODEV;
 	if (error)
 		goto fail;
-	error = -ENOMEM;
+	error = herald_init(&a->herald, base, announce_once, a);
 	a->readable = event_new(base, a->fd, EV_READ | EV_PERSIST, on_readable, a);
-	a->timer = evtimer_new(base, on_timer, a);
-	if (!a->readable || !a->timer || event_add(a->readable, NULL))
+	if (!a->readable || event_add(a->readable, NULL))
+		error = -ENOMEM;
+	if (error)
 		goto fail;
 	return a;
 fail:
@@ -287,8 +244,7 @@ void arp_close(struct arp *a)
 		return;
 	if (a->readable)
 		event_free(a->readable);
-	if (a->timer)
-		event_free(a->timer);
+	herald_clear(&a->herald);
 	if (a->fd >= 0)
 		close(a->fd);
 	free(a);

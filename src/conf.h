@@ -18,6 +18,7 @@
 #include <stdio.h>
 
 #include "cluster/cluster.h"
+#include "src/address.h"
 #include "src/log.h"
 
 #define CONF_PATH "/etc/phalanx/phalanx.conf"
@@ -47,7 +48,7 @@ struct conf_network {
 	char name[32];
 	char interface[IF_NAMESIZE];
 	unsigned naddresses; /* at least 1 */
-	struct in_addr addresses[CONF_ADDRESSES_MAX];
+	struct address addresses[CONF_ADDRESSES_MAX];
 	bool mac_auto;	/* derived from mode and first address */
 	uint8_t mac[6]; /* the cluster's, in either case */
 };

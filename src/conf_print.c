@@ -74,13 +74,13 @@ static void print_member(const struct conf *conf, const struct conf_member *m, F
 
 static void print_network(const struct conf_network *n, FILE *out)
 {
-	char address[INET_ADDRSTRLEN];
+	char address[ADDRESS_TEXT_MAX];
 
 	fprintf(out, "\nnetwork \"%s\" {\n\tinterface = \"%s\"\n\taddresses = {", n->name,
 		n->interface);
 	for (unsigned i = 0; i < n->naddresses; i++)
 		fprintf(out, "%s\"%s\"", i ? ", " : "",
-			inet_ntop(AF_INET, &n->addresses[i], address, sizeof(address)));
+			address_print(&n->addresses[i], address));
 	fprintf(out, "}\n");
 	if (n->mac_auto)
 		fprintf(out, "\tmac = \"auto\" # ");

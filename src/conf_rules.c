@@ -139,20 +139,16 @@ static void set_log_level(struct reader *r, const struct option *o, void *at,
 }
 
 static bool parse_address(struct reader *r, const char *name, const char *value,
-			  struct in_addr *out)
+			  const char *expected, struct address *out)
 {
-	struct in_addr a;
-	uint32_t host;
+	struct address a;
 
-	if (inet_pton(AF_INET, value, &a) != 1) {
-		conf_complain(r, r->line,
-			      "%s is '%s', expected an IPv4 address such as "
-			      "192.0.2.1",
-			      name, value);
+	if (address_parse(value, &a)) {
+		conf_complain(r, r->line, "%s is '%s', expected %s", name, value,
+			      expected);
 		return false;
 	}
-	host = ntohl(a.s_addr);
-	if (host >> 24 == 0 || host >> 24 == 127 || host >> 28 >= 0xe) {
+	if (!address_is_unicast(&a)) {
 		conf_complain(r, r->line,
 			      "%s is '%s', expected the address of one machine", name,
 			      value);
@@ -162,12 +158,29 @@ static bool parse_address(struct reader *r, const char *name, const char *value,
 	return true;
 }
 
+/* Of the interconnect, which is IPv4. */
+static bool parse_ipv4(struct reader *r, const char *name, const char *value,
+		       struct in_addr *out)
+{
+	static const char expected[] = "an IPv4 address such as 192.0.2.1";
+	struct address a;
+
+	if (!parse_address(r, name, value, expected, &a))
+		return false;
+	if (a.family == AF_INET)
+		memcpy(out, a.bytes, sizeof(*out));
+	else
+		conf_complain(r, r->line, "%s is '%s', expected %s", name, value,
+			      expected);
+	return a.family == AF_INET;
+}
+
 /* True if a network that was read before, or this one, has it already. */
-static bool address_taken(const struct conf *c, struct in_addr a)
+static bool address_taken(const struct conf *c, const struct address *a)
 {
 	for (unsigned n = 0; n < c->nnetworks; n++)
 		for (unsigned i = 0; i < c->networks[n].naddresses; i++)
-			if (c->networks[n].addresses[i].s_addr == a.s_addr)
+			if (address_same(&c->networks[n].addresses[i], a))
 				return true;
 	return false;
 }
@@ -176,11 +189,13 @@ static void set_addresses(struct reader *r, const struct option *o, void *at,
 			  const char *value)
 {
 	struct conf_network *n = at;
-	struct in_addr a;
+	struct address a;
 
-	if (!parse_address(r, o->name, value, &a))
+	if (!parse_address(r, o->name, value,
+			   "an IPv4 or IPv6 address such as 192.0.2.1 or 2001:db8::1",
+			   &a))
 		return;
-	if (address_taken(r->conf, a))
+	if (address_taken(r->conf, &a))
 		conf_complain(r, r->line,
 			      "cluster address %s was given before, expected each "
 			      "once",
@@ -201,7 +216,7 @@ static void set_member_address(struct reader *r, const struct option *o, void *a
 	struct conf_member *m = at;
 	struct in_addr a;
 
-	if (!parse_address(r, o->name, value, &a))
+	if (!parse_ipv4(r, o->name, value, &a))
 		return;
 	for (unsigned i = 0; i < m->naddresses; i++)
 		if (m->addresses[i].s_addr == a.s_addr) {
@@ -423,13 +438,15 @@ static void add_member(struct reader *r, cfg_t *cfg)
 }
 
 /* The bytes of an automatic MAC come from the first address, so that all members, and all
- * runs, find the same. */
+ * runs, find the same. Of IPv6 the network's part must count, too. */
 static void check_mac(struct reader *r, cfg_t *cfg, struct conf_network *n)
 {
-	const uint8_t *a = (const uint8_t *)&n->addresses[0].s_addr;
+	uint8_t a[4] = { 0 };
 	bool group = r->conf->mode == CONF_MULTICAST;
 	static const uint8_t none[6], all[6] = { 255, 255, 255, 255, 255, 255 };
 
+	for (unsigned i = 0; i < sizeof(n->addresses[0].bytes); i++)
+		a[i % 4] ^= n->addresses[0].bytes[i];
 	if (n->mac_auto) {
 		const uint8_t mac[6] = { group ? 3 : 2, 'P', a[0], a[1], a[2], a[3] };
 
@@ -485,12 +502,15 @@ static void check_members(struct reader *r, cfg_t *cfg)
 		const struct conf_member *m = &c->members[i];
 		cfg_t *section = cfg_gettsec(cfg, "member", m->name);
 
-		for (unsigned k = 0; k < m->naddresses; k++)
-			if (address_taken(c, m->addresses[k]))
+		for (unsigned k = 0; k < m->naddresses; k++) {
+			struct address a = address_ipv4(m->addresses[k]);
+
+			if (address_taken(c, &a))
 				conf_complain(
 				    r, value_line(r, section, "address", k),
 				    "this address is the cluster's, expected the "
 				    "member's own");
+		}
 	}
 	if (c->node[0] && !conf_member_named(c, c->node))
 		conf_complain(r, option_line(r, cfg, "node"),

@@ -78,8 +78,11 @@ static void tell_role(struct daemon *d)
 		 m ? m->name : "none",
 		 (unsigned long long)(cluster_term(d->cluster) >> 16));
 	filter_set_key(d->filter, cluster_fold_key(d->cluster));
-	for (unsigned i = 0; i < d->conf->nnetworks; i++)
+	for (unsigned i = 0; i < d->conf->nnetworks; i++) {
 		arp_set_master(d->arps[i], role == CLUSTER_MASTER);
+		if (d->ndps[i])
+			ndp_set_master(d->ndps[i], role == CLUSTER_MASTER);
+	}
 	if (role == CLUSTER_LEFT)
 		event_base_loopbreak(d->base);
 }

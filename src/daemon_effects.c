@@ -348,6 +348,8 @@ static size_t more_statistics(void *ctx, struct statistic *out, size_t max)
 	for (unsigned i = 0; i < d->conf->nnetworks; i++) {
 		n += port_statistics(d->ports[i], out + n, max - n);
 		n += arp_statistics(d->arps[i], out + n, max - n);
+		if (d->ndps[i])
+			n += ndp_statistics(d->ndps[i], out + n, max - n);
 	}
 	if (n + 3 <= max) {
 		out[n++] = (struct statistic){ "control.requests", control->requests };

@@ -110,6 +110,12 @@ static int make_links(struct daemon *d, char err[DAEMON_ERROR_SIZE])
 	return 0;
 }
 
+_Static_assert(CONF_NETWORKS_MAX <= UNIT_NETWORKS_MAX &&
+		   CONF_NETWORKS_MAX * CONF_ADDRESSES_MAX <= UNIT_ADDRESSES_MAX &&
+		   CONF_ADDRESSES_MAX <= ARP_ADDRESSES_MAX &&
+		   CONF_ADDRESSES_MAX <= NDP_ADDRESSES_MAX,
+	       "whatever may be configured fits");
+
 static int make_filter(struct daemon *d, int lease_fd, char err[DAEMON_ERROR_SIZE])
 {
 	struct filter_config config = {
@@ -131,33 +137,52 @@ static int make_filter(struct daemon *d, int lease_fd, char err[DAEMON_ERROR_SIZ
 	return d->filter ? 0 : -EIO;
 }
 
+/* The cluster's addresses there, as they are answered for: ARP and neighbour discovery. */
+static int make_neighbours(struct daemon *d, unsigned i, char err[DAEMON_ERROR_SIZE])
+{
+	const struct conf_network *n = &d->conf->networks[i];
+	struct arp_config arp = { .ifname = n->interface };
+	struct ndp_config ndp = { .ifname = n->interface };
+
+	memcpy(arp.cluster_mac, n->mac, 6);
+	memcpy(ndp.cluster_mac, n->mac, 6);
+	for (unsigned a = 0; a < n->naddresses; a++) {
+		const struct address *address = &n->addresses[a];
+
+		if (address->family == AF_INET6)
+			ndp.addresses[ndp.address_count++] = *address;
+		else
+			memcpy(&arp.addresses[arp.address_count++], address->bytes, 4);
+	}
+	d->arps[i] = arp_open(d->base, &arp, err);
+	if (ndp.address_count)
+		d->ndps[i] = ndp_open(d->base, &ndp, err);
+	return d->arps[i] && (d->ndps[i] || !ndp.address_count) ? 0 : -EIO;
+}
+
 static int make_network(struct daemon *d, unsigned i, char err[DAEMON_ERROR_SIZE])
 {
 	struct port_handler handler = daemon_port_handler;
 	const struct conf_network *n = &d->conf->networks[i];
-	struct arp_config arp = { .ifname = n->interface,
-				  .address_count = n->naddresses };
 
 	handler.ctx = d;
-	memcpy(arp.cluster_mac, n->mac, 6);
-	memcpy(arp.addresses, n->addresses, n->naddresses * sizeof(n->addresses[0]));
 	for (unsigned a = 0; a < n->naddresses; a++) {
-		int failed = netlink_address_add(d->netlink, "lo", n->addresses[a], 32);
+		const struct address *address = &n->addresses[a];
+		char text[ADDRESS_TEXT_MAX];
+		int failed =
+		    netlink_address_add(d->netlink, "lo", address,
+					8 * (unsigned)address_size(address->family));
 
 		if (failed) {
-			snprintf(err, DAEMON_ERROR_SIZE,
-				 "cluster address of %s on lo: %s", n->name,
-				 strerror(-failed));
+			snprintf(err, DAEMON_ERROR_SIZE, "cluster address %s on lo: %s",
+				 address_print(address, text), strerror(-failed));
 			return failed;
 		}
 	}
 	if (filter_attach(d->filter, i, err))
 		return -EIO;
 	d->ports[i] = port_open_packet(d->base, d->filter, i, &handler, err);
-	if (!d->ports[i])
-		return -EIO;
-	d->arps[i] = arp_open(d->base, &arp, err);
-	return d->arps[i] ? 0 : -EIO;
+	return d->ports[i] ? make_neighbours(d, i, err) : -EIO;
 }
 
 static int make_path(struct daemon *d, int lease_fd, char err[DAEMON_ERROR_SIZE])
@@ -265,6 +290,7 @@ void daemon_free(struct daemon *d)
 	for (unsigned i = 0; i < CONF_NETWORKS_MAX; i++) {
 		port_close(d->ports[i]);
 		arp_close(d->arps[i]);
+		ndp_close(d->ndps[i]);
 	}
 	tun_close(d->tun);
 	routes_free(d->routes);

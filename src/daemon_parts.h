@@ -20,6 +20,7 @@
 #include "src/daemon.h"
 #include "src/filter.h"
 #include "src/link.h"
+#include "src/ndp.h"
 #include "src/netlink.h"
 #include "src/port.h"
 #include "src/refusal.h"
@@ -53,6 +54,7 @@ struct daemon {
 	struct tun *tun;
 	struct port *ports[CONF_NETWORKS_MAX];
 	struct arp *arps[CONF_NETWORKS_MAX];
+	struct ndp *ndps[CONF_NETWORKS_MAX]; /* NULL: a network without IPv6 */
 	struct control *control;
 	struct status_tunnel tunnels[1];
 	unsigned ntunnels;

@@ -182,10 +182,14 @@ static int tables_fill(struct filter *f, char *err)
 		f->twin.network_count = i + 1;
 	}
 	for (unsigned i = 0; i < c->address_count; i++) {
-		uint32_t address = c->addresses[i].s_addr, one = 1;
-		f->twin.addresses_be[f->twin.address_count++] = address;
-		if (f->bpf && bpf_map_update_elem(bpf_map__fd(f->bpf->maps.addresses),
-						  &address, &one, BPF_ANY))
+		const struct address *a = &c->addresses[i];
+		uint32_t one = 1;
+		f->twin.addresses[f->twin.address_count++] = *a;
+		if (f->bpf &&
+		    bpf_map_update_elem(a->family == AF_INET6
+					    ? bpf_map__fd(f->bpf->maps.addresses6)
+					    : bpf_map__fd(f->bpf->maps.addresses),
+					a->bytes, &one, BPF_ANY))
 			return fail(err, -errno, "BPF map addresses");
 	}
 	control_store(f);
@@ -200,8 +204,8 @@ struct filter *filter_new(const struct filter_config *config, char err[FILTER_ER
 		return NULL;
 	}
 	struct filter *f = calloc(1, sizeof(*f));
-	if (!f || !(f->twin.routes = lpm_new(32))) {
-		free(f);
+	if (!f || !(f->twin.routes = lpm_new(32)) || !(f->twin.routes6 = lpm_new(128))) {
+		filter_free(f);
 		fail(err, -ENOMEM, "filter");
 		return NULL;
 	}
@@ -226,6 +230,7 @@ void filter_free(struct filter *f)
 		munmap((void *)f->owners, OWNERS_BYTES);
 	filter_bpf__destroy(f->bpf);
 	lpm_free(f->twin.routes);
+	lpm_free(f->twin.routes6);
 	explicit_bzero(f, sizeof(*f));
 	free(f);
 }
@@ -283,46 +288,57 @@ const struct unit_key *filter_key(const struct filter *f)
 	return &f->twin.control.key;
 }
 
-static int route_key(struct unit_route_key *key, int family, const void *address,
-		     unsigned prefixlen)
+/* Where the routes of a family stand, in the kernel (-1: nowhere) and in the twin. */
+struct route_table {
+	int map;
+	struct lpm *lpm;
+	struct unit_route6_key key; /* begins as struct unit_route_key does */
+};
+
+static int route_table(const struct filter *f, struct route_table *t, int family,
+		       const void *address, unsigned prefixlen)
 {
-	if (family != AF_INET)
+	size_t size = address_size(family);
+
+	if (!size)
 		return -EAFNOSUPPORT;
-	if (prefixlen > 32)
+	if (prefixlen > size * 8)
 		return -EINVAL;
-	key->prefixlen = prefixlen;
-	memcpy(key->address, address, 4);
+	t->key.prefixlen = prefixlen;
+	memcpy(t->key.address, address, size);
+	t->lpm = family == AF_INET6 ? f->twin.routes6 : f->twin.routes;
+	t->map = !f->bpf	      ? -1
+		 : family == AF_INET6 ? bpf_map__fd(f->bpf->maps.routes6)
+				      : bpf_map__fd(f->bpf->maps.routes);
 	return 0;
 }
 
 int filter_route_add(struct filter *f, int family, const void *address,
 		     unsigned prefixlen, uint16_t unit)
 {
-	struct unit_route_key key;
+	struct route_table t;
 	uint32_t value = unit;
-	int error = route_key(&key, family, address, prefixlen);
+	int error = route_table(f, &t, family, address, prefixlen);
 
 	if (error)
 		return error;
 	if (unit >= UNIT_COUNT && unit != FILTER_ROUTE_DROP)
 		return -EINVAL;
-	if (f->bpf &&
-	    bpf_map_update_elem(bpf_map__fd(f->bpf->maps.routes), &key, &value, BPF_ANY))
+	if (t.map >= 0 && bpf_map_update_elem(t.map, &t.key, &value, BPF_ANY))
 		return -errno;
-	return lpm_add(f->twin.routes, key.address, prefixlen, unit);
+	return lpm_add(t.lpm, t.key.address, prefixlen, unit);
 }
 
 int filter_route_del(struct filter *f, int family, const void *address,
 		     unsigned prefixlen)
 {
-	struct unit_route_key key;
-	int error = route_key(&key, family, address, prefixlen);
+	struct route_table t;
+	int error = route_table(f, &t, family, address, prefixlen);
 
 	if (error)
 		return error;
-	error = lpm_del(f->twin.routes, key.address, prefixlen);
-	if (!error && f->bpf &&
-	    bpf_map_delete_elem(bpf_map__fd(f->bpf->maps.routes), &key))
+	error = lpm_del(t.lpm, t.key.address, prefixlen);
+	if (!error && t.map >= 0 && bpf_map_delete_elem(t.map, &t.key))
 		return -errno;
 	return error;
 }

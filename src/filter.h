@@ -12,8 +12,7 @@
  * of the cluster once the lease is over; a new daemon puts its own program in the place
  * of the old one, closed at first.
  *
- * Addresses are `const uint8_t *` in network byte order with a family; AF_INET only in
- * this version (-EAFNOSUPPORT otherwise). Not for use by several threads.
+ * Not for use by several threads.
  */
 #ifndef SRC_FILTER_H
 #define SRC_FILTER_H
@@ -24,6 +23,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include "src/address.h"
 #include "src/bpf/unit.h"
 #include "src/statistic.h"
 
@@ -41,8 +41,7 @@ struct filter_config {
 	uint16_t self; /* this member's id, not 0 */
 	struct filter_network networks[UNIT_NETWORKS_MAX];
 	unsigned network_count;
-	struct in_addr
-	    addresses[UNIT_ADDRESSES_MAX]; /* the cluster's own, all networks' */
+	struct address addresses[UNIT_ADDRESSES_MAX]; /* the cluster's, all networks' */
 	unsigned address_count;
 	int lease_fd; /* of filter_lease_open(), stays the caller's; -1: the filter's own
 		       */
@@ -83,8 +82,9 @@ const struct unit_key *filter_key(const struct filter *f);
 /*
  * Session routes: inside traffic towards `address/prefixlen` belongs to `unit`, or is
  * dropped (FILTER_ROUTE_DROP: a pool, a selector without a session). The longest prefix
- * counts; adding an existing prefix replaces its value. 0, -ENOSPC, -EINVAL,
- * -EAFNOSUPPORT; filter_route_del() gives -ENOENT for what is not there.
+ * counts; adding an existing prefix replaces its value. `address`: 4 or 16 bytes in network
+ * order. 0, -ENOSPC, -EINVAL, -EAFNOSUPPORT; filter_route_del() gives -ENOENT for what is not
+ * there.
  */
 int filter_route_add(struct filter *f, int family, const void *address,
 		     unsigned prefixlen, uint16_t unit);

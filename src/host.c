@@ -71,12 +71,12 @@ static int kernel_check(char *err)
 	return 0;
 }
 
-/* The value of net.ipv4.`name`, or -errno. */
+/* The value of net.`name`, or -errno. */
 static int setting(const char *name)
 {
 	char path[160], text[16] = "";
 
-	snprintf(path, sizeof(path), "/proc/sys/net/ipv4/%s", name);
+	snprintf(path, sizeof(path), "/proc/sys/net/%s", name);
 	int fd = open(path, O_RDONLY | O_CLOEXEC);
 	if (fd < 0)
 		return -errno;
@@ -91,16 +91,16 @@ static int setting_of(const char *ifname, const char *what)
 {
 	char name[96];
 
-	snprintf(name, sizeof(name), "conf/all/%s", what);
+	snprintf(name, sizeof(name), "ipv4/conf/all/%s", what);
 	int all = setting(name);
-	snprintf(name, sizeof(name), "conf/%s/%s", ifname, what);
+	snprintf(name, sizeof(name), "ipv4/conf/%s/%s", ifname, what);
 	int own = setting(name);
 	if (all < 0 || own < 0)
 		return all < 0 ? all : own;
 	return all > own ? all : own;
 }
 
-static int settings_check(const char *ifname, char *err)
+static int settings_check4(const char *ifname, char *err)
 {
 	if (setting_of(ifname, "arp_ignore") < 1)
 		return say(err, -EINVAL,
@@ -120,10 +120,82 @@ static int settings_check(const char *ifname, char *err)
 	return 0;
 }
 
-static int interface_check(struct netlink *n, const char *ifname, char *err)
+static int settings_check6(const char *ifname, char *err)
 {
+	const char *const both[] = { ifname, "lo" };
+	char name[96];
+
+	for (unsigned i = 0; i < 2; i++) {
+		snprintf(name, sizeof(name), "ipv6/conf/%s/disable_ipv6", both[i]);
+		if (setting(name))
+			return say(
+			    err, -EINVAL,
+			    "%s has no IPv6: sysctl net.ipv6.conf.%s.disable_ipv6=0",
+			    both[i], both[i]);
+	}
+	if (setting("ipv6/conf/all/forwarding") < 1)
+		return say(err, -EINVAL,
+			   "the machine does not forward IPv6: "
+			   "sysctl net.ipv6.conf.all.forwarding=1");
+	return 0;
+}
+
+/* The member's own addresses; one that other networks reach must be among them. */
+static int addresses_check(struct netlink *n, const struct host_network *network,
+			   int family, char *err)
+{
+	struct netlink_address own[ADDRESSES_MAX];
+	const char *ifname = network->ifname;
+	char text[ADDRESS_TEXT_MAX];
+	bool found = false;
+	int count = netlink_addresses(n, ifname, family, own, ADDRESSES_MAX);
+
+	if (count < 0)
+		return say(err, count, "addresses of %s: %s", ifname, strerror(-count));
+	for (int i = 0; i < count && i < ADDRESSES_MAX; i++) {
+		if (address_is_unicast(&own[i].address))
+			found = true;
+		for (unsigned k = 0; k < network->count; k++) {
+			if (!address_same(&own[i].address, &network->addresses[k]))
+				continue;
+			address_print(&own[i].address, text);
+			return say(err, -EADDRINUSE,
+				   "interface %s has the cluster address %s; phalanxd "
+				   "serves it: ip address del %s/%u dev %s",
+				   ifname, text, text, own[i].prefixlen, ifname);
+		}
+	}
+	return found ? 0
+		     : say(err, -EADDRNOTAVAIL,
+			   "interface %s has no %s address of its own; each member needs "
+			   "one on each cluster network",
+			   ifname, family == AF_INET6 ? "global IPv6" : "IPv4");
+}
+
+static int family_check(struct netlink *n, const struct host_network *network, int family,
+			char *err)
+{
+	unsigned of_family = 0;
+	int error;
+
+	for (unsigned i = 0; i < network->count; i++)
+		of_family += network->addresses[i].family == family;
+	if (!of_family)
+		return 0;
+	/* Without IPv6 there are no addresses, so that is looked at first. */
+	error = family == AF_INET6 ? settings_check6(network->ifname, err) : 0;
+	if (!error)
+		error = addresses_check(n, network, family, err);
+	if (!error && family == AF_INET)
+		error = settings_check4(network->ifname, err);
+	return error;
+}
+
+static int interface_check(struct netlink *n, const struct host_network *network,
+			   char *err)
+{
+	const char *ifname = network->ifname;
 	struct netlink_link link;
-	struct netlink_address address;
 	int error = netlink_link_get(n, ifname, &link);
 
 	if (error)
@@ -131,19 +203,12 @@ static int interface_check(struct netlink *n, const char *ifname, char *err)
 	if (!link.up)
 		return say(err, -ENETDOWN, "interface %s is down: ip link set %s up",
 			   ifname, ifname);
-	int count = netlink_addresses(n, ifname, &address, 1);
-	if (count < 0)
-		return say(err, count, "addresses of %s: %s", ifname, strerror(-count));
-	if (!count)
-		return say(
-		    err, -EADDRNOTAVAIL,
-		    "interface %s has no IPv4 address of its own; each member needs "
-		    "one on each cluster network",
-		    ifname);
-	return settings_check(ifname, err);
+	error = family_check(n, network, AF_INET, err);
+	return error ? error : family_check(n, network, AF_INET6, err);
 }
 
-int host_check(const char *const *ifnames, unsigned count, char err[HOST_ERROR_SIZE])
+int host_check(const struct host_network *networks, unsigned count,
+	       char err[HOST_ERROR_SIZE])
 {
 	struct netlink *n;
 	int error = rights_check(err);
@@ -156,35 +221,11 @@ int host_check(const char *const *ifnames, unsigned count, char err[HOST_ERROR_S
 	if (error)
 		return say(err, error, "netlink: %s", strerror(-error));
 	for (unsigned i = 0; !error && i < count; i++)
-		error = interface_check(n, ifnames[i], err);
+		error = interface_check(n, &networks[i], err);
 	netlink_close(n);
-	if (!error && setting("ip_forward") < 1)
+	/* What clients send inside their tunnels is IPv4 on any network. */
+	if (!error && setting("ipv4/ip_forward") < 1)
 		error = say(err, -EINVAL,
 			    "the machine does not forward: sysctl net.ipv4.ip_forward=1");
 	return error;
-}
-
-int host_check_addresses(const char *ifname, const struct in_addr *cluster,
-			 unsigned count, char err[HOST_ERROR_SIZE])
-{
-	struct netlink_address own[ADDRESSES_MAX];
-	char text[INET_ADDRSTRLEN];
-	struct netlink *n;
-	int error = netlink_open(&n), found;
-
-	if (error)
-		return say(err, error, "netlink: %s", strerror(-error));
-	found = netlink_addresses(n, ifname, own, ADDRESSES_MAX);
-	netlink_close(n);
-	for (int i = 0; i < found && i < ADDRESSES_MAX; i++)
-		for (unsigned k = 0; k < count; k++) {
-			if (own[i].address.s_addr != cluster[k].s_addr)
-				continue;
-			inet_ntop(AF_INET, &cluster[k], text, sizeof(text));
-			return say(err, -EADDRINUSE,
-				   "interface %s has the cluster address %s; phalanxd "
-				   "serves it: ip address del %s/%u dev %s",
-				   ifname, text, text, own[i].prefixlen, ifname);
-		}
-	return 0;
 }

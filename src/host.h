@@ -5,23 +5,26 @@
 #ifndef SRC_HOST_H
 #define SRC_HOST_H
 
-#include <netinet/in.h>
 #include <stddef.h>
+
+#include "src/address.h"
 
 #define HOST_ERROR_SIZE 256
 
-/*
- * Checks everything that the packet path needs on the cluster networks named. 0, or
- * -errno and one line that names what is missing and, for a setting, how to set it.
- * Changes nothing that lasts.
- */
-int host_check(const char *const *ifnames, unsigned count, char err[HOST_ERROR_SIZE]);
+/* A cluster network: its interface, and the cluster's addresses there. */
+struct host_network {
+	const char *ifname;
+	const struct address *addresses;
+	unsigned count;
+};
 
 /*
- * Checks that none of the cluster's addresses stands on the interface, whose kernel would
- * announce it with its own MAC. As host_check().
+ * Checks everything that the packet path needs on these networks, for the families that
+ * they have addresses of; and that none of the addresses stands on the interface, whose
+ * kernel would announce it with its own MAC. 0, or -errno and one line that names what is
+ * missing and, for a setting, how to set it. Changes nothing that lasts.
  */
-int host_check_addresses(const char *ifname, const struct in_addr *cluster,
-			 unsigned count, char err[HOST_ERROR_SIZE]);
+int host_check(const struct host_network *networks, unsigned count,
+	       char err[HOST_ERROR_SIZE]);
 
 #endif

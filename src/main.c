@@ -171,17 +171,15 @@ static const struct conf_member *find_self(const struct conf *conf)
 
 static void check_host(const struct conf *conf)
 {
-	const char *names[CONF_NETWORKS_MAX];
+	struct host_network networks[CONF_NETWORKS_MAX];
 	char err[HOST_ERROR_SIZE];
 
 	for (unsigned i = 0; i < conf->nnetworks; i++)
-		names[i] = conf->networks[i].interface;
-	if (host_check(names, conf->nnetworks, err))
+		networks[i] = (struct host_network){ conf->networks[i].interface,
+						     conf->networks[i].addresses,
+						     conf->networks[i].naddresses };
+	if (host_check(networks, conf->nnetworks, err))
 		fatalx("%s", err);
-	for (unsigned i = 0; i < conf->nnetworks; i++)
-		if (host_check_addresses(names[i], conf->networks[i].addresses,
-					 conf->networks[i].naddresses, err))
-			fatalx("%s", err);
 }
 
 /* In the parent, when the member is dead: the filter closes before anything else. */

@@ -118,36 +118,45 @@ int netlink_route_del(struct netlink *n, struct in_addr address, unsigned prefix
 }
 
 static int address_change(struct netlink *n, uint16_t type, uint16_t flags,
-			  const char *ifname, struct in_addr address, unsigned prefixlen)
+			  const char *ifname, const struct address *address,
+			  unsigned prefixlen)
 {
 	uint8_t buffer[256];
 	struct nlmsghdr *h = mnl_nlmsg_put_header(buffer);
 	struct ifaddrmsg *m = mnl_nlmsg_put_extra_header(h, sizeof(*m));
 	unsigned ifindex = if_nametoindex(ifname);
+	size_t size = address_size(address->family);
+	/* "Deprecated": not for packets that have no source yet. */
+	const struct ifa_cacheinfo lifetimes = { .ifa_prefered = 0,
+						 .ifa_valid = UINT32_MAX };
 
 	if (!ifindex)
 		return -ENODEV;
-	if (prefixlen > 32)
+	if (!size || prefixlen > size * 8)
 		return -EINVAL;
 	h->nlmsg_type = type;
 	h->nlmsg_flags = flags;
-	m->ifa_family = AF_INET;
+	m->ifa_family = (uint8_t)address->family;
 	m->ifa_prefixlen = (uint8_t)prefixlen;
 	m->ifa_index = ifindex;
-	mnl_attr_put_u32(h, IFA_LOCAL, address.s_addr);
-	mnl_attr_put_u32(h, IFA_ADDRESS, address.s_addr);
+	mnl_attr_put(h, IFA_LOCAL, size, address->bytes);
+	mnl_attr_put(h, IFA_ADDRESS, size, address->bytes);
+	if (address->family == AF_INET6 && type == RTM_NEWADDR) {
+		m->ifa_flags = IFA_F_NODAD;
+		mnl_attr_put(h, IFA_CACHEINFO, sizeof(lifetimes), &lifetimes);
+	}
 	return request_run(n, h, NULL, NULL);
 }
 
-int netlink_address_add(struct netlink *n, const char *ifname, struct in_addr address,
-			unsigned prefixlen)
+int netlink_address_add(struct netlink *n, const char *ifname,
+			const struct address *address, unsigned prefixlen)
 {
 	return address_change(n, RTM_NEWADDR, NLM_F_CREATE | NLM_F_REPLACE, ifname,
 			      address, prefixlen);
 }
 
-int netlink_address_del(struct netlink *n, const char *ifname, struct in_addr address,
-			unsigned prefixlen)
+int netlink_address_del(struct netlink *n, const char *ifname,
+			const struct address *address, unsigned prefixlen)
 {
 	return address_change(n, RTM_DELADDR, 0, ifname, address, prefixlen);
 }
@@ -199,6 +208,7 @@ struct address_list {
 	struct netlink_address *out;
 	size_t max, count;
 	unsigned ifindex;
+	int family;
 };
 
 static int on_address(const struct nlmsghdr *h, void *ctx)
@@ -207,27 +217,33 @@ static int on_address(const struct nlmsghdr *h, void *ctx)
 	struct address_list *list = ctx;
 	const struct nlattr *a;
 
-	if (m->ifa_index != list->ifindex || m->ifa_family != AF_INET)
+	/* A peer's address may stand in IFA_ADDRESS of IPv4; IPv6 has often nothing else. */
+	uint16_t wanted = list->family == AF_INET6 ? IFA_ADDRESS : IFA_LOCAL;
+	size_t size = address_size(list->family);
+
+	if (m->ifa_index != list->ifindex || m->ifa_family != list->family)
 		return MNL_CB_OK;
 	mnl_attr_for_each(a, h, sizeof(*m))
 	{
-		if (mnl_attr_get_type(a) != IFA_LOCAL ||
-		    mnl_attr_get_payload_len(a) < sizeof(uint32_t))
+		if (mnl_attr_get_type(a) != wanted || mnl_attr_get_payload_len(a) < size)
 			continue;
 		if (list->count < list->max) {
-			list->out[list->count].address.s_addr = mnl_attr_get_u32(a);
-			list->out[list->count].prefixlen = m->ifa_prefixlen;
+			struct netlink_address *out = &list->out[list->count];
+			memset(out, 0, sizeof(*out));
+			out->address.family = list->family;
+			memcpy(out->address.bytes, mnl_attr_get_payload(a), size);
+			out->prefixlen = m->ifa_prefixlen;
 		}
 		list->count++;
 	}
 	return MNL_CB_OK;
 }
 
-int netlink_addresses(struct netlink *n, const char *ifname, struct netlink_address *out,
-		      size_t max)
+int netlink_addresses(struct netlink *n, const char *ifname, int family,
+		      struct netlink_address *out, size_t max)
 {
 	uint8_t buffer[256];
-	struct address_list list = { out, max, 0, if_nametoindex(ifname) };
+	struct address_list list = { out, max, 0, if_nametoindex(ifname), family };
 	struct nlmsghdr *h = mnl_nlmsg_put_header(buffer);
 	struct ifaddrmsg *m = mnl_nlmsg_put_extra_header(h, sizeof(*m));
 
@@ -235,7 +251,7 @@ int netlink_addresses(struct netlink *n, const char *ifname, struct netlink_addr
 		return -ENODEV;
 	h->nlmsg_type = RTM_GETADDR;
 	h->nlmsg_flags = NLM_F_DUMP;
-	m->ifa_family = AF_INET;
+	m->ifa_family = (uint8_t)family;
 	int error = request_run(n, h, on_address, &list);
 	return error ? error : (int)list.count;
 }

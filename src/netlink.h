@@ -14,6 +14,8 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include "src/address.h"
+
 struct netlink;
 
 int netlink_open(struct netlink **out);
@@ -26,12 +28,13 @@ int netlink_route_add(struct netlink *n, struct in_addr address, unsigned prefix
 int netlink_route_del(struct netlink *n, struct in_addr address, unsigned prefixlen,
 		      int ifindex);
 
-/* An address on a device; cluster addresses stand on "lo" with prefix 32. Adding one that
- * is there already succeeds. -EADDRNOTAVAIL when there is none to delete. */
-int netlink_address_add(struct netlink *n, const char *ifname, struct in_addr address,
-			unsigned prefixlen);
-int netlink_address_del(struct netlink *n, const char *ifname, struct in_addr address,
-			unsigned prefixlen);
+/* An address on a device; cluster addresses stand on "lo" with all their bits as prefix.
+ * The kernel chooses it for no packet of its own if it is IPv6. Adding one that is there
+ * already succeeds. -EADDRNOTAVAIL when there is none to delete. */
+int netlink_address_add(struct netlink *n, const char *ifname,
+			const struct address *address, unsigned prefixlen);
+int netlink_address_del(struct netlink *n, const char *ifname,
+			const struct address *address, unsigned prefixlen);
 
 struct netlink_link {
 	int ifindex;
@@ -45,13 +48,14 @@ struct netlink_link {
 int netlink_link_get(struct netlink *n, const char *ifname, struct netlink_link *out);
 
 struct netlink_address {
-	struct in_addr address;
+	struct address address;
 	unsigned prefixlen;
 };
 
-/* The interface's IPv4 addresses, at most `max`; returns how many there are or -errno. */
-int netlink_addresses(struct netlink *n, const char *ifname, struct netlink_address *out,
-		      size_t max);
+/* The interface's addresses of this family, at most `max`; returns how many there are or
+ * -errno. */
+int netlink_addresses(struct netlink *n, const char *ifname, int family,
+		      struct netlink_address *out, size_t max);
 
 /*
  * Watches interfaces by name: `changed` is called when one of them becomes usable (up

@@ -35,8 +35,8 @@ struct port_frame {
 };
 
 /*
- * receive    one packet that is phalanxd's, complete and with a sound IPv4 header: `len`
- * is the header's total length. The bytes may be overwritten (decrypted in place) and
+ * receive    one packet that is phalanxd's, complete and with a sound IP header: `len`
+ * is the length that the header says. The bytes may be overwritten (decrypted in place) and
  * stay valid until batch_end returns. batch_end  after the last packet of a batch (1 to
  * PORT_BATCH). Neither may free the port.
  */
@@ -60,16 +60,16 @@ struct port *port_open_packet(struct event_base *base, const struct filter *filt
 void port_close(struct port *p);
 
 /*
- * Queues a complete IPv4 packet (identification and header checksum may be zero, the
+ * Queues a complete IP packet (of IPv4, identification and header checksum may be zero, the
  * kernel sets them). The kernel's routing picks interface and next hop, and sends from
  * the interface's own MAC. The packet is copied. The queue goes out when it is full, at
  * port_flush(), and at the latest when the event loop runs again. 0, -EMSGSIZE (larger
- * than PORT_PACKET_MAX), -EINVAL (not an IPv4 packet). What the kernel refuses later is
- * counted.
+ * than PORT_PACKET_MAX), -EINVAL (not an IP packet), -EAFNOSUPPORT (the machine has no IPv6).
+ * What the kernel refuses later is counted.
  */
 int port_send_ip(struct port *p, const void *packet, size_t len);
 /*
- * The same, but routed as if it were for `next_hop`, a neighbour: hands a packet for a
+ * The same for IPv4, but routed as if it were for `next_hop`, a neighbour: hands a packet for a
  * VPN client to the member that owns the session, by that member's inside address. (Our
  * own route for the client leads into the TUN device.)
  */

@@ -108,7 +108,8 @@ static void frame_deliver(struct packet_port *p, unsigned slot, uint64_t now)
 	if (frame[12] == 0x81 && frame[13] == 0x00)
 		at += 4; /* a priority tag; the classification knows no other */
 	uint8_t *ip = frame + at;
-	if (!header_sound(ip, (size_t)(ip[0] & 15) * 4)) {
+	bool v6 = ip[0] >> 4 == 6;
+	if (!v6 && !header_sound(ip, (size_t)(ip[0] & 15) * 4)) {
 		p->counters.checksum++;
 		return;
 	}
@@ -120,7 +121,8 @@ static void frame_deliver(struct packet_port *p, unsigned slot, uint64_t now)
 		.checksum_ok = checksum_ok(&message->msg_hdr),
 	};
 	memcpy(meta.source, frame + 6, 6);
-	size_t total = (size_t)(ip[2] << 8 | ip[3]);
+	size_t total =
+	    v6 ? 40 + (size_t)(ip[4] << 8 | ip[5]) : (size_t)(ip[2] << 8 | ip[3]);
 	p->counters.packets++;
 	p->counters.bytes += total;
 	p->handler.receive(p->handler.ctx, &meta, ip, total);

@@ -3,6 +3,7 @@
 
 #include <errno.h>
 #include <netinet/in.h>
+#include <stdbool.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
@@ -12,15 +13,19 @@
 
 #define SEND_BUFFER (4 << 20)
 
-struct sender {
+struct queue {
 	int fd;
-	struct event *later; /* sends what nobody flushed */
 	unsigned queued;
-	struct sender_counters counters;
 	struct mmsghdr messages[PORT_BATCH];
 	struct iovec vectors[PORT_BATCH];
-	struct sockaddr_in to[PORT_BATCH];
+	struct sockaddr_storage to[PORT_BATCH];
 	uint8_t packets[PORT_BATCH][PORT_PACKET_MAX];
+};
+
+struct sender {
+	struct event *later; /* sends what nobody flushed */
+	struct sender_counters counters;
+	struct queue v4, v6;
 };
 
 static void flush_later(evutil_socket_t fd, short what, void *ctx)
@@ -28,33 +33,47 @@ static void flush_later(evutil_socket_t fd, short what, void *ctx)
 	sender_flush(ctx);
 }
 
-int sender_open(struct sender **out, struct event_base *base)
+static int queue_open(struct queue *q, int family)
 {
 	const int size = SEND_BUFFER;
+
+	/* IPPROTO_RAW implies that the header is ours, and receives nothing. */
+	q->fd = socket(family, SOCK_RAW | SOCK_CLOEXEC | SOCK_NONBLOCK, IPPROTO_RAW);
+	if (q->fd < 0)
+		return -errno;
+	if (setsockopt(q->fd, SOL_SOCKET, SO_SNDBUFFORCE, &size, sizeof(size)) < 0)
+		setsockopt(q->fd, SOL_SOCKET, SO_SNDBUF, &size, sizeof(size));
+	for (unsigned i = 0; i < PORT_BATCH; i++) {
+		q->vectors[i].iov_base = q->packets[i];
+		q->to[i].ss_family = (sa_family_t)family;
+		q->messages[i].msg_hdr = (struct msghdr){
+			.msg_name = &q->to[i],
+			.msg_namelen = family == AF_INET6 ? sizeof(struct sockaddr_in6)
+							  : sizeof(struct sockaddr_in),
+			.msg_iov = &q->vectors[i],
+			.msg_iovlen = 1,
+		};
+	}
+	return 0;
+}
+
+int sender_open(struct sender **out, struct event_base *base)
+{
 	struct sender *s = calloc(1, sizeof(*s));
 	if (!s)
 		return -ENOMEM;
-	/* IPPROTO_RAW implies IP_HDRINCL and receives nothing. */
-	s->fd = socket(AF_INET, SOCK_RAW | SOCK_CLOEXEC | SOCK_NONBLOCK, IPPROTO_RAW);
-	int error = s->fd < 0 ? -errno : 0;
+	s->v4.fd = s->v6.fd = -1;
+	int error = queue_open(&s->v4, AF_INET);
+	if (!error)
+		error = queue_open(&s->v6, AF_INET6);
+	if (error == -EAFNOSUPPORT)
+		error = 0; /* a kernel without IPv6, and so without packets of it */
 	s->later = error ? NULL : event_new(base, -1, 0, flush_later, s);
 	if (!error && !s->later)
 		error = -ENOMEM;
 	if (error) {
 		sender_close(s);
 		return error;
-	}
-	if (setsockopt(s->fd, SOL_SOCKET, SO_SNDBUFFORCE, &size, sizeof(size)) < 0)
-		setsockopt(s->fd, SOL_SOCKET, SO_SNDBUF, &size, sizeof(size));
-	for (unsigned i = 0; i < PORT_BATCH; i++) {
-		s->vectors[i].iov_base = s->packets[i];
-		s->to[i].sin_family = AF_INET;
-		s->messages[i].msg_hdr = (struct msghdr){
-			.msg_name = &s->to[i],
-			.msg_namelen = sizeof(s->to[i]),
-			.msg_iov = &s->vectors[i],
-			.msg_iovlen = 1,
-		};
 	}
 	*out = s;
 	return 0;
@@ -64,36 +83,57 @@ void sender_close(struct sender *s)
 {
 	if (!s)
 		return;
-	if (s->queued)
+	if (s->later) {
 		sender_flush(s);
-	if (s->later)
 		event_free(s->later);
-	if (s->fd >= 0)
-		close(s->fd);
+	}
+	if (s->v4.fd >= 0)
+		close(s->v4.fd);
+	if (s->v6.fd >= 0)
+		close(s->v6.fd);
 	free(s);
 }
+
+static bool is_ipv4(const uint8_t *ip, size_t len)
+{
+	return len >= 20 && ip[0] >> 4 == 4 && (size_t)(ip[2] << 8 | ip[3]) == len;
+}
+
+static bool is_ipv6(const uint8_t *ip, size_t len)
+{
+	return len >= 40 && ip[0] >> 4 == 6 && (size_t)(ip[4] << 8 | ip[5]) + 40 == len;
+}
+
+/* The kernel routes by the socket address and leaves the header alone. */
+static void address_set(struct sockaddr_storage *to, const struct in_addr *next_hop,
+			const uint8_t *ip)
+{
+	if (to->ss_family == AF_INET6)
+		memcpy(&((struct sockaddr_in6 *)to)->sin6_addr, ip + 24, 16);
+	else
+		memcpy(&((struct sockaddr_in *)to)->sin_addr,
+		       next_hop ? (const void *)next_hop : ip + 16, 4);
+}
+
+static void queue_flush(struct sender *s, struct queue *q);
 
 int sender_queue(struct sender *s, const struct in_addr *next_hop, const void *packet,
 		 size_t len)
 {
-	const uint8_t *ip = packet;
+	struct queue *q = is_ipv4(packet, len)		      ? &s->v4
+			  : is_ipv6(packet, len) && !next_hop ? &s->v6
+							      : NULL;
 
-	if (len < 20 || ip[0] >> 4 != 4 || (size_t)(ip[2] << 8 | ip[3]) != len) {
+	if (!q || len > PORT_PACKET_MAX || q->fd < 0) {
 		s->counters.refused++;
-		return -EINVAL;
+		return !q ? -EINVAL : q->fd < 0 ? -EAFNOSUPPORT : -EMSGSIZE;
 	}
-	if (len > PORT_PACKET_MAX) {
-		s->counters.refused++;
-		return -EMSGSIZE;
-	}
-	memcpy(s->packets[s->queued], packet, len);
-	/* The kernel routes by the socket address and leaves the header alone. */
-	memcpy(&s->to[s->queued].sin_addr, next_hop ? (const void *)next_hop : ip + 16,
-	       4);
-	s->vectors[s->queued].iov_len = len;
-	if (++s->queued == PORT_BATCH)
-		sender_flush(s);
-	else if (s->queued == 1)
+	memcpy(q->packets[q->queued], packet, len);
+	address_set(&q->to[q->queued], next_hop, packet);
+	q->vectors[q->queued].iov_len = len;
+	if (++q->queued == PORT_BATCH)
+		queue_flush(s, q);
+	else if (q->queued == 1)
 		event_active(s->later, EV_TIMEOUT, 0);
 	return 0;
 }
@@ -119,12 +159,12 @@ static void count_failure(struct sender_counters *c, int error)
 	}
 }
 
-void sender_flush(struct sender *s)
+static void queue_flush(struct sender *s, struct queue *q)
 {
 	unsigned at = 0;
 
-	while (at < s->queued) {
-		int n = sendmmsg(s->fd, s->messages + at, s->queued - at, 0);
+	while (at < q->queued) {
+		int n = sendmmsg(q->fd, q->messages + at, q->queued - at, 0);
 		if (n < 0 && errno == EINTR)
 			continue;
 		if (n <= 0) {
@@ -134,11 +174,17 @@ void sender_flush(struct sender *s)
 			continue;
 		}
 		for (int i = 0; i < n; i++)
-			s->counters.bytes += s->vectors[at + (unsigned)i].iov_len;
+			s->counters.bytes += q->vectors[at + (unsigned)i].iov_len;
 		s->counters.sent += (unsigned)n;
 		at += (unsigned)n;
 	}
-	s->queued = 0;
+	q->queued = 0;
+}
+
+void sender_flush(struct sender *s)
+{
+	queue_flush(s, &s->v4);
+	queue_flush(s, &s->v6);
 	event_del(s->later);
 }
 

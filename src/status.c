@@ -44,11 +44,11 @@ static json_t *hex(uint64_t value)
 	return json_string(text);
 }
 
-static json_t *address_of(struct in_addr a)
+static json_t *address_of(const struct address *a)
 {
-	char text[INET_ADDRSTRLEN];
+	char text[ADDRESS_TEXT_MAX];
 
-	return json_string(inet_ntop(AF_INET, &a, text, sizeof(text)));
+	return json_string(address_print(a, text));
 }
 
 /* json_string() refuses what is not UTF-8, and names come from clients. */
@@ -80,14 +80,16 @@ static const char *role_of(const struct cluster_member_state *m)
 static json_t *member_json(const struct view *v, const struct cluster_member_state *m)
 {
 	const struct conf_member *listed = conf_member_with_id(v->source->conf, m->id);
+	struct address address;
 	json_t *o = json_pack("{s:i,s:s,s:s,s:b,s:b,s:b,s:b,s:b}", "id", (int)m->id,
 			      "name", m->name, "role", role_of(m), "self", m->self,
 			      "present", m->present, "linked", m->self || m->linked,
 			      "complete", m->complete, "able", m->able);
 
 	json_object_set_new(o, "why", printable(m->why ? m->why : ""));
-	json_object_set_new(o, "address",
-			    listed ? address_of(listed->addresses[0]) : json_null());
+	if (listed)
+		address = address_ipv4(listed->addresses[0]);
+	json_object_set_new(o, "address", listed ? address_of(&address) : json_null());
 	json_object_set_new(o, "incarnation", hex(m->incarnation));
 	json_object_set_new(o, "heard_ms",
 			    m->self || m->heard == UINT64_MAX
@@ -332,7 +334,7 @@ static json_t *network_json(const struct view *v, unsigned index)
 	char mac[18];
 
 	for (unsigned i = 0; i < n->naddresses; i++)
-		json_array_append_new(addresses, address_of(n->addresses[i]));
+		json_array_append_new(addresses, address_of(&n->addresses[i]));
 	snprintf(mac, sizeof(mac), "%02x:%02x:%02x:%02x:%02x:%02x", n->mac[0], n->mac[1],
 		 n->mac[2], n->mac[3], n->mac[4], n->mac[5]);
 	return json_pack("{s:s,s:s,s:o,s:s,s:o}", "name", n->name, "interface",

@@ -59,22 +59,36 @@ UNIT_INLINE uint16_t unit_owner(void *ctx, uint16_t unit)
 	return ((const struct look *)ctx)->twin->owners[unit & UNIT_MASK];
 }
 
-UNIT_INLINE int unit_is_cluster(void *ctx, uint32_t address_be)
+static int is_cluster(const struct look *l, int family, const uint8_t *address)
 {
-	const struct twin *t = ((const struct look *)ctx)->twin;
+	const struct twin *t = l->twin;
+	size_t size = address_size(family);
 
 	for (unsigned i = 0; i < t->address_count; i++)
-		if (t->addresses_be[i] == address_be)
+		if (t->addresses[i].family == family &&
+		    !memcmp(t->addresses[i].bytes, address, size))
 			return 1;
 	return 0;
 }
 
-UNIT_INLINE int unit_route(void *ctx, uint32_t address_be)
+UNIT_INLINE int unit_is_cluster(void *ctx, const uint8_t *address)
 {
-	uint8_t address[4];
+	return is_cluster(ctx, AF_INET, address);
+}
 
-	memcpy(address, &address_be, sizeof(address));
+UNIT_INLINE int unit_is_cluster6(void *ctx, const uint8_t *address)
+{
+	return is_cluster(ctx, AF_INET6, address);
+}
+
+UNIT_INLINE int unit_route(void *ctx, const uint8_t *address)
+{
 	return lpm_find(((const struct look *)ctx)->twin->routes, address);
+}
+
+UNIT_INLINE int unit_route6(void *ctx, const uint8_t *address)
+{
+	return lpm_find(((const struct look *)ctx)->twin->routes6, address);
 }
 
 #include "src/bpf/classify.h"

@@ -9,6 +9,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include "src/address.h"
 #include "src/bpf/unit.h"
 #include "src/lpm.h"
 
@@ -19,11 +20,11 @@ struct twin {
 		struct unit_network macs;
 	} networks[UNIT_NETWORKS_MAX];
 	unsigned network_count;
-	uint32_t addresses_be[UNIT_ADDRESSES_MAX];
+	struct address addresses[UNIT_ADDRESSES_MAX];
 	unsigned address_count;
 	uint16_t owners[UNIT_COUNT];
 	uint64_t lease_until; /* CLOCK_MONOTONIC ns */
-	struct lpm *routes;
+	struct lpm *routes, *routes6;
 };
 
 struct unit_result twin_classify(const struct twin *t, const void *frame, size_t len,

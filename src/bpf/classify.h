@@ -8,12 +8,14 @@
  *
  *   int unit_load(ctx, offset, to, len)     0, or not 0 if the frame is too short
  *   uint32_t unit_length(ctx)               bytes of the frame
- *   int unit_tagged(ctx)                    a VLAN tag stands beside the frame (VID not
- * 0) int unit_lease_valid(ctx) const struct unit_network *unit_network(ctx)   NULL: not a
- * network of the cluster const struct unit_control *unit_control(ctx)   NULL: not set up
+ *   int unit_tagged(ctx)                    a VLAN tag, VID not 0, stands beside it
+ *   int unit_lease_valid(ctx)
+ *   const struct unit_network *unit_network(ctx)   NULL: not one of the cluster's
+ *   const struct unit_control *unit_control(ctx)   NULL: not set up
  *   uint16_t unit_owner(ctx, unit)
- *   int unit_is_cluster(ctx, address_be)
- *   int unit_route(ctx, address_be)         a unit, UNIT_ROUTE_DROP, or -1
+ *   int unit_is_cluster(ctx, address)       4 bytes; unit_is_cluster6(): 16
+ *   int unit_route(ctx, address)            a unit, UNIT_ROUTE_DROP, or -1; also
+ *                                           unit_route6()
  *
  * Headers are read by unit_load() into variables, because the verifier then has no packet
  * pointers to follow across variable header lengths.
@@ -27,11 +29,22 @@
 #define UNIT_TAG_LEN 4
 #define UNIT_ETHERTYPE_IPV4 0x0800
 #define UNIT_ETHERTYPE_ARP 0x0806
+#define UNIT_ETHERTYPE_IPV6 0x86dd
 #define UNIT_ETHERTYPE_VLAN 0x8100
 #define UNIT_ETHERTYPE_QINQ 0x88a8
 #define UNIT_VID_MASK 0x0fff
 #define UNIT_IP_LEN 20
 #define UNIT_IP_FRAGMENT 0x3fff /* more fragments, or an offset */
+#define UNIT_IP6_LEN 40
+#define UNIT_IP6_FRAGMENT 0xfff9 /* more fragments, or an offset */
+#define UNIT_EXTENSION_LEN 8
+/* RFC 8200 4.1 knows six extension headers that may stand before what concerns us. */
+#define UNIT_EXTENSIONS_MAX 6
+#define UNIT_HOP_BY_HOP 0
+#define UNIT_ROUTING 43
+#define UNIT_FRAGMENT 44
+#define UNIT_DESTINATION_OPTIONS 60
+#define UNIT_ICMP6 58
 #define UNIT_ICMP 1
 #define UNIT_TCP 6
 #define UNIT_UDP 17
@@ -48,37 +61,26 @@
 #define UNIT_IKE_FLAGS_AT 19
 #define UNIT_IKE_INITIATOR 0x08
 
-/* The IPv4 packet that is looked at. Integers in host byte order. */
+/* The packet that is looked at. Integers in host byte order. */
 struct unit_packet {
-	uint32_t source, destination;
-	uint32_t destination_be;
-	uint32_t body;	   /* offset of what follows the IP header */
+	struct unit_ip source, destination;
+	uint32_t body;	   /* offset of what follows the IP headers */
 	uint32_t body_len; /* and its length */
-	uint16_t fragment;
+	int route;	   /* of the destination, -1: none */
+	uint16_t fragment; /* not 0: it is one */
 	uint8_t protocol;
+	uint8_t local;	 /* for a cluster address */
+	uint8_t clear;	 /* a session's packet without its protection */
+	uint8_t nowhere; /* for an address that no machine elsewhere has */
+	uint8_t icmp;	 /* the protocol number of its family's ICMP */
 };
 
 /* How a packet finds its unit: directly, or (UNIT_NONE) as fold(mix). */
 struct unit_way {
-	uint64_t mix;
+	struct unit_ip mix;
 	uint16_t unit;
 	uint8_t reason;
 };
-
-UNIT_INLINE uint16_t unit_be16(const uint8_t *p)
-{
-	return (uint16_t)(p[0] << 8 | p[1]);
-}
-
-UNIT_INLINE uint32_t unit_be32(const uint8_t *p)
-{
-	return (uint32_t)p[0] << 24 | (uint32_t)p[1] << 16 | (uint32_t)p[2] << 8 | p[3];
-}
-
-UNIT_INLINE uint64_t unit_be64(const uint8_t *p)
-{
-	return (uint64_t)unit_be32(p) << 32 | unit_be32(p + 4);
-}
 
 UNIT_INLINE int unit_same_mac(const uint8_t *a, const uint8_t *b)
 {
@@ -104,11 +106,24 @@ UNIT_INLINE struct unit_result unit_because(uint8_t reason, uint16_t unit)
 	return r;
 }
 
-UNIT_INLINE void unit_fold_by(struct unit_way *way, uint8_t reason, uint64_t mix)
+/* By the source and something else of it. */
+UNIT_INLINE void unit_fold_source(struct unit_way *way, uint8_t reason,
+				  const struct unit_packet *ip, uint64_t mix)
 {
 	way->reason = reason;
 	way->unit = UNIT_NONE;
-	way->mix = mix;
+	way->mix.high = ip->source.high;
+	way->mix.low = ip->source.low ^ mix;
+}
+
+/* By both addresses, symmetric. */
+UNIT_INLINE void unit_fold_pair(struct unit_way *way, uint8_t reason,
+				const struct unit_packet *ip)
+{
+	way->reason = reason;
+	way->unit = UNIT_NONE;
+	way->mix.high = ip->source.high ^ ip->destination.high;
+	way->mix.low = ip->source.low ^ ip->destination.low;
 }
 
 UNIT_INLINE void unit_direct(struct unit_way *way, uint8_t reason, uint64_t id)
@@ -135,13 +150,13 @@ UNIT_INLINE void unit_ike(void *ctx, const struct unit_packet *ip, uint32_t offs
 		if (spi_r)
 			unit_direct(way, UNIT_BY_IKE, spi_r);
 		else
-			unit_fold_by(way, UNIT_BY_IKE, ip->source);
+			unit_fold_source(way, UNIT_BY_IKE, ip, 0);
 	} else if (!(ike[UNIT_IKE_FLAGS_AT] & UNIT_IKE_INITIATOR)) {
 		unit_direct(way, UNIT_BY_IKE, spi_i);
 	} else if (spi_r) {
 		unit_direct(way, UNIT_BY_IKE, spi_r);
 	} else {
-		unit_fold_by(way, UNIT_BY_IKE, spi_i ^ ip->source);
+		unit_fold_source(way, UNIT_BY_IKE, ip, spi_i);
 	}
 }
 
@@ -180,7 +195,7 @@ UNIT_INLINE void unit_udp(void *ctx, const struct unit_packet *ip, struct unit_w
 	else if (port == UNIT_PORT_NATT)
 		unit_natt(ctx, ip, ip->body + UNIT_UDP_LEN, len, way);
 	else
-		unit_fold_by(way, UNIT_BY_TRANSPORT, ip->source ^ unit_be16(udp));
+		unit_fold_source(way, UNIT_BY_TRANSPORT, ip, unit_be16(udp));
 }
 
 UNIT_INLINE void unit_icmp(void *ctx, const struct unit_packet *ip, struct unit_way *way)
@@ -189,11 +204,18 @@ UNIT_INLINE void unit_icmp(void *ctx, const struct unit_packet *ip, struct unit_
 
 	if (ip->body_len < UNIT_ICMP_LEN || unit_load(ctx, ip->body, &type, 1))
 		return;
+	/* RFC 4443 2.1. Neighbours are phalanxd's business. */
+	if (ip->icmp == UNIT_ICMP6 && type < 128)
+		way->reason = UNIT_BY_ICMP_ERROR;
+	else if (ip->icmp == UNIT_ICMP6 && type >= 133 && type <= 137)
+		way->reason = UNIT_BY_NEIGHBOUR;
+	else if (ip->icmp == UNIT_ICMP6)
+		unit_fold_pair(way, UNIT_BY_ICMP, ip);
 	/* Unreachable, quench, time exceeded, parameter problem: RFC 792. */
-	if (type == 3 || type == 4 || type == 11 || type == 12)
+	else if (type == 3 || type == 4 || type == 11 || type == 12)
 		way->reason = UNIT_BY_ICMP_ERROR;
 	else
-		unit_fold_by(way, UNIT_BY_ICMP, ip->source ^ ip->destination);
+		unit_fold_pair(way, UNIT_BY_ICMP, ip);
 }
 
 /* A packet for a cluster address. */
@@ -218,34 +240,66 @@ UNIT_INLINE void unit_local(void *ctx, const struct unit_packet *ip, struct unit
 	case UNIT_TCP:
 		if (ip->body_len >= UNIT_TCP_LEN &&
 		    !unit_load(ctx, ip->body, word, sizeof(word)))
-			unit_fold_by(way, UNIT_BY_TRANSPORT,
-				     ip->source ^ unit_be16(word));
-		return;
-	case UNIT_ICMP:
-		unit_icmp(ctx, ip, way);
+			unit_fold_source(way, UNIT_BY_TRANSPORT, ip, unit_be16(word));
 		return;
 	default:
-		unit_fold_by(way, UNIT_BY_PROTOCOL, ip->source ^ ip->destination);
+		if (ip->protocol == ip->icmp) {
+			unit_icmp(ctx, ip, way);
+			return;
+		}
+		unit_fold_pair(way, UNIT_BY_PROTOCOL, ip);
 	}
 }
 
 /* A packet that goes through the cluster. */
-UNIT_INLINE void unit_forwarded(const struct unit_packet *ip, int route,
-				struct unit_way *way)
+UNIT_INLINE void unit_forwarded(const struct unit_packet *ip, struct unit_way *way)
 {
-	uint8_t net = (uint8_t)(ip->destination >> 24);
-
-	if (net == 0 || net == 127 || net >= 224)
+	if (ip->nowhere)
 		way->reason = UNIT_BY_DESTINATION;
-	else if (route == UNIT_ROUTE_DROP)
+	else if (ip->route == UNIT_ROUTE_DROP)
 		way->reason = UNIT_BY_NO_SESSION;
-	else if (route >= 0)
-		unit_direct(way, UNIT_BY_ROUTED, (uint64_t)route);
+	else if (ip->route >= 0)
+		unit_direct(way, UNIT_BY_ROUTED, (uint64_t)ip->route);
 	else
-		unit_fold_by(way, UNIT_BY_FORWARDED, ip->source ^ ip->destination);
+		unit_fold_pair(way, UNIT_BY_FORWARDED, ip);
 }
 
-/* Fills `ip` from the header at `offset`. Not 0 if the header contradicts itself. */
+/*
+ * Who an IPv4 header is from and for. RFC 4301 5.2: what a session protects is not accepted
+ * without its protection, from its far end or, by somebody who claims to be inside, towards
+ * it.
+ */
+UNIT_INLINE void unit_find(void *ctx, const uint8_t *h, int outside,
+			   struct unit_packet *ip)
+{
+	ip->icmp = UNIT_ICMP;
+	ip->source = unit_ipv4(unit_be32(h + 12));
+	ip->destination = unit_ipv4(unit_be32(h + 16));
+	ip->nowhere = h[16] == 0 || h[16] == 127 || h[16] >= 224;
+	ip->local = unit_is_cluster(ctx, h + 16) != 0;
+	ip->route = ip->local ? -1 : unit_route(ctx, h + 16);
+	ip->clear =
+	    outside && !ip->local && (ip->route >= 0 || unit_route(ctx, h + 12) >= 0);
+}
+
+/* The same for IPv6. No machine elsewhere has ::/96, IPv4 in IPv6, link-local addresses
+ * and groups. */
+UNIT_INLINE void unit_find6(void *ctx, const uint8_t *h, int outside,
+			    struct unit_packet *ip)
+{
+	ip->icmp = UNIT_ICMP6;
+	ip->source = unit_ipv6(h + 8);
+	ip->destination = unit_ipv6(h + 24);
+	ip->nowhere = h[24] == 0xff || (h[24] == 0xfe && (h[25] & 0xc0) == 0x80) ||
+		      (!ip->destination.high && (ip->destination.low >> 32 == 0 ||
+						 ip->destination.low >> 32 == 0xffff));
+	ip->local = unit_is_cluster6(ctx, h + 24) != 0;
+	ip->route = ip->local ? -1 : unit_route6(ctx, h + 24);
+	ip->clear =
+	    outside && !ip->local && (ip->route >= 0 || unit_route6(ctx, h + 8) >= 0);
+}
+
+/* The rest of the IPv4 header at `offset`. Not 0 if it contradicts itself. */
 UNIT_INLINE int unit_header(void *ctx, uint32_t offset, const uint8_t *h,
 			    struct unit_packet *ip)
 {
@@ -262,6 +316,52 @@ UNIT_INLINE int unit_header(void *ctx, uint32_t offset, const uint8_t *h,
 	return 0;
 }
 
+UNIT_INLINE int unit_is_extension(uint8_t protocol)
+{
+	return protocol == UNIT_HOP_BY_HOP || protocol == UNIT_ROUTING ||
+	       protocol == UNIT_FRAGMENT || protocol == UNIT_DESTINATION_OPTIONS;
+}
+
+/* Steps over one extension header (RFC 8200 4). */
+UNIT_INLINE int unit_extension(void *ctx, struct unit_packet *ip)
+{
+	uint8_t x[UNIT_EXTENSION_LEN];
+	uint32_t len = UNIT_EXTENSION_LEN;
+
+	if (ip->body_len < len || unit_load(ctx, ip->body, x, sizeof(x)))
+		return -1;
+	if (ip->protocol == UNIT_FRAGMENT)
+		ip->fragment = unit_be16(x + 2) & UNIT_IP6_FRAGMENT;
+	else
+		len = ((uint32_t)x[1] + 1) * 8;
+	/* Nobody is led through the cluster by a source route. */
+	if (len > ip->body_len || (ip->protocol == UNIT_ROUTING && x[3]))
+		return -1;
+	ip->protocol = x[0];
+	ip->body += len;
+	ip->body_len -= len;
+	return 0;
+}
+
+/* As unit_header(), with the extension headers of a packet that ends here. A fragment of the
+ * whole packet (RFC 6946) is none. */
+UNIT_INLINE int unit_header6(void *ctx, uint32_t offset, const uint8_t *h,
+			     struct unit_packet *ip)
+{
+	ip->body = offset + UNIT_IP6_LEN;
+	ip->body_len = unit_be16(h + 4);
+	ip->protocol = h[6];
+	if (h[0] >> 4 != 6 || ip->body + ip->body_len > unit_length(ctx))
+		return -1;
+	for (unsigned i = 0; ip->local && i < UNIT_EXTENSIONS_MAX; i++) {
+		if (ip->fragment || !unit_is_extension(ip->protocol))
+			return 0;
+		if (unit_extension(ctx, ip))
+			return -1;
+	}
+	return ip->local && !ip->fragment && unit_is_extension(ip->protocol) ? -1 : 0;
+}
+
 UNIT_INLINE struct unit_result unit_finish(void *ctx, struct unit_way *way)
 {
 	const struct unit_control *control = unit_control(ctx);
@@ -272,7 +372,7 @@ UNIT_INLINE struct unit_result unit_finish(void *ctx, struct unit_way *way)
 	if (verdict == UNIT_DROP || way->reason == UNIT_BY_ICMP_ERROR)
 		return unit_because(way->reason, UNIT_NONE);
 	if (way->unit == UNIT_NONE)
-		way->unit = unit_fold(&control->key, 0, way->mix);
+		way->unit = unit_fold(&control->key, way->mix.high, way->mix.low);
 	uint16_t owner = unit_owner(ctx, way->unit);
 	if (owner == UNIT_NOBODY)
 		return unit_because(UNIT_BY_UNOWNED, way->unit);
@@ -281,37 +381,34 @@ UNIT_INLINE struct unit_result unit_finish(void *ctx, struct unit_way *way)
 	return unit_because(way->reason, way->unit);
 }
 
-UNIT_INLINE struct unit_result unit_classify_ip(void *ctx, uint32_t offset,
+UNIT_INLINE struct unit_result unit_classify_ip(void *ctx, uint32_t offset, int version,
 						int to_cluster, int outside)
 {
 	struct unit_packet ip = { 0 };
-	struct unit_way way = { 0, UNIT_NONE, UNIT_BY_MALFORMED };
-	uint8_t h[UNIT_IP_LEN];
+	struct unit_way way = { { 0, 0 }, UNIT_NONE, UNIT_BY_MALFORMED };
+	uint8_t h[UNIT_IP6_LEN];
 
-	if (unit_load(ctx, offset, h, sizeof(h)))
+	if (version == 6 ? unit_load(ctx, offset, h, UNIT_IP6_LEN)
+			 : unit_load(ctx, offset, h, UNIT_IP_LEN))
 		return unit_because(to_cluster ? UNIT_BY_MALFORMED : UNIT_BY_OTHER,
 				    UNIT_NONE);
-	ip.source = unit_be32(h + 12);
-	ip.destination = unit_be32(h + 16);
-	__builtin_memcpy(&ip.destination_be, h + 16, 4);
-	int local = unit_is_cluster(ctx, ip.destination_be);
-	int route = local ? -1 : unit_route(ctx, ip.destination_be);
-	uint32_t source_be;
-	__builtin_memcpy(&source_be, h + 12, 4);
-	/* RFC 4301 5.2: what a session protects is not accepted without its protection,
-	 * from its far end or, by somebody who claims to be inside, towards it. */
-	if (outside && !local && (route >= 0 || unit_route(ctx, source_be) >= 0))
+	if (version == 6)
+		unit_find6(ctx, h, outside, &ip);
+	else
+		unit_find(ctx, h, outside, &ip);
+	if (ip.clear)
 		return unit_because(UNIT_BY_CLEAR, UNIT_NONE);
-	if (!to_cluster && !local && route < 0)
+	if (!to_cluster && !ip.local && ip.route < 0)
 		return unit_because(UNIT_BY_OTHER, UNIT_NONE);
 	if (!unit_lease_valid(ctx))
 		return unit_because(UNIT_BY_LEASE, UNIT_NONE);
-	if (unit_header(ctx, offset, h, &ip))
+	if (version == 6 ? unit_header6(ctx, offset, h, &ip)
+			 : unit_header(ctx, offset, h, &ip))
 		return unit_because(UNIT_BY_MALFORMED, UNIT_NONE);
-	if (local)
+	if (ip.local)
 		unit_local(ctx, &ip, &way);
 	else
-		unit_forwarded(&ip, route, &way);
+		unit_forwarded(&ip, &way);
 	return unit_finish(ctx, &way);
 }
 
@@ -342,11 +439,12 @@ UNIT_INLINE struct unit_result unit_classify(void *ctx)
 		type = unit_be16(tag + 2);
 		offset += UNIT_TAG_LEN;
 	}
-	if (type == UNIT_ETHERTYPE_IPV4)
-		return unit_classify_ip(ctx, offset, to_cluster, network->outside != 0);
+	if (type == UNIT_ETHERTYPE_IPV4 || type == UNIT_ETHERTYPE_IPV6)
+		return unit_classify_ip(ctx, offset, type == UNIT_ETHERTYPE_IPV6 ? 6 : 4,
+					to_cluster, network->outside != 0);
 	if (!to_cluster)
 		return unit_because(UNIT_BY_OTHER, UNIT_NONE);
-	return unit_because(type == UNIT_ETHERTYPE_ARP ? UNIT_BY_ARP : UNIT_BY_NOT_IPV4,
+	return unit_because(type == UNIT_ETHERTYPE_ARP ? UNIT_BY_ARP : UNIT_BY_NOT_IP,
 			    UNIT_NONE);
 }
 

@@ -54,12 +54,27 @@ struct {
 } addresses SEC(".maps");
 
 struct {
+	__uint(type, BPF_MAP_TYPE_HASH);
+	__uint(max_entries, UNIT_ADDRESSES_MAX);
+	__uint(key_size, 16);
+	__type(value, __u32);
+} addresses6 SEC(".maps");
+
+struct {
 	__uint(type, BPF_MAP_TYPE_LPM_TRIE);
 	__uint(map_flags, BPF_F_NO_PREALLOC);
 	__uint(max_entries, UNIT_ROUTES_MAX);
 	__type(key, struct unit_route_key);
 	__type(value, __u32);
 } routes SEC(".maps");
+
+struct {
+	__uint(type, BPF_MAP_TYPE_LPM_TRIE);
+	__uint(map_flags, BPF_F_NO_PREALLOC);
+	__uint(max_entries, UNIT_ROUTES_MAX);
+	__type(key, struct unit_route6_key);
+	__type(value, __u32);
+} routes6 SEC(".maps");
 
 struct {
 	__uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);
@@ -110,16 +125,31 @@ UNIT_INLINE uint16_t unit_owner(void *ctx, uint16_t unit)
 	return owner ? *(volatile uint16_t *)owner : UNIT_NOBODY;
 }
 
-UNIT_INLINE int unit_is_cluster(void *ctx, uint32_t address_be)
+UNIT_INLINE int unit_is_cluster(void *ctx, const uint8_t *address)
 {
-	return bpf_map_lookup_elem(&addresses, &address_be) != 0;
+	__u32 key;
+	__builtin_memcpy(&key, address, sizeof(key));
+	return bpf_map_lookup_elem(&addresses, &key) != 0;
 }
 
-UNIT_INLINE int unit_route(void *ctx, uint32_t address_be)
+UNIT_INLINE int unit_is_cluster6(void *ctx, const uint8_t *address)
+{
+	return bpf_map_lookup_elem(&addresses6, address) != 0;
+}
+
+UNIT_INLINE int unit_route(void *ctx, const uint8_t *address)
 {
 	struct unit_route_key key = { .prefixlen = 32 };
-	__builtin_memcpy(key.address, &address_be, sizeof(key.address));
+	__builtin_memcpy(key.address, address, sizeof(key.address));
 	__u32 *unit = bpf_map_lookup_elem(&routes, &key);
+	return unit ? (int)(*unit & 0xffff) : -1;
+}
+
+UNIT_INLINE int unit_route6(void *ctx, const uint8_t *address)
+{
+	struct unit_route6_key key = { .prefixlen = 128 };
+	__builtin_memcpy(key.address, address, sizeof(key.address));
+	__u32 *unit = bpf_map_lookup_elem(&routes6, &key);
 	return unit ? (int)(*unit & 0xffff) : -1;
 }
 

@@ -4,8 +4,8 @@
  * maps, the verdicts and their reasons, and the keyed function `fold`.
  *
  * This header needs nothing but fixed-width types: the BPF program has <linux/types.h>
- * only. Addresses are IPv4 in host byte order unless a name ends in `_be`; room for IPv6
- * is kept by `fold` (128 bits of input) and by the tables' keys.
+ * only. Addresses are numbers in host byte order (struct unit_ip) where they are folded,
+ * and bytes in network order where they are looked up.
  *
  * classify.h, beside this file, holds the classification itself.
  */
@@ -28,7 +28,7 @@ typedef __u64 uint64_t;
 #define UNIT_NONE 0xffff       /* a frame that belongs to no unit */
 #define UNIT_ROUTE_DROP 0xffff /* session route of an address without a session */
 #define UNIT_NETWORKS_MAX 16
-#define UNIT_ADDRESSES_MAX 64
+#define UNIT_ADDRESSES_MAX 128
 #define UNIT_ROUTES_MAX 65536
 
 enum unit_verdict {
@@ -65,7 +65,8 @@ enum unit_verdict {
 	X(MALFORMED, DROP, "malformed")                                                  \
 	X(DESTINATION, DROP, "destination")                                              \
 	X(ARP, DROP, "arp")                                                              \
-	X(NOT_IPV4, DROP, "not-ipv4")
+	X(NEIGHBOUR, DROP, "neighbour-discovery")                                        \
+	X(NOT_IP, DROP, "not-ip")
 
 enum unit_reason {
 #define X(symbol, verdict, name) UNIT_BY_##symbol,
@@ -112,10 +113,21 @@ struct unit_network {
 	uint32_t outside; /* not 0: nothing of a session comes from there in clear */
 };
 
-/* The key of the map `routes`; the value is a unit (uint32_t) or UNIT_ROUTE_DROP. */
+/* The keys of the maps `routes` and `routes6`; the value is a unit (uint32_t) or
+ * UNIT_ROUTE_DROP. */
 struct unit_route_key {
 	uint32_t prefixlen;
 	uint8_t address[4];
+};
+
+struct unit_route6_key {
+	uint32_t prefixlen;
+	uint8_t address[16];
+};
+
+/* An address as a number: that of IPv4 stands in `low` alone. */
+struct unit_ip {
+	uint64_t high, low;
 };
 
 #ifdef __bpf__
@@ -168,30 +180,58 @@ UNIT_INLINE uint16_t unit_fold(const struct unit_key *key, uint64_t high, uint64
 	return (uint16_t)((v0 ^ v0 >> 32) & UNIT_MASK);
 }
 
+UNIT_INLINE struct unit_ip unit_ipv4(uint32_t address)
+{
+	struct unit_ip ip = { 0, address };
+	return ip;
+}
+
 /* A peer's first IKEv2 message: it has no SPI of ours yet. SPI in host byte order. */
 UNIT_INLINE uint16_t unit_ike_first(const struct unit_key *key, uint64_t spi_i,
-				    uint32_t source)
+				    struct unit_ip source)
 {
-	return unit_fold(key, 0, spi_i ^ source);
+	return unit_fold(key, source.high, spi_i ^ source.low);
 }
 
 /* A peer's first IKEv1 message. */
-UNIT_INLINE uint16_t unit_address(const struct unit_key *key, uint32_t source)
+UNIT_INLINE uint16_t unit_address(const struct unit_key *key, struct unit_ip source)
 {
-	return unit_fold(key, 0, source);
+	return unit_fold(key, source.high, source.low);
 }
 
 /* TCP and UDP to a cluster address: by the far end. */
-UNIT_INLINE uint16_t unit_endpoint(const struct unit_key *key, uint32_t source,
+UNIT_INLINE uint16_t unit_endpoint(const struct unit_key *key, struct unit_ip source,
 				   uint16_t port)
 {
-	return unit_fold(key, 0, source ^ port);
+	return unit_fold(key, source.high, source.low ^ port);
 }
 
 /* Everything without ports. Symmetric, so that both directions meet one member. */
-UNIT_INLINE uint16_t unit_pair(const struct unit_key *key, uint32_t a, uint32_t b)
+UNIT_INLINE uint16_t unit_pair(const struct unit_key *key, struct unit_ip a,
+			       struct unit_ip b)
 {
-	return unit_fold(key, 0, a ^ b);
+	return unit_fold(key, a.high ^ b.high, a.low ^ b.low);
+}
+
+UNIT_INLINE uint16_t unit_be16(const uint8_t *p)
+{
+	return (uint16_t)(p[0] << 8 | p[1]);
+}
+
+UNIT_INLINE uint32_t unit_be32(const uint8_t *p)
+{
+	return (uint32_t)p[0] << 24 | (uint32_t)p[1] << 16 | (uint32_t)p[2] << 8 | p[3];
+}
+
+UNIT_INLINE uint64_t unit_be64(const uint8_t *p)
+{
+	return (uint64_t)unit_be32(p) << 32 | unit_be32(p + 4);
+}
+
+UNIT_INLINE struct unit_ip unit_ipv6(const uint8_t address[16])
+{
+	struct unit_ip ip = { unit_be64(address), unit_be64(address + 8) };
+	return ip;
 }
 
 #endif

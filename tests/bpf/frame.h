@@ -18,17 +18,19 @@
 
 struct frame_spec {
 	const char *mac;    /* destination; NULL: the cluster's */
-	uint16_t ethertype; /* 0: IPv4 */
+	uint16_t ethertype; /* 0: that of the version */
 	const uint8_t *tag; /* four bytes of a VLAN tag in front of the ethertype */
-	const char *source; /* NULL: 198.51.100.7 */
-	const char *to;	    /* NULL: the cluster address 192.0.2.1 */
+	int version;	    /* 6: IPv6; `protocol` is the first next header, and extension
+			     * headers stand in the body */
+	const char *source; /* NULL: 198.51.100.7 or 2001:db8:1::7 */
+	const char *to;	    /* NULL: the cluster address 192.0.2.1 or 2001:db8::1 */
 	uint8_t protocol;
 	uint8_t options; /* bytes of IP options */
 	uint16_t fragment;
 	const char *body; /* behind the IP header */
 	size_t body_len;
-	uint8_t first_byte; /* 0: version 4 and the right header length */
-	uint16_t total;	    /* 0: the right total length */
+	uint8_t first_byte; /* 0: the version and the right header length */
+	uint16_t total;	    /* 0: the right total length, or that of the payload */
 	size_t padding;	    /* bytes behind the packet, as Ethernet has */
 };
 

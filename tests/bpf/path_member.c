@@ -3,7 +3,7 @@
  * A member's packet path without a cluster, for test_path: takes commands on standard
  * input, one a line, and prints what happens.
  *
- *   path_member check IF...
+ *   path_member check CLUSTER-ADDRESS IF...
  *   path_member run NAME SELF TUN CLUSTER-MAC OUTSIDE VIP INSIDE VIP
  *
  * Commands: lease MS (0: over) | owners EVEN ODD | master 0|1 | session ADDRESS UNIT |
@@ -237,7 +237,7 @@ static void path_open(char **argv)
 		memcpy(n->cluster_mac, mac, 6);
 		n->cluster_mac[5] |= (uint8_t)i; /* one for each network */
 		inet_pton(AF_INET, argv[5 + 2 * i], &vips[i]);
-		config.addresses[i] = vips[i];
+		config.addresses[i] = address_ipv4(vips[i]);
 	}
 	if (!(filter = filter_new(&config, err)))
 		fatalx("%s", err);
@@ -251,7 +251,7 @@ static void path_open(char **argv)
 		    !(ports[i] = port_open_packet(base, filter, i, &frames, err)) ||
 		    !(arps[i] = arp_open(base, &arp, err)))
 			fatalx("%s", err);
-		int error = netlink_address_add(netlink, "lo", vips[i], 32);
+		int error = netlink_address_add(netlink, "lo", &config.addresses[i], 32);
 		if (error)
 			fatalx("address on lo: %s", strerror(-error));
 	}
@@ -294,16 +294,26 @@ static int run(char **argv)
 	return 0;
 }
 
+static int check(char **argv, unsigned count)
+{
+	struct host_network networks[UNIT_NETWORKS_MAX];
+	char err[HOST_ERROR_SIZE] = "";
+	struct address address;
+
+	if (count < 2 || count > UNIT_NETWORKS_MAX || address_parse(argv[0], &address))
+		fatalx("wrong arguments");
+	for (unsigned i = 1; i < count; i++)
+		networks[i - 1] = (struct host_network){ argv[i], &address, 1 };
+	if (!host_check(networks, count - 1, err))
+		return 0;
+	fprintf(stderr, "%s\n", err);
+	return 1;
+}
+
 int main(int argc, char **argv)
 {
-	char err[HOST_ERROR_SIZE] = "";
-
-	if (argc > 2 && !strcmp(argv[1], "check")) {
-		if (!host_check((const char *const *)argv + 2, (unsigned)argc - 2, err))
-			return 0;
-		fprintf(stderr, "%s\n", err);
-		return 1;
-	}
+	if (argc > 2 && !strcmp(argv[1], "check"))
+		return check(argv + 2, (unsigned)argc - 2);
 	if (argc == 3 && !strcmp(argv[1], "detach")) {
 		int error = filter_detach(argv[2]);
 		if (error)

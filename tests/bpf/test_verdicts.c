@@ -27,8 +27,12 @@
 #define LO 1 /* BPF_PROG_TEST_RUN puts its frames on "lo" */
 #define NEVER UINT64_MAX
 
-#define SRC 0xc6336407ull /* 198.51.100.7 */
-#define VIP 0xc0000201ull /* 192.0.2.1 */
+#define SRC 0xc6336407ull		/* 198.51.100.7 */
+#define VIP 0xc0000201ull		/* 192.0.2.1 */
+#define SRC6_HIGH 0x20010db800010000ull /* 2001:db8:1::7 */
+#define SRC6_LOW 7ull
+#define PAIR6_HIGH 0x10000ull /* with 2001:db8::1 */
+#define PAIR6_LOW 6ull
 #define SPI_I "\x11\x22\x33\x44\x55\x66\x77\x88"
 #define SPI_R "\xa1\xa2\xa3\xa4\xa5\xa6\xa7\xa9"
 #define NO_SPI "\0\0\0\0\0\0\0\0"
@@ -51,6 +55,7 @@ static const struct verdict_case {
 	enum unit_reason reason; /* when the unit is ours */
 	enum way way;
 	uint64_t unit;
+	uint64_t high; /* of what is folded */
 } cases[] = {
 	/* Whose frame is it? */
 	{ "broadcast", { .mac = FRAME_BROADCAST_MAC, .protocol = 17 }, UNIT_BY_OTHER },
@@ -77,8 +82,10 @@ static const struct verdict_case {
 	  { .mac = FRAME_OWN_MAC, .to = "10.9.0.6" },
 	  UNIT_BY_NO_SESSION },
 	{ "ARP to the cluster MAC", { .ethertype = 0x0806 }, UNIT_BY_ARP },
-	{ "IPv6 to the cluster MAC", { .ethertype = 0x86dd }, UNIT_BY_NOT_IPV4 },
-	{ "length instead of type", { .ethertype = 0x0040 }, UNIT_BY_NOT_IPV4 },
+	{ "IPv6 with a header of IPv4",
+	  { .ethertype = 0x86dd, .protocol = 50, BYTES("12345678901234567890") },
+	  UNIT_BY_MALFORMED },
+	{ "length instead of type", { .ethertype = 0x0040 }, UNIT_BY_NOT_IP },
 	{ "VLAN 5",
 	  { TAG("\x81\0\0\5"), .protocol = 50, BYTES("\0\0\x10\1\0\0\0\1") },
 	  UNIT_BY_VLAN },
@@ -90,7 +97,7 @@ static const struct verdict_case {
 	  1 },
 	{ "VLAN behind a priority tag",
 	  { TAG("\x81\0\0\0"), .ethertype = 0x8100 },
-	  UNIT_BY_NOT_IPV4 },
+	  UNIT_BY_NOT_IP },
 
 	/* IKE */
 	{ "IKEv2, first message",
@@ -345,6 +352,248 @@ static const struct verdict_case {
 	{ "total length above the frame",
 	  { .total = 29, .protocol = 50, BYTES("\0\0\1\1\0\0\0\1") },
 	  UNIT_BY_MALFORMED },
+
+	/* IPv6 to a cluster address */
+	{ "IPv6: IKEv2, first message",
+	  { .version = 6,
+	    .protocol = 17,
+	    BYTES(UDP_TO(TO_500, "\0\x24") IKE2(NO_SPI, "\x08")) },
+	  UNIT_BY_IKE,
+	  FOLD,
+	  0x1122334455667788ull ^ SRC6_LOW,
+	  SRC6_HIGH },
+	{ "IPv6: IKEv2, from the initiator",
+	  { .version = 6,
+	    .protocol = 17,
+	    BYTES(UDP_TO(TO_500, "\0\x24") IKE2(SPI_R, "\x08")) },
+	  UNIT_BY_IKE,
+	  UNIT,
+	  0x3a9 },
+	{ "IPv6: IKEv1, first message",
+	  { .version = 6, .protocol = 17, BYTES(UDP_TO(TO_500, "\0\x24") IKE1(NO_SPI)) },
+	  UNIT_BY_IKE,
+	  FOLD,
+	  SRC6_LOW,
+	  SRC6_HIGH },
+	{ "IPv6: IKEv2 on 4500",
+	  { .version = 6,
+	    .protocol = 17,
+	    BYTES(UDP_TO(TO_4500, "\0\x28") "\0\0\0\0" IKE2(SPI_R, "\x28")) },
+	  UNIT_BY_IKE,
+	  UNIT,
+	  0x3a9 },
+	{ "IPv6: ESP",
+	  { .version = 6, .protocol = 50, BYTES("\xc0\xff\xee\x01\0\0\0\1......") },
+	  UNIT_BY_ESP,
+	  UNIT,
+	  0x201 },
+	{ "IPv6: ESP, own MAC",
+	  { .version = 6,
+	    .mac = FRAME_OWN_MAC,
+	    .protocol = 50,
+	    BYTES("\xc0\xff\xee\x01\0\0\0\1......") },
+	  UNIT_BY_ESP,
+	  UNIT,
+	  0x201 },
+	{ "IPv6: ESP, priority tag",
+	  { .version = 6,
+	    TAG("\x81\0\xe0\0"),
+	    .protocol = 50,
+	    BYTES("\0\0\x10\1\0\0\0\1") },
+	  UNIT_BY_ESP,
+	  UNIT,
+	  1 },
+	{ "IPv6: ESP to the second address",
+	  { .version = 6,
+	    .to = "2001:db8::2",
+	    .protocol = 50,
+	    BYTES("\0\0\x10\1\0\0\0\1") },
+	  UNIT_BY_ESP,
+	  UNIT,
+	  1 },
+	{ "IPv6: ESP of 7 bytes",
+	  { .version = 6, .protocol = 50, BYTES("\xc0\xff\xee\x01\0\0\0") },
+	  UNIT_BY_MALFORMED },
+	{ "IPv6: ESP in UDP",
+	  { .version = 6,
+	    .protocol = 17,
+	    BYTES(UDP_TO(TO_4500, "\0\x12") "\xc0\xff\xee\x03\0\0\0\1..") },
+	  UNIT_BY_ESP_UDP,
+	  UNIT,
+	  0x203 },
+	{ "IPv6: NAT keepalive",
+	  { .version = 6, .protocol = 17, BYTES(UDP_TO(TO_4500, "\0\x09") "\xff") },
+	  UNIT_BY_KEEPALIVE },
+	{ "IPv6: ESP behind options for all and for us",
+	  { .version = 6,
+	    .protocol = 0,
+	    BYTES("\x3c\0\1\4\0\0\0\0"
+		  "\x32\1\1\xc\0\0\0\0\0\0\0\0\0\0\0\0"
+		  "\xc0\xff\xee\x01\0\0\0\1") },
+	  UNIT_BY_ESP,
+	  UNIT,
+	  0x201 },
+	{ "IPv6: ESP behind a route that ends here",
+	  { .version = 6,
+	    .protocol = 43,
+	    BYTES("\x32\0\2\0\0\0\0\0\xc0\xff\xee\x01\0\0\0\1") },
+	  UNIT_BY_ESP,
+	  UNIT,
+	  0x201 },
+	{ "IPv6: a route that goes on",
+	  { .version = 6,
+	    .protocol = 43,
+	    BYTES("\x32\0\2\1\0\0\0\0\xc0\xff\xee\x01\0\0\0\1") },
+	  UNIT_BY_MALFORMED },
+	{ "IPv6: options longer than the packet",
+	  { .version = 6,
+	    .protocol = 60,
+	    BYTES("\x32\1\1\xc\0\0\0\0\xc0\xff\xee\x01\0\0\0") },
+	  UNIT_BY_MALFORMED },
+	{ "IPv6: six extension headers",
+	  { .version = 6,
+	    .protocol = 60,
+	    BYTES("\x3c\0\1\4\0\0\0\0\x3c\0\1\4\0\0\0\0\x3c\0\1\4\0\0\0\0"
+		  "\x3c\0\1\4\0\0\0\0\x3c\0\1\4\0\0\0\0\x32\0\1\4\0\0\0\0"
+		  "\0\0\1\1\0\0\0\1") },
+	  UNIT_BY_ESP,
+	  UNIT,
+	  0x101 },
+	{ "IPv6: seven extension headers",
+	  { .version = 6,
+	    .protocol = 60,
+	    BYTES("\x3c\0\1\4\0\0\0\0\x3c\0\1\4\0\0\0\0\x3c\0\1\4\0\0\0\0"
+		  "\x3c\0\1\4\0\0\0\0\x3c\0\1\4\0\0\0\0\x3c\0\1\4\0\0\0\0"
+		  "\x32\0\1\4\0\0\0\0\0\0\1\1\0\0\0\1") },
+	  UNIT_BY_MALFORMED },
+	{ "IPv6: first fragment",
+	  { .version = 6, .protocol = 44, BYTES("\x32\0\0\1\1\2\3\4\0\0\1\1\0\0\0\1") },
+	  UNIT_BY_FRAGMENT },
+	{ "IPv6: later fragment",
+	  { .version = 6, .protocol = 44, BYTES("\x32\0\0\x08\1\2\3\4\0\0\1\1\0\0\0\1") },
+	  UNIT_BY_FRAGMENT },
+	{ "IPv6: fragment that is the whole packet",
+	  { .version = 6, .protocol = 44, BYTES("\x32\0\0\0\1\2\3\4\0\0\1\1\0\0\0\1") },
+	  UNIT_BY_ESP,
+	  UNIT,
+	  0x101 },
+	{ "IPv6: echo request",
+	  { .version = 6, .protocol = 58, BYTES("\x80\0\0\0\0\1\0\1") },
+	  UNIT_BY_ICMP,
+	  FOLD,
+	  PAIR6_LOW,
+	  PAIR6_HIGH },
+	{ "IPv6: packet too big",
+	  { .version = 6, .protocol = 58, BYTES("\2\0\0\0\0\0\5\0") },
+	  UNIT_BY_ICMP_ERROR },
+	{ "IPv6: an error that is not known",
+	  { .version = 6, .protocol = 58, BYTES("\x7f\0\0\0\0\0\0\0") },
+	  UNIT_BY_ICMP_ERROR },
+	{ "IPv6: neighbour solicitation",
+	  { .version = 6, .protocol = 58, BYTES("\x87\0\0\0\0\0\0\0") },
+	  UNIT_BY_NEIGHBOUR },
+	{ "IPv6: redirect",
+	  { .version = 6, .protocol = 58, BYTES("\x89\0\0\0\0\0\0\0") },
+	  UNIT_BY_NEIGHBOUR },
+	{ "IPv6: ICMPv6 of 7 bytes",
+	  { .version = 6, .protocol = 58, BYTES("\x80\0\0\0\0\1\0") },
+	  UNIT_BY_MALFORMED },
+	{ "IPv6: the other family's ICMP",
+	  { .version = 6, .protocol = 1, BYTES("\3\0\0\0\0\1\0\1") },
+	  UNIT_BY_PROTOCOL,
+	  FOLD,
+	  PAIR6_LOW,
+	  PAIR6_HIGH },
+	{ "IPv6: TCP",
+	  { .version = 6,
+	    .protocol = 6,
+	    BYTES("\x04\x02\0\x50\0\0\0\0\0\0\0\0\x50\2\0\0\0\0\0\0") },
+	  UNIT_BY_TRANSPORT,
+	  FOLD,
+	  SRC6_LOW ^ 0x402,
+	  SRC6_HIGH },
+	{ "IPv6: UDP",
+	  { .version = 6, .protocol = 17, BYTES(UDP_TO("\0\x35", "\0\x08")) },
+	  UNIT_BY_TRANSPORT,
+	  FOLD,
+	  SRC6_LOW ^ 0x401,
+	  SRC6_HIGH },
+	{ "IPv6: nothing follows",
+	  { .version = 6, .protocol = 59 },
+	  UNIT_BY_PROTOCOL,
+	  FOLD,
+	  PAIR6_LOW,
+	  PAIR6_HIGH },
+	{ "IPv6: payload longer than the frame",
+	  { .version = 6, .total = 9, .protocol = 50, BYTES("\0\0\1\1\0\0\0\1") },
+	  UNIT_BY_MALFORMED },
+	{ "IPv6: version 4",
+	  { .version = 6, .first_byte = 0x45, .protocol = 50, BYTES("\0\0\1\1\0\0\0\1") },
+	  UNIT_BY_MALFORMED },
+	{ "IPv6: own MAC, own address",
+	  { .version = 6,
+	    .mac = FRAME_OWN_MAC,
+	    .to = "2001:db8::11",
+	    .protocol = 58,
+	    BYTES("\x88\0\0\0\0\0\0\0") },
+	  UNIT_BY_OTHER },
+
+	/* IPv6 through the cluster */
+	{ "IPv6: forwarded",
+	  { .version = 6,
+	    .source = "2001:db8:1::7",
+	    .to = "2001:db8:2::9",
+	    .protocol = 6 },
+	  UNIT_BY_FORWARDED,
+	  FOLD,
+	  7 ^ 9,
+	  0x30000 },
+	{ "IPv6: forwarded fragment",
+	  { .version = 6,
+	    .source = "2001:db8:1::7",
+	    .to = "2001:db8:2::9",
+	    .protocol = 44 },
+	  UNIT_BY_FORWARDED,
+	  FOLD,
+	  7 ^ 9,
+	  0x30000 },
+	{ "IPv6: session route",
+	  { .version = 6, .to = "2001:db8:9::5", .protocol = 6 },
+	  UNIT_BY_ROUTED,
+	  UNIT,
+	  322 },
+	{ "IPv6: own MAC, session route",
+	  { .version = 6, .mac = FRAME_OWN_MAC, .to = "2001:db8:9::5", .protocol = 6 },
+	  UNIT_BY_ROUTED,
+	  UNIT,
+	  322 },
+	{ "IPv6: pool without session",
+	  { .version = 6, .to = "2001:db8:9::6", .protocol = 6 },
+	  UNIT_BY_NO_SESSION },
+	{ "IPv6: in clear, from a session's address",
+	  { .version = 6,
+	    .source = "2001:db8:9::5",
+	    .to = "2001:db8:a::1",
+	    .protocol = 6 },
+	  UNIT_BY_CLEAR },
+	{ "IPv6: in clear, to the pool",
+	  { .version = 6, .to = "2001:db8:9::6", .protocol = 6 },
+	  UNIT_BY_CLEAR },
+	{ "IPv6: to a group",
+	  { .version = 6, .to = "ff05::2", .protocol = 58 },
+	  UNIT_BY_DESTINATION },
+	{ "IPv6: to a link-local address",
+	  { .version = 6, .to = "fe80::1", .protocol = 6 },
+	  UNIT_BY_DESTINATION },
+	{ "IPv6: to loopback",
+	  { .version = 6, .to = "::1", .protocol = 6 },
+	  UNIT_BY_DESTINATION },
+	{ "IPv6: to a cluster address of IPv4",
+	  { .version = 6, .to = "::ffff:192.0.2.1", .protocol = 50 },
+	  UNIT_BY_DESTINATION },
+	{ "IPv6: to a session of IPv4",
+	  { .version = 6, .to = "::ffff:10.9.0.5", .protocol = 50 },
+	  UNIT_BY_DESTINATION },
 };
 
 #define CASES (sizeof(cases) / sizeof(cases[0]))
@@ -364,25 +613,28 @@ static struct filter *make_filter(bool userspace, bool is_outside, int lease_fd,
 		.self = SELF,
 		.networks = { { .ifname = "lo" } },
 		.network_count = 1,
-		.address_count = 2,
+		.address_count = 4,
 		.lease_fd = lease_fd,
 		.userspace = userspace,
 	};
 
 	memcpy(config.networks[0].cluster_mac, FRAME_CLUSTER_MAC, 6);
 	config.networks[0].outside = is_outside;
-	inet_pton(AF_INET, "192.0.2.1", &config.addresses[0]);
-	inet_pton(AF_INET, "192.0.2.2", &config.addresses[1]);
+	address_parse("192.0.2.1", &config.addresses[0]);
+	address_parse("192.0.2.2", &config.addresses[1]);
+	address_parse("2001:db8::1", &config.addresses[2]);
+	address_parse("2001:db8::2", &config.addresses[3]);
 	return filter_new(&config, err);
 }
 
 static void route(const char *address, unsigned prefixlen, uint16_t unit)
 {
-	struct in_addr a;
+	struct address a;
 
-	inet_pton(AF_INET, address, &a);
-	assert_int_equal(filter_route_add(filter, AF_INET, &a, prefixlen, unit), 0);
-	assert_int_equal(filter_route_add(outside, AF_INET, &a, prefixlen, unit), 0);
+	assert_int_equal(address_parse(address, &a), 0);
+	assert_int_equal(filter_route_add(filter, a.family, a.bytes, prefixlen, unit), 0);
+	assert_int_equal(filter_route_add(outside, a.family, a.bytes, prefixlen, unit),
+			 0);
 }
 
 static int setup(void **state)
@@ -404,6 +656,8 @@ static int setup(void **state)
 	route("10.9.0.0", 16, FILTER_ROUTE_DROP);
 	route("10.9.0.5", 32, 321);
 	route("10.8.0.0", 16, 1023);
+	route("2001:db8:9::", 48, FILTER_ROUTE_DROP);
+	route("2001:db8:9::5", 128, 322);
 	return 0;
 }
 
@@ -478,7 +732,7 @@ static unsigned expected_unit(const struct verdict_case *c)
 {
 	return c->way == NO_UNIT ? UNIT_NONE
 	       : c->way == UNIT	 ? (unsigned)c->unit
-				 : unit_fold(filter_key(filter), 0, c->unit);
+				 : unit_fold(filter_key(filter), c->high, c->unit);
 }
 
 static enum unit_verdict verdict_of(enum unit_reason reason)
@@ -549,7 +803,7 @@ static void test_lease_over(void **state)
 		for (size_t i = 0; i < CASES; i++) {
 			enum unit_reason r = cases[i].reason;
 			if (r != UNIT_BY_OTHER && r != UNIT_BY_VLAN && r != UNIT_BY_ARP &&
-			    r != UNIT_BY_NOT_IPV4 && r != UNIT_BY_CLEAR)
+			    r != UNIT_BY_NOT_IP && r != UNIT_BY_CLEAR)
 				r = UNIT_BY_LEASE;
 			uint8_t frame[FRAME_MAX];
 			size_t len = frame_build(&cases[i].frame, frame);
@@ -695,9 +949,36 @@ static void test_routes_nested(void **state)
 	assert_int_equal(filter_route_del(filter, AF_INET, &a, 16), 0);
 	check(&one, UNIT_HOST, UNIT_BY_ROUTED, 2);
 	check(&two, UNIT_HOST, UNIT_BY_FORWARDED,
-	      unit_pair(filter_key(filter), SRC, 0x0a070103));
+	      unit_pair(filter_key(filter), unit_ipv4(SRC), unit_ipv4(0x0a070103)));
 	inet_pton(AF_INET, "10.7.1.2", &a);
 	assert_int_equal(filter_route_del(filter, AF_INET, &a, 32), 0);
+}
+
+/* The families' routes do not cover one another. */
+static void test_routes_by_family(void **state)
+{
+	const struct verdict_case c4 = { "IPv4", { .to = "10.6.0.1" }, 0, UNIT, 0 };
+	const struct verdict_case c6 = {
+		"IPv6", { .version = 6, .to = "2001:db8:6::1" }, 0, UNIT, 0
+	};
+	static const uint8_t any[16];
+	const struct unit_ip to = { 0x20010db800060000ull, 1 };
+	const struct unit_ip from = { SRC6_HIGH, SRC6_LOW };
+	unsigned fold4 =
+	    unit_pair(filter_key(filter), unit_ipv4(SRC), unit_ipv4(0x0a060001));
+	unsigned fold6 = unit_pair(filter_key(filter), from, to);
+
+	filter_renew(filter, NEVER);
+	give_all_to(SELF);
+	assert_int_equal(filter_route_add(filter, AF_INET6, any, 0, 6), 0);
+	check(&c4, UNIT_HOST, UNIT_BY_FORWARDED, fold4);
+	check(&c6, UNIT_HOST, UNIT_BY_ROUTED, 6);
+	assert_int_equal(filter_route_add(filter, AF_INET, any, 0, 4), 0);
+	check(&c4, UNIT_HOST, UNIT_BY_ROUTED, 4);
+	assert_int_equal(filter_route_del(filter, AF_INET6, any, 0), 0);
+	check(&c6, UNIT_HOST, UNIT_BY_FORWARDED, fold6);
+	assert_int_equal(filter_route_del(filter, AF_INET, any, 0), 0);
+	check(&c4, UNIT_HOST, UNIT_BY_FORWARDED, fold4);
 }
 
 static void test_routes(void **state)
@@ -708,7 +989,8 @@ static void test_routes(void **state)
 	filter_renew(filter, NEVER);
 	give_all_to(SELF);
 	inet_pton(AF_INET, "10.7.1.1", &a);
-	unsigned fold = unit_pair(filter_key(filter), SRC, 0x0a070101);
+	unsigned fold =
+	    unit_pair(filter_key(filter), unit_ipv4(SRC), unit_ipv4(0x0a070101));
 	check(&c, UNIT_HOST, UNIT_BY_FORWARDED, fold);
 	for (unsigned prefix = 8; prefix <= 32; prefix += 8) {
 		assert_int_equal(
@@ -725,8 +1007,9 @@ static void test_routes(void **state)
 	check(&c, UNIT_HOST, UNIT_BY_FORWARDED, fold);
 	assert_int_equal(filter_route_del(filter, AF_INET, &a, 8), -ENOENT);
 	assert_int_equal(filter_route_add(filter, AF_INET, &a, 33, 1), -EINVAL);
+	assert_int_equal(filter_route_add(filter, AF_INET6, key_bytes, 129, 1), -EINVAL);
 	assert_int_equal(filter_route_add(filter, AF_INET, &a, 32, 1024), -EINVAL);
-	assert_int_equal(filter_route_add(filter, AF_INET6, &a, 32, 1), -EAFNOSUPPORT);
+	assert_int_equal(filter_route_add(filter, AF_UNIX, &a, 32, 1), -EAFNOSUPPORT);
 }
 
 /* SipHash-1-3 as OpenSSL computes it, folded by hand. */
@@ -746,8 +1029,10 @@ static void test_fold_symmetric(void **state)
 	unsigned seed = 2;
 
 	for (unsigned i = 0; i < 1000; i++) {
-		uint32_t a = (uint32_t)rand_r(&seed) * 2654435761u,
-			 b = (uint32_t)rand_r(&seed) * 2246822519u;
+		struct unit_ip a = { i % 2 ? (uint64_t)rand_r(&seed) << 32 : 0,
+				     (uint32_t)rand_r(&seed) * 2654435761u },
+			       b = { i % 2 ? (uint64_t)rand_r(&seed) << 32 : 0,
+				     (uint32_t)rand_r(&seed) * 2246822519u };
 		assert_int_equal(unit_pair(key, a, b), unit_pair(key, b, a));
 	}
 }
@@ -763,9 +1048,9 @@ static void test_fold_spread(void **state)
 
 	key2.k[1] ^= 1;
 	for (uint32_t i = 0; i < 64 * UNIT_COUNT; i++) {
-		uint16_t unit = unit_address(&key, 0x0a000000 + i);
+		uint16_t unit = unit_address(&key, unit_ipv4(0x0a000000 + i));
 		count[unit]++;
-		same += unit == unit_address(&key2, 0x0a000000 + i);
+		same += unit == unit_address(&key2, unit_ipv4(0x0a000000 + i));
 	}
 	for (unsigned unit = 0; unit < UNIT_COUNT; unit++)
 		assert_in_range(count[unit], 8, 128);
@@ -809,6 +1094,7 @@ int main(void)
 		cmocka_unit_test(test_other_interface),
 		cmocka_unit_test(test_routes),
 		cmocka_unit_test(test_routes_nested),
+		cmocka_unit_test(test_routes_by_family),
 		cmocka_unit_test(test_fold_vectors),
 		cmocka_unit_test(test_fold_symmetric),
 		cmocka_unit_test(test_fold_spread),

@@ -217,7 +217,8 @@ static void receive_udp(unsigned i)
 		struct unit_key key = unit_key_read(fold_key);
 
 		first_spi_i = ike.spi_i;
-		first_unit = unit_ike_first(&key, ike.spi_i, ntohl(from.sin_addr.s_addr));
+		first_unit = unit_ike_first(&key, ike.spi_i,
+					    unit_ipv4(ntohl(from.sin_addr.s_addr)));
 	}
 	if (!(ike.flags & IKE_FLAG_RESPONSE))
 		puts_seen = 0;

@@ -129,7 +129,7 @@ static void fill_conf(struct conf *c)
 		snprintf(n->name, sizeof(n->name), "net%u", i);
 		snprintf(n->interface, sizeof(n->interface), "eth%u", i);
 		n->naddresses = 1;
-		n->addresses[0].s_addr = htonl(0xc0000201 + i);
+		n->addresses[0] = address_ipv4((struct in_addr){ htonl(0xc0000201 + i) });
 		n->mac[0] = 3;
 	}
 }

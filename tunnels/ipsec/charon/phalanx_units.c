@@ -62,14 +62,15 @@ static uint16_t first_unit(private_phalanx_units_t *this, message_t *message)
 	host_t *src = message->get_source(message);
 	chunk_t address = src->get_address(src);
 	struct unit_key key;
-	uint32_t source = 0;
+	struct unit_ip source = { 0, 0 };
 
 	this->mutex->lock(this->mutex);
 	key = this->key;
 	this->mutex->unlock(this->mutex);
-	/* IPv6 has no rule in the filter yet. */
 	if (address.len == 4)
-		source = untoh32(address.ptr);
+		source = unit_ipv4(untoh32(address.ptr));
+	else if (address.len == 16)
+		source = unit_ipv6(address.ptr);
 	if (message->get_major_version(message) == IKEV1_MAJOR_VERSION)
 		return unit_address(&key, source);
 	return unit_ike_first(&key, be64toh(id->get_initiator_spi(id)), source);

@@ -1,0 +1,54 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+#include "src/address.h"
+
+#include <arpa/inet.h>
+#include <errno.h>
+#include <stdio.h>
+#include <string.h>
+
+struct address address_ipv4(struct in_addr a)
+{
+	struct address out = { .family = AF_INET };
+
+	memcpy(out.bytes, &a, sizeof(a));
+	return out;
+}
+
+int address_parse(const char *text, struct address *out)
+{
+	struct address a = { .family = strchr(text, ':') ? AF_INET6 : AF_INET };
+
+	if (inet_pton(a.family, text, a.bytes) != 1)
+		return -EINVAL;
+	*out = a;
+	return 0;
+}
+
+const char *address_print(const struct address *a, char buf[ADDRESS_TEXT_MAX])
+{
+	if (!inet_ntop(a->family, a->bytes, buf, ADDRESS_TEXT_MAX))
+		snprintf(buf, ADDRESS_TEXT_MAX, "none");
+	return buf;
+}
+
+bool address_same(const struct address *a, const struct address *b)
+{
+	return a->family == b->family &&
+	       !memcmp(a->bytes, b->bytes, address_size(a->family));
+}
+
+static bool is_unicast6(const uint8_t *a)
+{
+	static const uint8_t mapped[12] = { [10] = 0xff, [11] = 0xff }, none[12];
+
+	return a[0] != 0xff && !(a[0] == 0xfe && (a[1] & 0xc0) == 0x80) &&
+	       memcmp(a, none, sizeof(none)) && memcmp(a, mapped, sizeof(mapped));
+}
+
+bool address_is_unicast(const struct address *a)
+{
+	if (a->family == AF_INET6)
+		return is_unicast6(a->bytes);
+	return a->family == AF_INET && a->bytes[0] && a->bytes[0] != 127 &&
+	       a->bytes[0] < 224;
+}

@@ -1,0 +1,36 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/*
+ * When cluster addresses are announced, for ARP and neighbour discovery alike: by the
+ * master alone, three times at intervals of 100 ms when it becomes master, and again, at
+ * most once a second, when somebody claims one of them: so two masters of a partition that
+ * heals, or an attacker, make no storm.
+ */
+#ifndef SRC_HERALD_H
+#define SRC_HERALD_H
+
+#include <event2/event.h>
+#include <stdbool.h>
+#include <stdint.h>
+
+struct herald {
+	struct event *timer;
+	void (*announce)(void *ctx); /* all addresses, once */
+	void *ctx;
+	bool master;
+	unsigned left;	      /* announcements that are still to be made */
+	uint64_t defended_ns; /* when a claim was last answered */
+};
+
+/* 0 or -ENOMEM. Not master at first. */
+int herald_init(struct herald *h, struct event_base *base, void (*announce)(void *ctx),
+		void *ctx);
+void herald_clear(struct herald *h);
+/* Becoming master announces; no longer being it stops announcements. */
+void herald_set_master(struct herald *h, bool master);
+/* Does nothing unless master; while an announcement is under way it begins it again. */
+void herald_announce(struct herald *h);
+/* Somebody claims an address: announces if it is time to. True if it was worth a line in
+ * the log. */
+bool herald_claimed(struct herald *h);
+
+#endif
