@@ -121,6 +121,12 @@ static struct member *heir(struct cluster *c, struct unit *unit, struct load *lo
 	uint64_t since = mono_since(c->now, unit->orphan);
 	struct load *l;
 
+	/* It remembers the unit, and is about to be complete again. */
+	if (unit->e.vacant && since < 6 * c->cfg.detection) {
+		struct member *owner = core_member(c, epoch_owner(unit->e.epoch));
+
+		return owner && table_fit(c, owner->id) ? owner : NULL;
+	}
 	if (epoch_owner(unit->e.epoch) && table_fit(c, unit->e.successor) &&
 	    unit->orphan.ns != UINT64_MAX && since < 6 * c->cfg.detection)
 		return since < 2 * c->cfg.detection ? NULL
@@ -154,6 +160,8 @@ static bool unserved(const struct cluster *c, const struct unit *unit)
 	member_id owner = epoch_owner(unit->e.epoch);
 	struct member *m = core_member(c, owner);
 
+	if (unit->e.vacant)
+		return true;
 	if (m == c->self && owner)
 		return !unit->active && unit->handover != HANDOVER_RELEASED;
 	return !m || !m->present || unit->orphan.ns != UINT64_MAX;

@@ -52,6 +52,7 @@ struct entry {
 	member_id previous; /* successor until it has yielded, 0: settled */
 	member_id moving_to;
 	bool unproven; /* whoever succeeds may be behind what was committed */
+	bool vacant;   /* its owner has begun anew, and does not serve it */
 };
 
 /* How far the owner is with a change of the unit's successor, or of its owner. */
@@ -385,6 +386,7 @@ unsigned membership_count(const struct cluster *c); /* members present, this one
 
 /* verdict.c: who is dead, by silence. */
 void verdict_tick(struct cluster *c);
+void verdict_heard(struct cluster *c, struct member *m); /* just now */
 struct mono verdict_timeout(const struct cluster *c);
 
 /* election.c */
@@ -399,6 +401,7 @@ bool table_fit(const struct cluster *c, member_id id); /* may own and succeed */
 member_id table_choose(const struct cluster *c, unit_id u, member_id owner);
 void table_set(struct cluster *c, unit_id u, const struct entry *e);
 void table_row(const struct cluster *c, unit_id u, struct wire_entry *w);
+struct entry table_entry(const struct wire_entry *w);
 void table_merge(struct cluster *c, struct member *from, unit_id u,
 		 const struct entry *e);
 /* The row is told to all at the end of the call; loud: also by datagram. */

@@ -38,7 +38,7 @@ bool keepalive_note(struct cluster *c, struct member *m, uint64_t seq, uint64_t 
 		m->stamp = stamp;
 	if (seq < m->seq)
 		return false;
-	m->heard = c->now;
+	verdict_heard(c, m);
 	if (seq == m->seq)
 		return false;
 	gap = m->seq ? seq - m->seq - 1 : 0;

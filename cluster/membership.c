@@ -347,7 +347,7 @@ void membership_check_complete(struct cluster *c)
 		struct member *m = core_member(c, owner);
 
 		/* Also what waits for its successor is to come yet. */
-		if (owner && (!m || !m->present || !m->whole))
+		if (owner && !c->units[u].e.vacant && (!m || !m->present || !m->whole))
 			return;
 	}
 	EACH_PRESENT(c, m)
@@ -357,7 +357,8 @@ void membership_check_complete(struct cluster *c)
 	c->remembers = false;
 	/* What is being replaced right now is cleared at its end. */
 	EACH_UNIT(u)
-		if (c->units[u].remembered && !c->units[u].replacing) {
+		if (c->units[u].remembered && !c->units[u].replacing &&
+		    !c->units[u].e.vacant) {
 			c->units[u].remembered = false;
 			store_clear_unit(c, u);
 		}

@@ -136,13 +136,7 @@ static int send_unit(struct cluster *c, struct member *m, unit_id u, size_t *byt
 	struct wire_put put;
 	int rc;
 
-	begin.entries[0] = (struct wire_entry){ u,
-						unit->e.epoch,
-						unit->e.version,
-						unit->e.successor,
-						unit->e.previous,
-						unit->e.moving_to,
-						unit->e.unproven ? WIRE_UNPROVEN : 0 };
+	table_row(c, u, &begin.entries[0]);
 	/* The position counts at UNIT_END only: before that, nothing of it is held. */
 	begin.position = 0;
 	rc = STREAM(c, m, unit_begin, &begin);
@@ -466,8 +460,7 @@ void recv_unit_begin(struct cluster *c, struct member *from, const struct wire_h
 		count(c, STAT_bad_message);
 		return;
 	}
-	e = (struct entry){ w->epoch,	 w->version,   w->successor,
-			    w->previous, w->moving_to, w->flags & WIRE_UNPROVEN };
+	e = table_entry(w);
 	table_merge(c, from, w->unit, &e);
 	if (fenced(c, from, w->unit, w->epoch))
 		return;

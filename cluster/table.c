@@ -11,6 +11,8 @@
 #include "cluster/internal.h"
 
 #define TABLE_RETRY (50 * MONO_MS)
+/* Above all that the owner of an epoch has counted up to. */
+#define VERSION_LAST (UINT32_C(1) << 31)
 
 bool table_fit(const struct cluster *c, member_id id)
 {
@@ -96,7 +98,21 @@ void table_row(const struct cluster *c, unit_id u, struct wire_entry *w)
 				  e->successor,
 				  e->previous,
 				  e->moving_to,
-				  e->unproven ? WIRE_UNPROVEN : 0 };
+				  (e->unproven ? WIRE_UNPROVEN : 0) |
+				      (e->vacant ? WIRE_VACANT : 0) };
+}
+
+struct entry table_entry(const struct wire_entry *w)
+{
+	return (struct entry){
+		.epoch = w->epoch,
+		.version = w->version,
+		.successor = w->successor,
+		.previous = w->previous,
+		.moving_to = w->moving_to,
+		.unproven = w->flags & WIRE_UNPROVEN,
+		.vacant = w->flags & WIRE_VACANT,
+	};
 }
 
 void table_let_go(struct cluster *c, unit_id u, struct unit_set *lost)
@@ -202,6 +218,17 @@ struct merged {
 	struct unit_set show; /* rows of which the sender has older ones */
 };
 
+/* The row is of an earlier incarnation of this member, which others cannot tell. */
+static void disown(struct cluster *c, unit_id u)
+{
+	struct entry e = c->units[u].e;
+
+	e.version |= VERSION_LAST;
+	e.vacant = true;
+	table_set(c, u, &e);
+	table_change(c, u, true);
+}
+
 /* The row that another member shows; what it says of a unit that is ours decides. */
 static void merge(struct cluster *c, struct member *from, unit_id u,
 		  const struct entry *e, struct merged *merged)
@@ -232,6 +259,8 @@ static void merge(struct cluster *c, struct member *from, unit_id u,
 	unit->retry = MONO_NEVER;
 	table_set(c, u, e);
 	unit_set_remove(&c->deferred, u);
+	if (epoch_owner(e->epoch) == c->cfg.self && !e->vacant)
+		disown(c, u);
 	if (e->previous == c->cfg.self)
 		yield(c, u);
 	/* Its owner may be dead already, for us. */
@@ -285,8 +314,7 @@ void recv_entries(struct cluster *c, struct member *from, const struct wire_head
 	}
 	for (unsigned i = 0; i < m.entries_count; i++) {
 		const struct wire_entry *w = &m.entries[i];
-		struct entry e = { w->epoch,	w->version,   w->successor,
-				   w->previous, w->moving_to, w->flags & WIRE_UNPROVEN };
+		struct entry e = table_entry(w);
 
 		merge(c, from, w->unit, &e, &merged);
 	}

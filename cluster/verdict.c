@@ -67,6 +67,26 @@ static struct mono master_due(const struct cluster *c)
 	return judge(c, &s);
 }
 
+/*
+ * Who had lost all others hears the first of them again: so the fault was here, or in the
+ * middle, and the others get half an interval to be heard as well.
+ */
+void verdict_heard(struct cluster *c, struct member *m)
+{
+	uint64_t half = c->cfg.detection / 2;
+	struct mono since = { mono_since(c->now, (struct mono){ half }) };
+	bool alone = true;
+
+	EACH_PRESENT(c, p)
+		alone = alone && mono_since(c->now, p->heard) >= half;
+	for (struct member *p = c->members; alone && p < c->members + c->nmembers; p++)
+		if (p->present && mono_before(p->heard, since))
+			p->heard = since;
+	if (alone && mono_before(c->master_heard, since))
+		c->master_heard = since;
+	m->heard = c->now;
+}
+
 /* Who is late waits for an interval of silence, and for the proof of what it heard of. */
 static struct mono wake_due(const struct cluster *c)
 {

@@ -236,6 +236,8 @@ enum wire_type {
 #define WIRE_OFFER_COMPLETE 1
 /* Flag of a row: its owner began with state that may be behind. */
 #define WIRE_UNPROVEN 1
+/* Flag of a row: its owner has begun anew, and does not serve the unit. */
+#define WIRE_VACANT 2
 /* Flags of ENTRIES. */
 #define WIRE_ENTRIES_WHOLE 1  /* the sender's whole table */
 #define WIRE_ENTRIES_ANSWER 2 /* the sender wants the receiver's whole table */
