@@ -46,7 +46,7 @@ struct tunnel_host {
 	struct cluster *cluster;
 	struct event_base *base;
 	member_id self;
-	/* An IPv4 packet to the outside, complete from its IP header on. */
+	/* An IP packet to the outside, complete from its IP header on. */
 	void (*send_outside)(void *ctx, const uint8_t *packet, size_t len);
 	/* A decrypted packet to this machine's forwarding. */
 	void (*send_inside)(void *ctx, const uint8_t *packet, size_t len);

@@ -21,6 +21,7 @@
 
 #include "src/filter.h"
 #include "tests/bpf/frame.h"
+#include "tunnels/ip.h"
 
 #define SELF 7
 #define OTHER 8
@@ -709,6 +710,22 @@ static void check_one(const char *name, const char *where, struct unit_result r,
 		 filter_reason_name(reason), unit);
 }
 
+/* What the filter gives to phalanxd, its tunnels can read. */
+static void check_readable(const char *name, const uint8_t *frame, size_t len,
+			   struct unit_result r)
+{
+	size_t at = frame[12] == 0x81 ? 18 : 14;
+	struct ip_packet ip;
+
+	if (r.verdict != UNIT_DAEMON)
+		return;
+	if (ip_read(frame + at, len - at, &ip))
+		fail_msg("%s: not readable", name);
+	assert_int_equal(ip.protocol, r.reason == UNIT_BY_ESP ? 50 : 17);
+	if (r.reason == UNIT_BY_ESP)
+		assert_int_equal((ip.body[2] << 8 | ip.body[3]) & UNIT_MASK, r.unit);
+}
+
 static const struct filter *filter_of(const struct verdict_case *c)
 {
 	return c->reason == UNIT_BY_CLEAR ? outside : filter;
@@ -722,8 +739,9 @@ static void check(const struct verdict_case *c, enum unit_verdict verdict,
 	const struct filter *f = filter_of(c);
 	struct unit_result r;
 
-	check_one(c->name, "twin", filter_classify(f, frame, len, LO, 1), verdict, reason,
-		  unit);
+	r = filter_classify(f, frame, len, LO, 1);
+	check_one(c->name, "twin", r, verdict, reason, unit);
+	check_readable(c->name, frame, len, r);
 	if (in_kernel && kernel_classify(f, frame, len, &r))
 		check_one(c->name, "kernel", r, verdict, reason, unit);
 }
@@ -911,6 +929,7 @@ static void test_agreement(void **state)
 			frame[12 + (size_t)rand_r(&seed) % (len - 12)] =
 			    (uint8_t)rand_r(&seed);
 		struct unit_result r, twin = filter_classify(filter, frame, len, LO, 1);
+		check_readable(c->name, frame, len, twin);
 		if (kernel_classify(filter, frame, len, &r))
 			check_one(c->name, "spoilt, kernel", r, twin.verdict, twin.reason,
 				  twin.unit);

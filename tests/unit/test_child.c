@@ -150,6 +150,47 @@ static void test_outer_header(void **state)
 	child_free(gateway);
 }
 
+/* The same outside over IPv6, and in the middle of an SA's life when its peer moves. */
+static void test_outer_header_of_ipv6(void **state)
+{
+	const struct local_addr gateway6 = { 6, { 0x20, 1, [15] = 1 }, 4500 };
+	const struct local_addr peer6 = { 6, { 0x20, 2, [15] = 7 }, 1111 };
+	struct child *gateway = make(true), *client = make(false);
+	uint8_t ip[40], out[200], got[200];
+	struct ip_packet outer;
+	uint32_t seq;
+	size_t len;
+
+	child_activate(gateway, 0, 0, 1);
+	child_activate(client, 0, 0, 1);
+	inner(ip, sizeof(ip), SERVER, CLIENT);
+	gateway->out.src = gateway6;
+	assert_int_equal(
+	    child_seal(gateway, 7, ip, sizeof(ip), out, sizeof(out), &len, now),
+	    -EAFNOSUPPORT);
+	gateway->out.dst = peer6;
+	assert_int_equal(
+	    child_seal(gateway, 7, ip, sizeof(ip), out, sizeof(out), &len, now), 0);
+	assert_int_equal(ip_read(out, len, &outer), 0);
+	assert_int_equal(outer.family, 6);
+	assert_memory_equal(outer.source, gateway6.bytes, 16);
+	assert_memory_equal(outer.destination, peer6.bytes, 16);
+	assert_int_equal(outer.protocol, IP_PROTOCOL_UDP);
+	assert_int_equal(outer.body[2] << 8 | outer.body[3], 1111);
+	assert_true(ip_udp_intact(&outer, outer.len));
+	assert_int_equal(child_open(client, outer.body + 8, outer.len - 8, got,
+				    sizeof(got), &len, &seq, now),
+			 0);
+	assert_memory_equal(got, ip, sizeof(ip));
+	gateway->out.encap = false;
+	assert_int_equal(
+	    child_seal(gateway, 7, ip, sizeof(ip), out, sizeof(out), &len, now), 0);
+	assert_int_equal(ip_read(out, len, &outer), 0);
+	assert_int_equal(outer.protocol, IP_PROTOCOL_ESP);
+	child_free(gateway);
+	child_free(client);
+}
+
 /* Outbound, the new owner begins above the lease; with it, no number and no IV repeats. */
 static void test_takeover_outbound(void **state)
 {
@@ -252,6 +293,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_both_ways),
 		cmocka_unit_test(test_outer_header),
+		cmocka_unit_test(test_outer_header_of_ipv6),
 		cmocka_unit_test(test_takeover_outbound),
 		cmocka_unit_test(test_takeover_inbound),
 		cmocka_unit_test(test_selectors),

@@ -13,12 +13,17 @@
 #include "tests/unit/gateways.h"
 
 #define PEER_SPI UINT64_C(0x7777777777777777)
-#define OUTER 28
 
 /* Messages. */
 
-static const struct local_addr gateway = { 4, { 192, 0, 2, 1 }, IKE_PORT };
-static const struct local_addr client = { 4, { 198, 51, 100, 7 }, IKE_PORT };
+static const struct local_addr gateway4 = { 4, { 192, 0, 2, 1 }, IKE_PORT };
+static const struct local_addr client4 = { 4, { 198, 51, 100, 7 }, IKE_PORT };
+static const struct local_addr gateway6 = { 6, { 0x20, 1, [15] = 1 }, IKE_PORT };
+static const struct local_addr client6 = { 6, { 0x20, 2, [15] = 7 }, IKE_PORT };
+
+/* Outside, as the test runs. */
+static struct local_addr gateway, client;
+static size_t outer;
 
 struct ike {
 	size_t len;
@@ -46,21 +51,13 @@ static struct ike ike(uint64_t spi, bool from_client, bool response, uint32_t mi
 
 static void receive(struct node *n, const struct ike *m)
 {
-	uint8_t ip[OUTER + sizeof(m->bytes)];
-	struct pack p = pack_to(ip, sizeof(ip));
-	struct packet packet = { ip, OUTER + m->len, 1, true };
+	const struct ip_end from = { client.family, client.bytes, IKE_PORT };
+	const struct ip_end to = { gateway.family, gateway.bytes, IKE_PORT };
+	uint8_t ip[IP_OVERHEAD_MAX + sizeof(m->bytes)];
+	struct packet packet = { ip, outer + m->len, 1, true };
 
-	pack_u16(&p, 0x4500);
-	pack_u16(&p, (uint16_t)packet.len);
-	pack_u32(&p, 0);
-	pack_u32(&p, 0x40110000);
-	pack_raw(&p, client.bytes, 4);
-	pack_raw(&p, gateway.bytes, 4);
-	pack_u16(&p, IKE_PORT);
-	pack_u16(&p, IKE_PORT);
-	pack_u16(&p, (uint16_t)(m->len + 8));
-	pack_u16(&p, 0);
-	pack_raw(&p, m->bytes, m->len);
+	memcpy(ip + outer, m->bytes, m->len);
+	ip_write(ip, IP_PROTOCOL_UDP, &from, &to, m->len);
 	ipsec_ops.receive(n->t, &packet, gateways_now);
 	gateways_events();
 }
@@ -80,8 +77,8 @@ static unsigned times_sent(const struct node *n, const struct ike *m)
 	unsigned times = 0;
 
 	for (unsigned i = 0; i < n->nsent; i++)
-		times += n->sent_len[i] == OUTER + m->len &&
-			 !memcmp(n->sent[i] + OUTER, m->bytes, m->len);
+		times += n->sent_len[i] == outer + m->len &&
+			 !memcmp(n->sent[i] + outer, m->bytes, m->len);
 	return times;
 }
 
@@ -353,12 +350,16 @@ struct numbers {
 /* Of the last packet sent, which was ESP. */
 static struct numbers numbers(const struct node *n)
 {
-	struct unpack u;
+	struct ip_packet ip;
 	struct numbers out;
+	struct unpack u;
 
 	assert_true(n->nsent > 0);
-	assert_int_equal(n->sent[n->nsent - 1][9], 50);
-	u = unpack_from(n->sent[n->nsent - 1] + 24, 12);
+	assert_int_equal(ip_read(n->sent[n->nsent - 1], n->sent_len[n->nsent - 1], &ip),
+			 0);
+	assert_int_equal(ip.family, gateway.family);
+	assert_int_equal(ip.protocol, IP_PROTOCOL_ESP);
+	u = unpack_from(ip.body + 4, 12);
 	out.seq = unpack_u32(&u);
 	out.iv = unpack_u64(&u);
 	return out;
@@ -517,9 +518,26 @@ static void test_a_flood_does_not_end_the_plugin(void **state)
 	assert_true(plugin_connected(s.owner->t->plugin));
 }
 
+static int start4(void **state)
+{
+	gateway = gateway4;
+	client = client4;
+	outer = ip_overhead(4, true);
+	return gateways_start(state);
+}
+
+static int start6(void **state)
+{
+	gateway = gateway6;
+	client = client6;
+	outer = ip_overhead(6, true);
+	return gateways_start(state);
+}
+
 int main(void)
 {
-#define TEST(name) cmocka_unit_test_setup_teardown(name, gateways_start, gateways_stop)
+#define TEST(name) cmocka_unit_test_setup_teardown(name, start4, gateways_stop)
+#define TEST6(name) cmocka_unit_test_setup_teardown(name, start6, gateways_stop)
 	const struct CMUnitTest tests[] = {
 		TEST(test_a_takeover_goes_on_where_the_owner_was),
 		TEST(test_nothing_is_said_before_it_is_committed),
@@ -530,6 +548,8 @@ int main(void)
 		TEST(test_an_unproven_takeover_skips_and_rekeys),
 		TEST(test_no_address_is_given_twice),
 		TEST(test_a_former_address_stays_while_its_client_logs_in),
+		TEST6(test_a_takeover_goes_on_where_the_owner_was),
+		TEST6(test_numbers_of_esp_go_on_above_the_lease),
 		TEST(test_records_of_another_unit_are_refused),
 		TEST(test_a_flood_does_not_end_the_plugin),
 	};

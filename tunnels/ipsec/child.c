@@ -7,11 +7,8 @@
 
 #include "tunnels/ipsec/child.h"
 
-#define IP_PROTOCOL_UDP 17
-#define IP_PROTOCOL_ESP 50
 #define ESP_UDP_PORT 4500
 #define IPV4_HEADER 20
-#define UDP_HEADER 8
 #define MODE_TUNNEL 1
 
 static void encode_part(struct pack *p, const struct local_message *m)
@@ -101,8 +98,8 @@ static int way_init(struct child_way *way, const struct local_sa_add *sa)
 	int err;
 
 	STAILQ_INIT(&way->held);
-	if (sa->mode != MODE_TUNNEL || sa->esn || sa->src.family != 4 ||
-	    sa->dst.family != 4)
+	if (sa->mode != MODE_TUNNEL || sa->esn || !ip_overhead(sa->src.family, false) ||
+	    sa->src.family != sa->dst.family)
 		return -ENOTSUP;
 	way->spi = sa->spi;
 	way->src = sa->src;
@@ -352,39 +349,22 @@ int child_open(struct child *c, const uint8_t *esp, size_t len, uint8_t *out, si
 	return 0;
 }
 
-static void put_be16(uint8_t *at, size_t v)
+static struct ip_end outer_end(const struct local_addr *a)
 {
-	at[0] = (uint8_t)(v >> 8);
-	at[1] = (uint8_t)v;
-}
-
-/* The kernel fills in identification and header checksum. The UDP checksum stays zero,
- * as RFC 3948 2.1 wants it. */
-static void outer_header(const struct child_way *way, size_t outer, uint8_t *out,
-			 size_t len)
-{
-	memset(out, 0, outer);
-	out[0] = 0x45;
-	put_be16(out + 2, len);
-	out[8] = 64;
-	out[9] = way->encap ? IP_PROTOCOL_UDP : IP_PROTOCOL_ESP;
-	memcpy(out + 12, way->src.bytes, 4);
-	memcpy(out + 16, way->dst.bytes, 4);
-	if (way->encap) {
-		put_be16(out + 20, way->src.port ? way->src.port : ESP_UDP_PORT);
-		put_be16(out + 22, way->dst.port ? way->dst.port : ESP_UDP_PORT);
-		put_be16(out + 24, len - IPV4_HEADER);
-	}
+	return (struct ip_end){ a->family, a->bytes, a->port ? a->port : ESP_UDP_PORT };
 }
 
 int child_seal(struct child *c, member_id self, const uint8_t *ip, size_t len,
 	       uint8_t *out, size_t size, size_t *outlen, struct mono now)
 {
-	size_t outer = IPV4_HEADER + (c->out.encap ? UDP_HEADER : 0), got;
+	size_t outer = ip_overhead(c->out.src.family, c->out.encap), got;
+	const struct ip_end src = outer_end(&c->out.src), dst = outer_end(&c->out.dst);
 	int err;
 
 	if (c->next_seq > UINT32_MAX || c->iv_used > UINT32_MAX)
 		return -EOVERFLOW;
+	if (!outer || src.family != dst.family)
+		return -EAFNOSUPPORT;
 	if (size < outer)
 		return -ENOSPC;
 	err = esp_seal(c->out.cipher, c->out.spi, (uint32_t)c->next_seq,
@@ -396,7 +376,7 @@ int child_seal(struct child *c, member_id self, const uint8_t *ip, size_t len,
 	c->iv_used++;
 	if (got + outer > UINT16_MAX)
 		return -ENOSPC;
-	outer_header(&c->out, outer, out, got + outer);
+	ip_write(out, c->out.encap ? IP_PROTOCOL_UDP : IP_PROTOCOL_ESP, &src, &dst, got);
 	*outlen = got + outer;
 	count(&c->out, len, now);
 	return 0;

@@ -22,6 +22,7 @@
 #include <sys/queue.h>
 
 #include "cluster/cluster.h"
+#include "tunnels/ip.h"
 #include "tunnels/ipsec/esp.h"
 #include "tunnels/ipsec/local.h"
 #include "tunnels/ipsec/replay.h"
@@ -32,7 +33,7 @@
 #define CHILD_SKIP (1u << 24)	 /* numbers skipped when the lease may be an older one */
 #define CHILD_REFUSED UINT32_MAX /* an edge that refuses everything */
 #define CHILD_HELD_MAX 4096	 /* packets that wait for a commit, each way */
-#define CHILD_OUTER_MAX (20 + 8)
+#define CHILD_OUTER_MAX IP_OVERHEAD_MAX
 
 /* A packet that waits: inbound, clear and for the inside; outbound, clear, not sealed. */
 struct held {
@@ -139,7 +140,8 @@ int child_open(struct child *c, const uint8_t *esp, size_t len, uint8_t *out, si
 bool child_selects(const struct child *c, const uint8_t *ip, size_t len);
 /*
  * Seals an inner packet with the next sequence number, which the caller has seen to be
- * leased, into a whole IPv4 packet. -ENOSPC; -EOVERFLOW: numbers or IVs are used up.
+ * leased, into a whole packet of the outer addresses' family. -ENOSPC; -EAFNOSUPPORT: they
+ * are of different ones; -EOVERFLOW: numbers or IVs are used up.
  */
 int child_seal(struct child *c, member_id self, const uint8_t *ip, size_t len,
 	       uint8_t *out, size_t size, size_t *outlen, struct mono now);

@@ -7,13 +7,10 @@
 #include <string.h>
 
 #include "src/log.h"
+#include "tunnels/ip.h"
 #include "tunnels/ipsec/engine.h"
 
 #define SWEEP_INTERVAL (5 * MONO_SEC)
-#define IPV4_HEADER 20
-#define UDP_HEADER 8
-#define IP_PROTOCOL_UDP 17
-#define IP_PROTOCOL_ESP 50
 
 static void tell_units(struct ipsec *t)
 {
@@ -213,50 +210,39 @@ static void ipsec_close(void *tunnel)
 	free(t);
 }
 
-/* RFC 1071 over the pseudo header and the datagram. */
-static bool checksum_right(const uint8_t *ip, const uint8_t *udp, size_t len)
+static struct local_addr addr_of(const struct ip_packet *ip, const uint8_t *address,
+				 uint16_t port)
 {
-	uint32_t sum = IP_PROTOCOL_UDP + (uint32_t)len;
+	struct local_addr addr = { .family = ip->family, .port = port };
 
-	if (!udp[6] && !udp[7])
-		return true;
-	for (unsigned i = 12; i < 20; i += 2)
-		sum += (uint32_t)ip[i] << 8 | ip[i + 1];
-	for (size_t i = 0; i + 1 < len; i += 2)
-		sum += (uint32_t)udp[i] << 8 | udp[i + 1];
-	if (len & 1)
-		sum += (uint32_t)udp[len - 1] << 8;
-	while (sum >> 16)
-		sum = (sum & 0xffff) + (sum >> 16);
-	return sum == 0xffff;
+	memcpy(addr.bytes, address, ip->family == 6 ? 16 : 4);
+	return addr;
 }
 
-static void receive_udp(struct ipsec *t, const struct packet *p, size_t header,
-			size_t total, struct mono now)
+static void receive_udp(struct ipsec *t, const struct ip_packet *ip, bool ready,
+			struct mono now)
 {
-	struct local_addr src = { .family = 4 }, dst = { .family = 4 };
-	const uint8_t *udp = p->bytes + header, *body = udp + UDP_HEADER;
+	const uint8_t *udp = ip->body, *body = udp + IP_UDP_HEADER;
+	struct local_addr src, dst;
 	size_t len;
 
-	if (total < header + UDP_HEADER)
+	if (ip->len < IP_UDP_HEADER)
 		goto malformed;
 	len = (size_t)udp[4] << 8 | udp[5];
-	if (len < UDP_HEADER || header + len > total)
+	if (len < IP_UDP_HEADER || len > ip->len)
 		goto malformed;
-	memcpy(src.bytes, p->bytes + 12, 4);
-	memcpy(dst.bytes, p->bytes + 16, 4);
-	src.port = (uint16_t)(udp[0] << 8 | udp[1]);
-	dst.port = (uint16_t)(udp[2] << 8 | udp[3]);
-	if (dst.port == IKE_NAT_PORT && len >= UDP_HEADER + 4) {
+	src = addr_of(ip, ip->source, (uint16_t)(udp[0] << 8 | udp[1]));
+	dst = addr_of(ip, ip->destination, (uint16_t)(udp[2] << 8 | udp[3]));
+	if (dst.port == IKE_NAT_PORT && len >= IP_UDP_HEADER + 4) {
 		if (body[0] | body[1] | body[2] | body[3]) {
-			traffic_receive(t, body, len - UDP_HEADER, now);
+			traffic_receive(t, body, len - IP_UDP_HEADER, now);
 			return;
 		}
 		body += 4;
 	} else if (dst.port != IKE_PORT) {
 		goto malformed;
 	}
-	if (!p->checksum_ready || checksum_right(p->bytes, udp, len))
+	if (!ready || ip_udp_intact(ip, len))
 		login_receive(t, &src, &dst, body, (size_t)(udp + len - body), now);
 	else
 		t->statistics.ike_checksum++;
@@ -268,18 +254,14 @@ malformed:
 static void ipsec_receive(void *tunnel, const struct packet *p, struct mono now)
 {
 	struct ipsec *t = tunnel;
-	size_t header, total;
+	struct ip_packet ip;
 
-	if (p->len < IPV4_HEADER || p->bytes[0] >> 4 != 4)
+	if (ip_read(p->bytes, p->len, &ip))
 		return;
-	header = (size_t)(p->bytes[0] & 15) * 4;
-	total = (size_t)p->bytes[2] << 8 | p->bytes[3];
-	if (header < IPV4_HEADER || total > p->len || total < header)
-		return;
-	if (p->bytes[9] == IP_PROTOCOL_ESP)
-		traffic_receive(t, p->bytes + header, total - header, now);
-	else if (p->bytes[9] == IP_PROTOCOL_UDP)
-		receive_udp(t, p, header, total, now);
+	if (ip.protocol == IP_PROTOCOL_ESP)
+		traffic_receive(t, ip.body, ip.len, now);
+	else if (ip.protocol == IP_PROTOCOL_UDP)
+		receive_udp(t, &ip, p->checksum_ready, now);
 }
 
 static void ipsec_forward(void *tunnel, const struct packet *p, struct mono now)

@@ -17,6 +17,7 @@
 #include <string.h>
 
 #include "src/log.h"
+#include "tunnels/ip.h"
 #include "tunnels/ipsec/engine.h"
 
 #define REPEAT_FIRST (500 * MONO_MS) /* then doubled, REPEAT_MAX times */
@@ -24,9 +25,6 @@
 #define REPEAT_LATER (20 * MONO_MS) /* when it may not be sent yet */
 #define BACKLOG_MAX (1u << 20)	    /* bytes; packets beyond are dropped, as UDP is */
 #define NON_ESP_MARKER 4
-#define IPV4_HEADER 20
-#define UDP_HEADER 8
-#define IP_PROTOCOL_UDP 17
 
 static unsigned bucket(uint64_t spi)
 {
@@ -66,34 +64,20 @@ static struct session_key login_key(uint64_t spi)
 void login_send(struct ipsec *t, const struct local_addr *src,
 		const struct local_addr *dst, const uint8_t *packet, size_t len)
 {
+	const struct ip_end from = { src->family, src->bytes, src->port };
+	const struct ip_end to = { dst->family, dst->bytes, dst->port };
 	size_t marker = src->port == IKE_NAT_PORT ? NON_ESP_MARKER : 0;
-	size_t total = IPV4_HEADER + UDP_HEADER + marker + len;
+	size_t overhead = ip_overhead(src->family, true), total = overhead + marker + len;
 	uint8_t *out = t->scratch;
-	struct pack p = pack_to(out, sizeof(t->scratch));
 
-	if (src->family != 4 || dst->family != 4 || total > UINT16_MAX) {
+	if (!overhead || src->family != dst->family || total > UINT16_MAX ||
+	    total > sizeof(t->scratch)) {
 		t->statistics.ike_malformed++;
 		return;
 	}
-	pack_u16(&p, 0x4500);
-	pack_u16(&p, (uint16_t)total);
-	pack_u32(&p, 0);
-	pack_u8(&p, 64);
-	pack_u8(&p, IP_PROTOCOL_UDP);
-	pack_u16(&p, 0);
-	pack_raw(&p, src->bytes, 4);
-	pack_raw(&p, dst->bytes, 4);
-	pack_u16(&p, src->port);
-	pack_u16(&p, dst->port);
-	pack_u16(&p, (uint16_t)(total - IPV4_HEADER));
-	pack_u16(&p, 0);
-	if (marker)
-		pack_u32(&p, 0);
-	pack_raw(&p, packet, len);
-	if (p.bad) {
-		t->statistics.ike_malformed++;
-		return;
-	}
+	memset(out + overhead, 0, marker);
+	memcpy(out + overhead + marker, packet, len);
+	ip_write(out, IP_PROTOCOL_UDP, &from, &to, marker + len);
 	t->statistics.ike_out++;
 	t->host.send_outside(t->host.ctx, out, total);
 }

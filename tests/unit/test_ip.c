@@ -1,0 +1,106 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/* Outer headers: what is written is read back, and nothing is read that is not there. */
+#include <errno.h>
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdlib.h>
+#include <string.h>
+#include <cmocka.h>
+
+#include "tunnels/ip.h"
+
+#define BODY 101 /* odd, for the checksum */
+
+static const uint8_t source[16] = { 0x20, 1, 0xd, 0xb8, 1 };
+static const uint8_t destination[16] = { 0x20, 1, 0xd, 0xb8, 2, [15] = 9 };
+
+static size_t make(uint8_t family, uint8_t protocol, uint8_t *out)
+{
+	const struct ip_end from = { family, source, 4500 },
+			    to = { family, destination, 7 };
+	size_t overhead = ip_overhead(family, protocol == IP_PROTOCOL_UDP);
+
+	for (unsigned i = 0; i < BODY; i++)
+		out[overhead + i] = (uint8_t)(i * 7 + 200);
+	ip_write(out, protocol, &from, &to, BODY);
+	return overhead + BODY;
+}
+
+static void test_round_trip(void **state)
+{
+	const uint8_t families[] = { 4, 6 };
+	const uint8_t protocols[] = { IP_PROTOCOL_UDP, IP_PROTOCOL_ESP };
+
+	for (unsigned i = 0; i < 4; i++) {
+		uint8_t family = families[i / 2], protocol = protocols[i % 2];
+		uint8_t packet[IP_OVERHEAD_MAX + BODY];
+		size_t len = make(family, protocol, packet);
+		struct ip_packet ip;
+
+		assert_int_equal(ip_read(packet, len, &ip), 0);
+		assert_int_equal(ip.family, family);
+		assert_int_equal(ip.protocol, protocol);
+		assert_memory_equal(ip.source, source, family == 6 ? 16 : 4);
+		assert_memory_equal(ip.destination, destination, family == 6 ? 16 : 4);
+		assert_ptr_equal(ip.body + ip.len, packet + len);
+		assert_int_equal(ip.len, BODY + (protocol == IP_PROTOCOL_UDP ? 8 : 0));
+		for (size_t cut = 0; cut < len; cut++) {
+			uint8_t *exact = malloc(cut ? cut : 1); /* for the sanitizer */
+			memcpy(exact, packet, cut);
+			assert_int_equal(ip_read(exact, cut, &ip), -EINVAL);
+			free(exact);
+		}
+	}
+	assert_int_equal(ip_overhead(5, true), 0);
+}
+
+/* Checksums of IPv6 notice every flipped bit of addresses and datagram; none is no excuse,
+ * as it is in IPv4. */
+static void test_udp_checksum(void **state)
+{
+	uint8_t packet[IP_OVERHEAD_MAX + BODY];
+	size_t len = make(6, IP_PROTOCOL_UDP, packet);
+	struct ip_packet ip;
+
+	assert_int_equal(ip_read(packet, len, &ip), 0);
+	assert_true(ip_udp_intact(&ip, ip.len));
+	for (size_t i = 8; i < len; i++) {
+		packet[i] ^= 0x10;
+		assert_false(ip_udp_intact(&ip, ip.len));
+		packet[i] ^= 0x10;
+	}
+	packet[46] = packet[47] = 0;
+	assert_false(ip_udp_intact(&ip, ip.len));
+	len = make(4, IP_PROTOCOL_UDP, packet);
+	assert_int_equal(ip_read(packet, len, &ip), 0);
+	assert_true(ip_udp_intact(&ip, ip.len));
+	packet[26] = 1;
+	assert_false(ip_udp_intact(&ip, ip.len));
+}
+
+/* A datagram whose sum is zero by chance is sent with 0xffff. */
+static void test_checksum_of_zero(void **state)
+{
+	const struct ip_end from = { 6, source, 4500 }, to = { 6, destination, 4500 };
+	uint8_t packet[IP_OVERHEAD_MAX + 2] = { 0 };
+	struct ip_packet ip;
+
+	ip_write(packet, IP_PROTOCOL_UDP, &from, &to, 2);
+	memcpy(packet + IP_OVERHEAD_MAX, packet + 46, 2);
+	ip_write(packet, IP_PROTOCOL_UDP, &from, &to, 2);
+	assert_int_equal(packet[46] << 8 | packet[47], 0xffff);
+	assert_int_equal(ip_read(packet, sizeof(packet), &ip), 0);
+	assert_true(ip_udp_intact(&ip, ip.len));
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(test_round_trip),
+		cmocka_unit_test(test_udp_checksum),
+		cmocka_unit_test(test_checksum_of_zero),
+	};
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}
