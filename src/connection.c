@@ -23,7 +23,6 @@
 #define FRAME_HEADER 4
 #define LINGERERS_MAX 64
 
-static const struct timeval dial_deadline = { .tv_sec = 1 };
 static const struct timeval handshake_deadline = { .tv_sec = 5 };
 static const struct timeval linger_deadline = { .tv_sec = 1 };
 
@@ -40,6 +39,7 @@ struct connection {
 	struct connection_shared *shared;
 	void *user;
 	enum state state;
+	unsigned path;
 	bool dialled;
 	struct bufferevent *bev; /* from the handshake on; owns the socket then */
 	int fd;			 /* while dialling, else -1 */
@@ -375,7 +375,7 @@ static int start_tls(struct connection *c, int fd)
 	return 0;
 }
 
-static struct connection *connection_new(struct connection_shared *s,
+static struct connection *connection_new(struct connection_shared *s, unsigned path,
 					 const struct sockaddr *remote, socklen_t len)
 {
 	char host[NI_MAXHOST] = "?", port[8] = "?";
@@ -384,6 +384,7 @@ static struct connection *connection_new(struct connection_shared *s,
 	if (!c)
 		return NULL;
 	c->shared = s;
+	c->path = path;
 	c->fd = -1;
 	c->deadline = evtimer_new(s->base, deadline_event, c);
 	c->over = evtimer_new(s->base, over_event, c);
@@ -398,10 +399,10 @@ static struct connection *connection_new(struct connection_shared *s,
 	return c;
 }
 
-struct connection *connection_accept(struct connection_shared *s, int fd,
+struct connection *connection_accept(struct connection_shared *s, unsigned path, int fd,
 				     const struct sockaddr *remote, socklen_t len)
 {
-	struct connection *c = connection_new(s, remote, len);
+	struct connection *c = connection_new(s, path, remote, len);
 
 	if (!c) {
 		close(fd);
@@ -431,48 +432,29 @@ static void connected_event(evutil_socket_t fd, short what, void *arg)
 		connection_break(c, END_CLOSED, "out of memory");
 }
 
-/* A socket bound to the address, with any port. -1 and errno on failure. */
-static int dialling_socket(const struct sockaddr *from, socklen_t len)
+struct connection *connection_dial(struct connection_shared *s, unsigned path,
+				   const struct endpoint *from, const struct endpoint *to)
 {
-	struct sockaddr_storage any = { 0 };
-	int one = 1;
-	int fd = socket(from->sa_family, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
-
-	if (fd < 0)
-		return -1;
-	memcpy(&any, from, len);
-	if (from->sa_family == AF_INET6)
-		((struct sockaddr_in6 *)&any)->sin6_port = 0;
-	else
-		((struct sockaddr_in *)&any)->sin_port = 0;
-	setsockopt(fd, IPPROTO_IP, IP_BIND_ADDRESS_NO_PORT, &one, sizeof(one));
-	if (bind(fd, (struct sockaddr *)&any, len) < 0) {
-		int error = errno;
-		close(fd);
-		errno = error;
-		return -1;
-	}
-	tune(fd);
-	return fd;
-}
-
-struct connection *connection_dial(struct connection_shared *s,
-				   const struct sockaddr *from, socklen_t fromlen,
-				   const struct sockaddr *to, socklen_t tolen)
-{
-	struct connection *c = connection_new(s, to, tolen);
+	const struct timeval deadline = { .tv_sec = s->dial_ms / 1000,
+					  .tv_usec = s->dial_ms % 1000 * 1000 };
+	struct connection *c =
+	    connection_new(s, path, endpoint_socket(to), to->addresslen);
 
 	if (!c) {
 		errno = ENOMEM;
 		return NULL;
 	}
 	c->dialled = true;
-	c->fd = dialling_socket(from, fromlen);
-	if (c->fd < 0 || (connect(c->fd, to, tolen) < 0 && errno != EINPROGRESS))
+	c->fd = endpoint_bound_socket(from, SOCK_STREAM, false, false);
+	if (c->fd < 0)
+		goto fail;
+	tune(c->fd);
+	if (connect(c->fd, endpoint_socket(to), to->addresslen) < 0 &&
+	    errno != EINPROGRESS)
 		goto fail;
 	c->connected = event_new(s->base, c->fd, EV_WRITE, connected_event, c);
 	if (!c->connected || event_add(c->connected, NULL) < 0 ||
-	    event_add(c->deadline, &dial_deadline) < 0) {
+	    event_add(c->deadline, &deadline) < 0) {
 		errno = ENOMEM;
 		goto fail;
 	}
@@ -543,6 +525,11 @@ bool connection_is_up(const struct connection *c)
 bool connection_dialled(const struct connection *c)
 {
 	return c->dialled;
+}
+
+unsigned connection_path(const struct connection *c)
+{
+	return c->path;
 }
 
 int connection_export(struct connection *c, bool ours, struct seal_key *key)

@@ -23,14 +23,14 @@
 #include <stddef.h>
 #include <stdint.h>
 #include <sys/queue.h>
-#include <sys/socket.h>
 
 #include <event2/bufferevent.h>
 #include <event2/event.h>
 
+#include "src/endpoint.h"
 #include "src/tls.h"
 
-#define CONNECTION_VERSION 1
+#define CONNECTION_VERSION 2
 #define CONNECTION_WHY 160
 #define CONNECTION_QUEUE_MAX (64u << 20) /* bytes that may wait for a slow peer */
 
@@ -71,6 +71,7 @@ TAILQ_HEAD(connection_lingerers, connection_lingerer);
  */
 struct connection_shared {
 	struct event_base *base;
+	unsigned dial_ms; /* how long a connection request may stay unanswered */
 	SSL_CTX *tls;
 	struct connection_lingerers lingerers;
 	unsigned lingering;
@@ -87,13 +88,14 @@ struct connection_counters {
 	uint64_t received, received_bytes;
 };
 
-/* Takes the accepted socket over. NULL (and the socket is closed) when out of memory. */
-struct connection *connection_accept(struct connection_shared *s, int fd,
+/* Takes the accepted socket over. NULL (and the socket is closed) when out of memory.
+ * `path` is the owner's number of the network that it goes over. */
+struct connection *connection_accept(struct connection_shared *s, unsigned path, int fd,
 				     const struct sockaddr *remote, socklen_t len);
 /* From the address `from` (its port is not used). NULL and errno if it cannot be begun. */
-struct connection *connection_dial(struct connection_shared *s,
-				   const struct sockaddr *from, socklen_t fromlen,
-				   const struct sockaddr *to, socklen_t tolen);
+struct connection *connection_dial(struct connection_shared *s, unsigned path,
+				   const struct endpoint *from,
+				   const struct endpoint *to);
 /* Closes it, without callbacks. Accepts NULL. */
 void connection_free(struct connection *c);
 /* For the end of the owner: closes sockets of freed connections that wait for the peer to
@@ -108,6 +110,7 @@ void connection_break(struct connection *c, enum connection_end end, const char 
 
 bool connection_is_up(const struct connection *c);
 bool connection_dialled(const struct connection *c);
+unsigned connection_path(const struct connection *c);
 /* Key for datagrams to the peer (`ours`) or from it; from `identify` on. 0 or -EIO. */
 int connection_export(struct connection *c, bool ours, struct seal_key *key);
 enum connection_end connection_end(const struct connection *c, const char **why);

@@ -70,15 +70,20 @@ static int make_cluster(struct daemon *d, char err[DAEMON_ERROR_SIZE])
 	return 0;
 }
 
-static struct link_address link_address(const struct conf_member *m)
-{
-	struct link_address at = { .addresslen = sizeof(struct sockaddr_in) };
-	struct sockaddr_in *sin = (struct sockaddr_in *)&at.address;
+_Static_assert(CONF_PATHS_MAX <= LINK_PATHS_MAX, "all addresses are used");
 
-	sin->sin_family = AF_INET;
-	sin->sin_addr = m->addresses[0];
-	sin->sin_port = htons(m->port);
-	return at;
+/* Returns how many networks the member is on. */
+static unsigned endpoints(const struct conf_member *m, struct endpoint *at)
+{
+	for (unsigned i = 0; i < m->naddresses; i++) {
+		struct sockaddr_in *sin = (struct sockaddr_in *)&at[i].address;
+
+		at[i].addresslen = sizeof(*sin);
+		sin->sin_family = AF_INET;
+		sin->sin_addr = m->addresses[i];
+		sin->sin_port = htons(m->port);
+	}
+	return m->naddresses;
 }
 
 static int make_links(struct daemon *d, char err[DAEMON_ERROR_SIZE])
@@ -86,7 +91,7 @@ static int make_links(struct daemon *d, char err[DAEMON_ERROR_SIZE])
 	struct link_ops ops = daemon_link_ops;
 	struct link_config config = {
 		.self = d->self->id,
-		.bind = link_address(d->self),
+		.detection_ms = d->conf->detection_interval,
 		.cert = d->conf->certificate,
 		.key = d->conf->key,
 		.ca = d->conf->authority,
@@ -95,11 +100,13 @@ static int make_links(struct daemon *d, char err[DAEMON_ERROR_SIZE])
 	uint8_t note[DEATH_NOTE_MAX];
 	size_t len = cluster_death_note(d->cluster, note, sizeof(note));
 
+	config.npaths = endpoints(d->self, config.bind);
 	for (unsigned i = 0; i < d->conf->nmembers; i++) {
 		config.peers[i].id = d->conf->members[i].id;
 		memcpy(config.peers[i].name, d->conf->members[i].name,
 		       sizeof(config.peers[i].name));
-		config.peers[i].at = link_address(&d->conf->members[i]);
+		config.peers[i].npaths =
+		    endpoints(&d->conf->members[i], config.peers[i].at);
 	}
 	ops.ctx = d;
 	d->links = links_new(d->base, &config, &ops, err);

@@ -32,13 +32,13 @@ struct address {
  * leaves none, not half of one. */
 struct note {
 	_Atomic uint32_t len;
-	struct address to;
 	uint8_t bytes[KEEPER_NOTE_MAX];
 };
 
 struct keeper_page {
 	_Atomic bool left;
-	struct address from;
+	struct address from[KEEPER_PATHS];
+	struct address to[KEEPER_PEERS][KEEPER_PATHS];
 	uint8_t newest[KEEPER_PEERS];
 	struct note notes[KEEPER_PEERS][2];
 };
@@ -64,29 +64,39 @@ void keeper_leave(struct keeper_page *page)
 	atomic_store(&page->left, true);
 }
 
-int keeper_note(struct keeper_page *page, unsigned slot, const struct sockaddr *to,
-		socklen_t tolen, const uint8_t *note, size_t len)
+static void set_address(struct address *a, const struct sockaddr *to, socklen_t len)
 {
-	if (slot >= KEEPER_PEERS || len > KEEPER_NOTE_MAX ||
-	    tolen > sizeof(struct sockaddr_storage))
+	if (len > sizeof(a->storage))
+		return;
+	memcpy(&a->storage, to, len);
+	a->len = len;
+}
+
+void keeper_from(struct keeper_page *page, unsigned path, const struct sockaddr *from,
+		 socklen_t len)
+{
+	if (path < KEEPER_PATHS)
+		set_address(&page->from[path], from, len);
+}
+
+void keeper_to(struct keeper_page *page, unsigned slot, unsigned path,
+	       const struct sockaddr *to, socklen_t len)
+{
+	if (slot < KEEPER_PEERS && path < KEEPER_PATHS)
+		set_address(&page->to[slot][path], to, len);
+}
+
+int keeper_note(struct keeper_page *page, unsigned slot, const uint8_t *note, size_t len)
+{
+	if (slot >= KEEPER_PEERS || len > KEEPER_NOTE_MAX)
 		return -EMSGSIZE;
 	uint8_t at = !page->newest[slot];
 	struct note *n = &page->notes[slot][at];
 	atomic_store(&n->len, 0);
-	memcpy(&n->to.storage, to, tolen);
-	n->to.len = tolen;
 	memcpy(n->bytes, note, len);
 	atomic_store(&n->len, (uint32_t)len);
 	page->newest[slot] = at;
 	return 0;
-}
-
-void keeper_from(struct keeper_page *page, const struct sockaddr *from, socklen_t len)
-{
-	if (len > sizeof(page->from.storage))
-		return;
-	memcpy(&page->from.storage, from, len);
-	page->from.len = len;
 }
 
 /* What the parent works with. */
@@ -103,33 +113,69 @@ static void pause_ms(long ms)
 	nanosleep(&t, NULL);
 }
 
-/* The member's own address, which the peers' firewalls know; any port. */
-static void bind_from(const struct keeper *k)
-{
-	struct sockaddr_storage from = k->page->from.storage;
-	int fd = -1;
+/* Room for either family's source address. */
+union control {
+	char bytes[CMSG_SPACE(sizeof(struct in6_pktinfo))];
+	struct cmsghdr align;
+};
 
-	if (from.ss_family == AF_INET) {
-		((struct sockaddr_in *)&from)->sin_port = 0;
-		fd = k->v4;
-	} else if (from.ss_family == AF_INET6) {
-		((struct sockaddr_in6 *)&from)->sin6_port = 0;
-		fd = k->v6;
+/* Asks for the member's own address on that network, which the peers' firewalls know. */
+static void set_source(struct msghdr *m, const struct address *from,
+		       union control *control)
+{
+	const struct sockaddr_in *in4 = (const struct sockaddr_in *)&from->storage;
+	const struct sockaddr_in6 *in6 = (const struct sockaddr_in6 *)&from->storage;
+	struct cmsghdr *c = &control->align;
+
+	m->msg_control = control;
+	if (in4->sin_family == AF_INET) {
+		const struct in_pktinfo source = { .ipi_spec_dst = in4->sin_addr };
+		*c = (struct cmsghdr){ CMSG_LEN(sizeof(source)), IPPROTO_IP, IP_PKTINFO };
+		memcpy(CMSG_DATA(c), &source, sizeof(source));
+		m->msg_controllen = CMSG_SPACE(sizeof(source));
+	} else {
+		const struct in6_pktinfo source = { .ipi6_addr = in6->sin6_addr };
+		*c = (struct cmsghdr){ CMSG_LEN(sizeof(source)), IPPROTO_IPV6,
+				       IPV6_PKTINFO };
+		memcpy(CMSG_DATA(c), &source, sizeof(source));
+		m->msg_controllen = CMSG_SPACE(sizeof(source));
 	}
-	if (fd >= 0 && k->page->from.len <= sizeof(from) &&
-	    bind(fd, (struct sockaddr *)&from, k->page->from.len) < 0)
-		log_warn("death notes are sent from any address");
 }
 
-static bool send_note(const struct keeper *k, const struct note *n)
+static bool send_over(const struct keeper *k, const struct note *n, size_t len,
+		      const struct address *from, const struct address *to)
 {
-	uint32_t len = atomic_load(&n->len);
-	int fd = n->to.storage.ss_family == AF_INET6 ? k->v6 : k->v4;
+	int fd = to->storage.ss_family == AF_INET6 ? k->v6 : k->v4;
+	struct iovec bytes = { (void *)(uintptr_t)n->bytes, len };
+	struct msghdr m = { .msg_name = (void *)(uintptr_t)&to->storage,
+			    .msg_namelen = to->len,
+			    .msg_iov = &bytes,
+			    .msg_iovlen = 1 };
+	union control control = { 0 };
 
-	if (len == 0 || len > KEEPER_NOTE_MAX || n->to.len > sizeof(n->to.storage))
+	if (to->len == 0 || to->len > sizeof(to->storage))
 		return false;
-	return sendto(fd, n->bytes, len, MSG_DONTWAIT | MSG_NOSIGNAL,
-		      (const struct sockaddr *)&n->to.storage, n->to.len) == (ssize_t)len;
+	if (from->len && from->storage.ss_family == to->storage.ss_family)
+		set_source(&m, from, &control);
+	if (sendmsg(fd, &m, MSG_DONTWAIT | MSG_NOSIGNAL) == (ssize_t)len)
+		return true;
+	/* The address may be gone, and the peer reachable all the same. */
+	m.msg_control = NULL;
+	m.msg_controllen = 0;
+	return from->len && sendmsg(fd, &m, MSG_DONTWAIT | MSG_NOSIGNAL) == (ssize_t)len;
+}
+
+static bool send_note(const struct keeper *k, unsigned slot, unsigned which)
+{
+	const struct note *n = &k->page->notes[slot][which];
+	uint32_t len = atomic_load(&n->len);
+	bool sent = false;
+
+	if (len == 0 || len > KEEPER_NOTE_MAX)
+		return false;
+	for (unsigned i = 0; i < KEEPER_PATHS; i++)
+		sent |= send_over(k, n, len, &k->page->from[i], &k->page->to[slot][i]);
+	return sent;
 }
 
 /* Returns the number of peers that a note was sent to. */
@@ -137,14 +183,13 @@ static unsigned send_notes(const struct keeper *k)
 {
 	unsigned peers = 0;
 
-	bind_from(k);
 	for (unsigned round = 0; round < ROUNDS; round++) {
 		if (round)
 			pause_ms(ROUND_PAUSE_MS);
 		peers = 0;
 		for (unsigned i = 0; i < KEEPER_PEERS; i++) {
-			bool newer = send_note(k, &k->page->notes[i][1]);
-			bool older = send_note(k, &k->page->notes[i][0]);
+			bool newer = send_note(k, i, 1);
+			bool older = send_note(k, i, 0);
 			peers += newer || older;
 		}
 	}

@@ -18,6 +18,7 @@
 #include <sys/socket.h>
 
 #define KEEPER_PEERS 32
+#define KEEPER_PATHS 4	    /* networks of the interconnect */
 #define KEEPER_NOTE_MAX 512 /* bytes of a sealed note */
 
 struct keeper_page;
@@ -47,13 +48,18 @@ struct keeper_page *keeper_run(const struct keeper_config *config);
 void keeper_leave(struct keeper_page *page);
 
 /*
- * Stores the note for the peer in `slot` (below KEEPER_PEERS). The one that was stored
- * before is kept as well and sent too: the peer may not have the newer key yet. -EMSGSIZE
- * if it is too long.
+ * The addresses of this member and of the peer in `slot` (below KEEPER_PEERS) on network
+ * `path` (below KEEPER_PATHS). Notes go over all networks that both are on. Where this
+ * member's address was never set, they are sent from any.
  */
-int keeper_note(struct keeper_page *page, unsigned slot, const struct sockaddr *to,
-		socklen_t tolen, const uint8_t *note, size_t len);
-/* The local address that notes are sent from; any, if it was never set. */
-void keeper_from(struct keeper_page *page, const struct sockaddr *from, socklen_t len);
+void keeper_from(struct keeper_page *page, unsigned path, const struct sockaddr *from,
+		 socklen_t len);
+void keeper_to(struct keeper_page *page, unsigned slot, unsigned path,
+	       const struct sockaddr *to, socklen_t len);
+/*
+ * Stores the note for the peer in `slot`. The one that was stored before is kept as well and
+ * sent too: the peer may not have the newer key yet. -EMSGSIZE if it is too long.
+ */
+int keeper_note(struct keeper_page *page, unsigned slot, const uint8_t *note, size_t len);
 
 #endif

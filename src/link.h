@@ -9,6 +9,11 @@
  * older one. Datagram keys outlive a broken connection until a new one replaces them: a
  * lost connection alone is never a death.
  *
+ * Members may be joined by several networks: address number i of two members lies in one
+ * network, and the first one is preferred. Datagrams go over all of them at once, the
+ * connection over the best. When its network fails, which takes half a detection interval
+ * to find, a new connection over another network takes its place.
+ *
  * Callbacks come from the event loop only, never from within a links_*() function. They
  * may call all functions but links_free().
  */
@@ -18,32 +23,33 @@
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
-#include <sys/socket.h>
 
 #include <event2/event.h>
 
 #include "cluster/cluster.h"
+#include "src/endpoint.h"
 #include "src/keeper.h"
 
 #define LINK_ERR 256
 #define LINK_WHY 192
 #define LINK_STATISTICS 48 /* at most as many names */
-
-struct link_address {
-	struct sockaddr_storage address;
-	socklen_t addresslen;
-};
+#define LINK_PATHS_MAX 4   /* networks */
 
 struct link_peer {
 	member_id id;
 	char name[CLUSTER_NAME_MAX];
-	struct link_address at; /* same port for TCP and UDP */
+	unsigned npaths;		    /* at least 1 */
+	struct endpoint at[LINK_PATHS_MAX]; /* same port for TCP and UDP */
 };
 
 /* The list of valid members may name this member too; that entry is only checked. */
 struct link_config {
 	member_id self;
-	struct link_address bind;    /* same port for TCP and UDP */
+	unsigned npaths; /* at least 1 */
+	struct endpoint bind[LINK_PATHS_MAX];
+	unsigned detection_ms; /* the cluster's; 0: 200 */
+	/* So long a network must be good before the connection returns to it; 0: 5000. */
+	unsigned hold_ms;
 	const char *cert, *key, *ca; /* PEM files */
 	unsigned npeers;
 	struct link_peer peers[CLUSTER_MEMBERS_MAX];
@@ -53,7 +59,8 @@ struct link_config {
  * datagram  bytes are authentic and were not delivered before; order and arrival are not
  *           promised.
  * stream    in order, without gaps, while the link lasts.
- * state     the link came up (empty, both ways), or broke. `up` alternates for each peer.
+ * state     the link came up (empty, both ways), or broke. `up` may come twice: then a new
+ *           connection has replaced the old one, and what was under way is lost.
  */
 struct link_ops {
 	void *ctx;
@@ -87,11 +94,22 @@ bool links_up(const struct links *l, member_id peer);
 int links_death_note(struct links *l, const uint8_t *note, size_t len,
 		     struct keeper_page *page);
 
+/* What is known of one network on the way to a peer. */
+struct link_path_status {
+	struct endpoint at; /* the peer's */
+	bool up;	    /* it was heard within a detection interval, and hears us */
+	bool stream;	    /* the connection goes over it */
+	uint64_t heard_ms;  /* since a datagram came; UINT64_MAX: never */
+	uint64_t rtt_us;    /* smoothed; 0: unknown, always with one network only */
+	uint64_t sent, received; /* datagrams; a second copy is not received */
+	uint64_t probes_lost;	 /* of the peer's, sent to find out whether it works */
+	uint64_t downs;		 /* how often it failed while another worked */
+};
+
 /* What is known of the link to one peer. */
 struct link_status {
 	member_id id;
 	char name[CLUSTER_NAME_MAX];
-	struct link_address at;
 	bool up, dials;	    /* dials: this side does */
 	char why[LINK_WHY]; /* why it is down or was refused last; "" if never */
 	uint64_t times_up;
@@ -99,6 +117,8 @@ struct link_status {
 	uint64_t sent, sent_bytes, received,
 	    received_bytes; /* messages, since the start */
 	uint64_t datagrams_sent, datagrams_received;
+	unsigned npaths;
+	struct link_path_status paths[LINK_PATHS_MAX];
 };
 
 /* Returns how many were written. */

@@ -16,6 +16,8 @@
 #define LAST_SEQUENCE UINT64_MAX
 #define WORDS (SEAL_WINDOW / 64)
 
+_Static_assert(SEAL_PATHS <= 8, "a bit for each");
+
 _Static_assert(KEY_BYTES + NONCE_BYTES + 4 == SEAL_MATERIAL, "the material is used up");
 
 /* One direction's cipher, key scheduled. */
@@ -32,12 +34,15 @@ struct seal_sender {
 };
 
 /* Bit s % SEAL_WINDOW of `seen` stands for the number s, for the SEAL_WINDOW numbers up
- * to and including `highest`. */
+ * to and including `highest`. Where it is set, `via` has a bit for each network that the
+ * datagram came over. */
 struct receiver {
 	struct cipher cipher;
 	uint64_t highest;
 	uint64_t seen[WORDS];
+	uint8_t via[SEAL_WINDOW];
 	bool last_seen;
+	uint8_t last_via;
 };
 
 enum { PENDING, CURRENT, PREVIOUS, GENERATIONS };
@@ -167,9 +172,32 @@ static bool receiver_replayed(const struct receiver *r, uint64_t s)
 	return r->seen[s % SEAL_WINDOW / 64] >> (s % 64) & 1;
 }
 
-/* The datagram's tag was right: notes its number, and slides the window up to it. */
-static void receiver_note(struct receiver *r, uint64_t s)
+/* The networks that the datagram came over. NULL: it is too old to tell. */
+static uint8_t *receiver_via(struct receiver *r, uint64_t s)
 {
+	if (s == LAST_SEQUENCE)
+		return &r->last_via;
+	return s <= r->highest && r->highest - s >= SEAL_WINDOW
+		   ? NULL
+		   : &r->via[s % SEAL_WINDOW];
+}
+
+/* The number was seen. Nobody has proven that this copy is genuine: it moves a counter, and
+ * that is all. */
+static bool receiver_duplicate(struct receiver *r, uint64_t s, unsigned path)
+{
+	uint8_t *via = receiver_via(r, s), bit = (uint8_t)(1u << path);
+
+	if (!via || *via & bit)
+		return false;
+	*via |= bit;
+	return true;
+}
+
+/* The datagram's tag was right: notes its number, and slides the window up to it. */
+static void receiver_note(struct receiver *r, uint64_t s, unsigned path)
+{
+	*receiver_via(r, s) = (uint8_t)(1u << path);
 	if (s == LAST_SEQUENCE) {
 		r->last_seen = true;
 		return;
@@ -251,6 +279,12 @@ static ssize_t dropped(uint64_t *counter)
 ssize_t seal_open(struct seal_ring *r, const uint8_t *in, size_t len, uint8_t *out,
 		  size_t size, unsigned *slot)
 {
+	return seal_open_via(r, 0, in, len, out, size, slot);
+}
+
+ssize_t seal_open_via(struct seal_ring *r, unsigned path, const uint8_t *in, size_t len,
+		      uint8_t *out, size_t size, unsigned *slot)
+{
 	struct unpack u = unpack_from(in, len);
 	uint8_t version = unpack_u8(&u);
 	uint32_t id = unpack_u32(&u);
@@ -271,14 +305,16 @@ ssize_t seal_open(struct seal_ring *r, const uint8_t *in, size_t len, uint8_t *o
 		if (!of || of->cipher.id != id)
 			continue;
 		if (receiver_replayed(of, sequence)) {
-			reason = &r->counters.replayed;
+			reason = receiver_duplicate(of, sequence, path)
+				     ? &r->counters.duplicate
+				     : &r->counters.replayed;
 			continue;
 		}
 		if (!receiver_open(of, sequence, in, plain, out)) {
 			reason = &r->counters.bad_tag;
 			continue;
 		}
-		receiver_note(of, sequence);
+		receiver_note(of, sequence, path);
 		r->counters.opened++;
 		*slot = i / GENERATIONS;
 		return (ssize_t)plain;

@@ -30,6 +30,7 @@
 			  */
 #define SEAL_MATERIAL 48
 #define SEAL_SLOTS 32
+#define SEAL_PATHS 8
 
 struct seal_sender;
 struct seal_ring;
@@ -48,6 +49,7 @@ struct seal_counters {
 	uint64_t unknown_key;
 	uint64_t bad_tag;
 	uint64_t replayed;
+	uint64_t duplicate; /* the copy that came over another network */
 };
 
 /* NULL when out of memory. The key is copied. */
@@ -81,6 +83,13 @@ void seal_ring_promote(struct seal_ring *r, unsigned slot);
  */
 ssize_t seal_open(struct seal_ring *r, const uint8_t *in, size_t len, uint8_t *out,
 		  size_t size, unsigned *slot);
+/*
+ * The same for a datagram that came over network `path` (below SEAL_PATHS), where one is
+ * sent over several: the second copy is dropped as a duplicate and not as a replay. Both
+ * mean that it was delivered before; the difference is for the operator.
+ */
+ssize_t seal_open_via(struct seal_ring *r, unsigned path, const uint8_t *in, size_t len,
+		      uint8_t *out, size_t size, unsigned *slot);
 const struct seal_counters *seal_ring_counters(const struct seal_ring *r);
 
 #endif

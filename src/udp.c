@@ -67,24 +67,19 @@ static void udp_tune(int fd, int family)
 		setsockopt(fd, IPPROTO_IP, IP_TOS, &tos, sizeof(tos));
 }
 
-struct udp *udp_new(struct event_base *base, const struct sockaddr *at, socklen_t len,
+struct udp *udp_new(struct event_base *base, const struct endpoint *at, bool absent,
 		    udp_receive receive, void *ctx)
 {
-	int one = 1;
 	struct udp *u = calloc(1, sizeof(*u));
 
 	if (!u)
 		return NULL;
 	u->receive = receive;
 	u->ctx = ctx;
-	u->fd = socket(at->sa_family, SOCK_DGRAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
+	u->fd = endpoint_bound_socket(at, SOCK_DGRAM, true, absent);
 	if (u->fd < 0)
 		goto fail;
-	if (at->sa_family == AF_INET6)
-		setsockopt(u->fd, IPPROTO_IPV6, IPV6_V6ONLY, &one, sizeof(one));
-	udp_tune(u->fd, at->sa_family);
-	if (bind(u->fd, at, len) < 0)
-		goto fail;
+	udp_tune(u->fd, at->address.ss_family);
 	u->readable = event_new(base, u->fd, EV_READ | EV_PERSIST, udp_readable, u);
 	if (!u->readable || event_add(u->readable, NULL) < 0) {
 		errno = ENOMEM;
@@ -109,9 +104,10 @@ void udp_free(struct udp *u)
 	free(u);
 }
 
-int udp_send(struct udp *u, const struct sockaddr *to, socklen_t tolen,
-	     const uint8_t *bytes, size_t len)
+int udp_send(struct udp *u, const struct endpoint *at, const uint8_t *bytes, size_t len)
 {
+	const struct sockaddr *to = endpoint_socket(at);
+	socklen_t tolen = at->addresslen;
 	ssize_t n = sendto(u->fd, bytes, len, MSG_DONTWAIT | MSG_NOSIGNAL, to, tolen);
 
 	/* The error may belong to an earlier datagram (port unreachable); it is cleared

@@ -1,13 +1,15 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
-/* The datagram socket of the interconnect. It knows nothing of keys or members. */
+/* A datagram socket of the interconnect. It knows nothing of keys or members. */
 #ifndef SRC_UDP_H
 #define SRC_UDP_H
 
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
-#include <sys/socket.h>
 
 #include <event2/event.h>
+
+#include "src/endpoint.h"
 
 #define UDP_MAX 1472 /* bytes of a datagram that is read whole */
 
@@ -23,14 +25,13 @@ struct udp_counters {
 /* The bytes are borrowed for the call. */
 typedef void (*udp_receive)(void *ctx, const uint8_t *bytes, size_t len);
 
-/* NULL and errno on failure. */
-struct udp *udp_new(struct event_base *base, const struct sockaddr *at, socklen_t len,
+/* `absent`: see endpoint_bound_socket(). NULL and errno on failure. */
+struct udp *udp_new(struct event_base *base, const struct endpoint *at, bool absent,
 		    udp_receive receive, void *ctx);
 /* Accepts NULL. */
 void udp_free(struct udp *u);
 /* 0 or -errno; a failure is counted. */
-int udp_send(struct udp *u, const struct sockaddr *to, socklen_t tolen,
-	     const uint8_t *bytes, size_t len);
+int udp_send(struct udp *u, const struct endpoint *to, const uint8_t *bytes, size_t len);
 const struct udp_counters *udp_counters(const struct udp *u);
 
 #endif

@@ -9,6 +9,7 @@
 #include <cmocka.h>
 
 #include <ftw.h>
+#include <linux/filter.h>
 #include <netinet/in.h>
 #include <stdio.h>
 #include <string.h>
@@ -74,21 +75,71 @@ int mesh_base_free(void **state)
 	return 0;
 }
 
-struct link_address mesh_address(uint16_t port)
+static struct endpoint address(uint32_t host, uint16_t port)
 {
-	struct link_address a = { .addresslen = sizeof(struct sockaddr_in) };
+	struct endpoint a = { .addresslen = sizeof(struct sockaddr_in) };
 	struct sockaddr_in *in = (struct sockaddr_in *)&a.address;
 
 	in->sin_family = AF_INET;
 	in->sin_port = htons(port);
-	in->sin_addr.s_addr = htonl(INADDR_LOOPBACK);
+	in->sin_addr.s_addr = htonl(host);
 	return a;
+}
+
+struct endpoint mesh_address(uint16_t port)
+{
+	return address(INADDR_LOOPBACK, port);
+}
+
+static uint32_t host_on(unsigned path, member_id id)
+{
+	return 0x7f000a00 + (path << 8) + id;
+}
+
+struct endpoint mesh_address_on(unsigned path, member_id id, uint16_t port)
+{
+	return address(host_on(path, id), port);
+}
+
+/* The whole process is one test: each of its sockets stands for an end of a cable. What
+ * comes in is dropped without a word, and what comes to a listening socket too. */
+static void set_cut(int fd, bool cut)
+{
+	struct sock_filter drop = BPF_STMT(BPF_RET | BPF_K, 0);
+	const struct sock_fprog program = { 1, &drop };
+	int nothing = 0;
+
+	if (cut)
+		assert_int_equal(setsockopt(fd, SOL_SOCKET, SO_ATTACH_FILTER, &program,
+					    sizeof(program)),
+				 0);
+	else
+		setsockopt(fd, SOL_SOCKET, SO_DETACH_FILTER, &nothing, sizeof(nothing));
+}
+
+void mesh_cut(unsigned path, member_id id, int type, bool cut)
+{
+	for (int fd = 3; fd < 256; fd++) {
+		struct sockaddr_in a;
+		socklen_t len = sizeof(a);
+		int is = 0;
+		socklen_t islen = sizeof(is);
+
+		if (getsockname(fd, (struct sockaddr *)&a, &len) < 0 ||
+		    len != sizeof(a) || a.sin_family != AF_INET)
+			continue;
+		getsockopt(fd, SOL_SOCKET, SO_TYPE, &is, &islen);
+		uint32_t host = ntohl(a.sin_addr.s_addr);
+		if (host >> 8 == host_on(path, 0) >> 8 &&
+		    (!id || host == host_on(path, id)) && (!type || type == is))
+			set_cut(fd, cut);
+	}
 }
 
 uint16_t mesh_port(void)
 {
 	for (unsigned tries = 0; tries < 100; tries++) {
-		struct link_address a = mesh_address(0);
+		struct endpoint a = mesh_address(0);
 		struct sockaddr *at = (struct sockaddr *)&a.address;
 		int tcp = socket(AF_INET, SOCK_STREAM, 0),
 		    udp = socket(AF_INET, SOCK_DGRAM, 0);
@@ -155,7 +206,8 @@ void mesh_node(struct node *n, member_id id, const char *prefix, uint16_t port)
 	snprintf(n->key, sizeof(n->key), "%s.key", mesh_path("%s", prefix));
 	snprintf(n->ca, sizeof(n->ca), "%s", mesh_path("ca/ca.crt"));
 	n->config = (struct link_config){ .self = id,
-					  .bind = mesh_address(port),
+					  .npaths = 1,
+					  .bind = { mesh_address(port) },
 					  .cert = n->cert,
 					  .key = n->key,
 					  .ca = n->ca };
@@ -167,7 +219,35 @@ void mesh_list(struct node *n, member_id id, const char *name, uint16_t port)
 
 	p->id = id;
 	snprintf(p->name, sizeof(p->name), "%s", name);
-	p->at = mesh_address(port);
+	p->npaths = 1;
+	p->at[0] = mesh_address(port);
+}
+
+void mesh_networks(struct node *n, unsigned npaths, uint16_t port)
+{
+	n->config.npaths = npaths;
+	n->config.detection_ms = MESH_DETECTION_MS;
+	for (unsigned i = 0; i < npaths; i++)
+		n->config.bind[i] = mesh_address_on(i, n->config.self, port);
+	for (unsigned k = 0; k < n->config.npeers; k++) {
+		struct link_peer *p = &n->config.peers[k];
+
+		p->npaths = npaths;
+		for (unsigned i = 0; i < npaths; i++)
+			p->at[i] = mesh_address_on(i, p->id, port);
+	}
+}
+
+struct link_status mesh_status(const struct node *n, member_id peer)
+{
+	struct link_status all[CLUSTER_MEMBERS_MAX];
+	unsigned count = links_status(n->links, all, CLUSTER_MEMBERS_MAX);
+
+	for (unsigned i = 0; i < count; i++)
+		if (all[i].id == peer)
+			return all[i];
+	fail_msg("no peer %u", peer);
+	return all[0];
 }
 
 void mesh_run(struct node *n)

@@ -11,6 +11,8 @@
 #include "src/cert.h"
 #include "src/link.h"
 
+#define MESH_DETECTION_MS 400 /* of nodes on several networks */
+
 struct node {
 	struct links *links;
 	struct link_config config;
@@ -37,11 +39,22 @@ int mesh_base_free(void **state);
 const char *mesh_path(const char *format, ...) __attribute__((format(printf, 1, 2)));
 /* A port of 127.0.0.1 that is free for TCP and UDP. */
 uint16_t mesh_port(void);
-struct link_address mesh_address(uint16_t port);
+struct endpoint mesh_address(uint16_t port);
+/* The member's address on network `path` of several. */
+struct endpoint mesh_address_on(unsigned path, member_id id, uint16_t port);
 
 /* A node with the certificate `prefix`, not started. */
 void mesh_node(struct node *n, member_id id, const char *prefix, uint16_t port);
 void mesh_list(struct node *n, member_id id, const char *name, uint16_t port);
+/* Puts a node, and all that it lists, on the first `npaths` networks, at their addresses
+ * there and one port. */
+void mesh_networks(struct node *n, unsigned npaths, uint16_t port);
+/*
+ * From now on nothing reaches those sockets that are on the network, of this member or (0)
+ * of any, and of this type (SOCK_STREAM, SOCK_DGRAM) or (0) of any; or it does again.
+ */
+void mesh_cut(unsigned path, member_id id, int type, bool cut);
+struct link_status mesh_status(const struct node *n, member_id peer);
 /* Fails the test if the links cannot be made. */
 void mesh_run(struct node *n);
 void mesh_end(struct node *n);

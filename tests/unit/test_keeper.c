@@ -40,7 +40,7 @@ struct board {
 
 static struct board *board;
 static int sockets[2]; /* the peers' */
-static struct link_address addresses[2];
+static struct endpoint addresses[2];
 static struct seal_key key = { "a key of the test, not a secret, and 48 bytes.." };
 
 static int setup(void **state)
@@ -81,23 +81,24 @@ static void on_hangup(int signal)
 static void store_notes(struct keeper_page *page)
 {
 	struct seal_sender *sender = seal_sender_new(&key);
-	struct link_address from = mesh_address(0);
+	struct endpoint from = mesh_address_on(1, 9, 0);
 	uint8_t note[KEEPER_NOTE_MAX + 1] = { 0 };
-	const struct sockaddr *to[2];
 
+	/* The first peer is on two networks, and on both at one address. */
 	for (unsigned i = 0; i < 2; i++)
-		to[i] = (const struct sockaddr *)&addresses[i].address;
-	keeper_from(page, (struct sockaddr *)&from.address, from.addresslen);
+		keeper_to(page, 0, i, endpoint_socket(&addresses[0]),
+			  addresses[0].addresslen);
+	keeper_to(page, KEEPER_PEERS - 1, 0, endpoint_socket(&addresses[1]),
+		  addresses[1].addresslen);
+	keeper_from(page, 1, endpoint_socket(&from), from.addresslen);
 	ssize_t n =
 	    seal_datagram(sender, (const uint8_t *)"older", 5, note, sizeof(note));
-	keeper_note(page, 0, to[0], addresses[0].addresslen, (uint8_t *)"oldest", 6);
-	keeper_note(page, 0, to[0], addresses[0].addresslen, note, (size_t)n);
+	keeper_note(page, 0, (uint8_t *)"oldest", 6);
+	keeper_note(page, 0, note, (size_t)n);
 	n = seal_last(sender, (const uint8_t *)"dead", 4, note, sizeof(note));
-	keeper_note(page, 0, to[0], addresses[0].addresslen, note, (size_t)n);
-	keeper_note(page, KEEPER_PEERS - 1, to[1], addresses[1].addresslen, note,
-		    (size_t)n);
-	if (keeper_note(page, 1, to[0], addresses[0].addresslen, note, sizeof(note)) !=
-	    -EMSGSIZE)
+	keeper_note(page, 0, note, (size_t)n);
+	keeper_note(page, KEEPER_PEERS - 1, note, (size_t)n);
+	if (keeper_note(page, 1, note, sizeof(note)) != -EMSGSIZE)
 		abort();
 	seal_sender_free(sender);
 }
@@ -179,18 +180,22 @@ static void assert_gone(pid_t process)
 	assert_int_equal(kill(process, 0), -1);
 }
 
-/* All that the peer has got, opened with its key: each note three times on the wire, each
- * accepted once. */
-static void expect_notes(int fd, unsigned opened, unsigned replayed)
+/* All that the peer has got, opened with its key: each note three times on each network,
+ * each accepted once; and how many came from the member's address on the second one. */
+static void expect_notes(int fd, unsigned opened, unsigned replayed, unsigned second)
 {
 	struct seal_ring *ring = seal_ring_new();
 	uint8_t in[2048], plain[2048];
-	unsigned slot;
+	struct endpoint own = mesh_address_on(1, 9, 0), from = own;
+	unsigned slot, from_second = 0;
 	bool dead = false;
 	ssize_t n;
 
 	assert_int_equal(seal_ring_add(ring, 3, &key), 0);
-	while ((n = recv(fd, in, sizeof(in), MSG_DONTWAIT)) > 0) {
+	while ((n = recvfrom(fd, in, sizeof(in), MSG_DONTWAIT,
+			     (struct sockaddr *)&from.address, &from.addresslen)) > 0) {
+		from_second +=
+		    endpoint_same_host(endpoint_socket(&from), endpoint_socket(&own));
 		n = seal_open(ring, in, (size_t)n, plain, sizeof(plain), &slot);
 		if (n == 4 && memcmp(plain, "dead", 4) == 0)
 			dead = true;
@@ -199,21 +204,22 @@ static void expect_notes(int fd, unsigned opened, unsigned replayed)
 	assert_int_equal(seal_ring_counters(ring)->replayed, replayed);
 	assert_int_equal(seal_ring_counters(ring)->truncated, 0);
 	assert_int_equal(dead, opened > 0);
+	assert_int_equal(from_second, second);
 	seal_ring_free(ring);
 }
 
 static void expect_announced(void)
 {
 	assert_int_equal(board->deaths, 1);
-	expect_notes(sockets[0], 2, 4);
-	expect_notes(sockets[1], 1, 2);
+	expect_notes(sockets[0], 2, 10, 6);
+	expect_notes(sockets[1], 1, 2, 0);
 }
 
 static void expect_silence(void)
 {
 	assert_int_equal(board->deaths, 0);
-	expect_notes(sockets[0], 0, 0);
-	expect_notes(sockets[1], 0, 0);
+	expect_notes(sockets[0], 0, 0, 0);
+	expect_notes(sockets[1], 0, 0, 0);
 }
 
 static void test_killed(void **state)
