@@ -33,6 +33,7 @@
 #define CLUSTER_COUNTERS 2
 #define CLUSTER_MESSAGE_MAX 65536 /* bytes of one stream message */
 #define CLUSTER_DATAGRAM_MAX 1200 /* bytes of one datagram, before sealing */
+#define CLUSTER_STRESS_MAX 8
 #define CLUSTER_ACTIVATION_MAX ((1u << 22) - 1)
 
 typedef uint16_t member_id; /* 0: nobody */
@@ -286,6 +287,9 @@ struct cluster_member_state {
 	uint64_t heard;	       /* ns since the last keepalive, UINT64_MAX: never */
 	double loss;	       /* P: share of keepalives lost, 0..1 */
 	unsigned per_interval; /* n: keepalives sent in a detection interval */
+	uint64_t interval;     /* ns between them, by this member's configuration */
+	/* 0: its timers are on time, to CLUSTER_STRESS_MAX: it tolerates twice the silence */
+	unsigned stress;
 	unsigned units, successor_of, sessions;
 	uint64_t lag;	  /* positions that it has not acknowledged to this member */
 	uint64_t refused; /* its messages that were not heeded */

@@ -131,6 +131,7 @@ void core_enter(struct cluster *c, struct mono now)
 	c->now = mono_before(now, c->now) ? c->now : now;
 	if (c->role == CLUSTER_LEFT || c->wanted.ns == UINT64_MAX)
 		return;
+	health_note(c, mono_since(c->now, c->wanted));
 	/* Stopped or starved: what others think of us meanwhile is unknown. */
 	if (mono_since(c->now, c->wanted) >= c->cfg.detection / 2)
 		serving_late(c);

@@ -130,10 +130,14 @@ void election_begin(struct cluster *c)
 	c->upcall_role = true;
 	/*
 	 * A new master can be elected at the earliest now and gives each member a whole
-	 * interval; so what this member serves it may go on serving for a part of it.
+	 * interval; so what this member serves it may go on serving for a part of it. Others
+	 * may have noticed sooner: what counts is when the old master was heard.
 	 */
 	if (!c->late) {
-		struct mono until = mono_add(c->now, c->cfg.detection / 2);
+		uint64_t part = c->cfg.detection / 2;
+		struct mono until =
+		    mono_min(mono_add(c->now, part),
+			     mono_add(c->master_heard, c->cfg.detection + part));
 
 		if (mono_before(c->lease, until))
 			c->lease = until;

@@ -126,6 +126,7 @@ struct member {
 	struct mono answered; /* when it was late and we told it at once */
 	double loss;
 	unsigned per_interval;
+	unsigned stress; /* it says so */
 
 	/* The stream to it. */
 	bool syncing; /* it has asked for, and gets, our records */
@@ -185,6 +186,10 @@ struct cluster {
 	struct mono sure;  /* latest of our stamps that proves our membership */
 	struct mono woke;  /* when it was late for the last time */
 	struct mono rival; /* when another master was last proved */
+
+	/* Local health: 0 is well. */
+	unsigned stress;
+	struct mono stressed_at;
 
 	/* What this member held when it was last complete, until it is so again. */
 	bool remembers;
@@ -337,12 +342,21 @@ int core_stream(struct cluster *c, struct member *to, size_t len);
 #define N_MIN 2 /* keepalives in a detection interval */
 #define N_MAX 20
 #define LOSS_SCALE 65535 /* of a share of losses, on the wire */
+/* The smallest n with n * P^n < 1/K, K detection intervals in a week. */
+unsigned keepalive_rate(double loss, uint64_t detection);
 /* True if it is a new one. */
 bool keepalive_note(struct cluster *c, struct member *m, uint64_t seq, uint64_t stamp);
 uint16_t keepalive_list(const struct cluster *c, struct wire_member *list);
 void keepalive_send(struct cluster *c); /* now, to everyone */
 /* To all, or as an answer to one: that repeats the number of the last one to all. */
 void keepalive_as_master(struct cluster *c, struct member *only, uint64_t answer);
+
+/* health.c */
+#define STRESS_MAX CLUSTER_STRESS_MAX
+/* A timer has come, this late. */
+void health_note(struct cluster *c, uint64_t late);
+/* How long another may be silent. */
+uint64_t health_patience(const struct cluster *c);
 
 /* serving.c: leases, lateness, the proof of mastership. */
 void serving_late(struct cluster *c);

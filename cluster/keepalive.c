@@ -15,8 +15,7 @@
 #define LOSS_SHARE 128
 #define GAP_MAX 64
 
-/* The smallest n with n * P^n < 1/K, K detection intervals in a week. */
-static unsigned keepalives_for(double loss, uint64_t detection)
+unsigned keepalive_rate(double loss, uint64_t detection)
 {
 	double limit = (double)detection / (double)WEEK, power = loss;
 	unsigned n = 1;
@@ -101,6 +100,7 @@ void keepalive_as_master(struct cluster *c, struct member *only, uint64_t answer
 		.table_version = c->table_version,
 		.sessions = c->nsessions,
 		.vice_master = c->vice_master,
+		.stress = (uint8_t)c->stress,
 		.why = (const uint8_t *)own_why(c),
 		.why_len = strlen(own_why(c)),
 	};
@@ -127,6 +127,7 @@ static void send_member_keepalive(struct cluster *c, struct member *only)
 		.flags = (c->complete ? WIRE_COMPLETE : 0) |
 			 (willing(c) ? WIRE_ABLE : 0) | (c->late ? WIRE_LATE : 0) |
 			 (c->drained ? WIRE_DRAINED : 0),
+		.stress = (uint8_t)c->stress,
 		.why = (const uint8_t *)own_why(c),
 		.why_len = strlen(own_why(c)),
 	};
@@ -157,7 +158,7 @@ static unsigned own_rate(struct cluster *c)
 	if (c->role != CLUSTER_MASTER)
 		return c->per_interval;
 	EACH_PRESENT(c, m) {
-		m->per_interval = keepalives_for(m->loss, c->cfg.detection);
+		m->per_interval = keepalive_rate(m->loss, c->cfg.detection);
 		if (m->per_interval > n)
 			n = m->per_interval;
 	}
@@ -166,14 +167,17 @@ static unsigned own_rate(struct cluster *c)
 
 void keepalive_send(struct cluster *c)
 {
+	uint64_t step;
+
 	c->self->per_interval = c->per_interval = own_rate(c);
 	/* Who is late asks, by its stamp, what it has become; it announces nothing. */
 	if (c->role == CLUSTER_MASTER && !c->late)
 		keepalive_as_master(c, NULL, 0);
 	else
 		send_member_keepalive(c, NULL);
-	c->keepalive_at =
-	    mono_add(c->now, c->cfg.detection / (c->late ? N_MAX : c->per_interval));
+	/* Early by up to an eighth, never later: n in each interval, but not in step. */
+	step = c->cfg.detection / (c->late ? N_MAX : c->per_interval);
+	c->keepalive_at = mono_add(c->now, step - core_jitter(c, step / 8));
 }
 
 static void heed_member(struct cluster *c, struct member *m,
@@ -186,6 +190,7 @@ static void heed_member(struct cluster *c, struct member *m,
 		m->activation = k->activation;
 	m->processor = k->load;
 	m->drained = k->flags & WIRE_DRAINED;
+	m->stress = k->stress < STRESS_MAX ? k->stress : STRESS_MAX;
 	memcpy(m->why, k->why, k->why_len);
 	m->why[k->why_len] = 0;
 	if (c->role != CLUSTER_MASTER || (m->complete == complete && m->able == able))

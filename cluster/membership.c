@@ -250,6 +250,7 @@ static void heed_master(struct cluster *c, struct member *from,
 	memcpy(from->why, k->why, k->why_len);
 	from->why[k->why_len] = 0;
 	from->sessions = k->sessions;
+	from->stress = k->stress < STRESS_MAX ? k->stress : STRESS_MAX;
 	if (!membership_listed(k->members, k->members_count, c->cfg.self,
 			       c->incarnation)) {
 		membership_rejoin(c, "not in the master's list");

@@ -71,12 +71,14 @@ static void describe(const struct cluster *c, const struct member *m,
 				       : UINT64_MAX,
 		.loss = m->loss,
 		.per_interval = self ? c->per_interval : m->per_interval,
+		.stress = self ? c->stress : m->stress,
 		.lag = m->present && m->sent > m->acked ? m->sent - m->acked : 0,
 		.processor = m->processor,
 	};
 	s->refused = m->refused;
 	s->refused_why = m->refused ? statistic_name(m->refused_why) : "";
 	s->refused_ago = m->refused ? mono_since(now, m->refused_at) : UINT64_MAX;
+	s->interval = s->per_interval ? c->cfg.detection / s->per_interval : 0;
 	EACH_UNIT(u) {
 		const struct unit *unit = &c->units[u];
 

@@ -31,7 +31,7 @@ static void note(const struct cluster *c, struct silence *s, struct mono heard)
 /* When those who are silent are to be judged, as things are now. */
 static struct mono judge(const struct cluster *c, const struct silence *s)
 {
-	uint64_t interval = c->cfg.detection;
+	uint64_t interval = health_patience(c);
 	struct mono t = mono_add(s->first, interval);
 
 	if (!due(c, t))
@@ -59,8 +59,8 @@ static struct mono master_due(const struct cluster *c)
 			     .newest = c->master_heard,
 			     .company = 1 };
 
-	if (mono_since(c->now, c->master_heard) < c->cfg.detection)
-		return mono_add(c->master_heard, c->cfg.detection);
+	if (mono_since(c->now, c->master_heard) < health_patience(c))
+		return mono_add(c->master_heard, health_patience(c));
 	EACH_PRESENT((struct cluster *)c, m)
 		if (m->id != c->master)
 			note(c, &s, m->heard);
@@ -109,6 +109,7 @@ struct mono verdict_timeout(const struct cluster *c)
 void verdict_tick(struct cluster *c)
 {
 	struct member *master = core_member(c, c->master);
+	uint64_t patience = health_patience(c);
 
 	if (c->late && due(c, verdict_timeout(c)))
 		serving_wake(c, "silence");
@@ -119,6 +120,6 @@ void verdict_tick(struct cluster *c)
 		return;
 	}
 	EACH_PRESENT(c, m)
-		if (mono_since(c->now, m->heard) >= c->cfg.detection)
+		if (mono_since(c->now, m->heard) >= patience)
 			membership_died(c, m, "silent");
 }

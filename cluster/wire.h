@@ -92,6 +92,7 @@
 	V(u32, table_version)                                                            \
 	V(u32, sessions)                                                                 \
 	V(id, vice_master)                                                               \
+	V(u8, stress)                                                                    \
 	L(member, members, CLUSTER_MEMBERS_MAX)                                          \
 	B(why, WIRE_WHY_MAX)
 #define WIRE_MEMBER_KEEPALIVE(V, L, B, K, R)                                             \
@@ -105,6 +106,7 @@
 	V(u32, load)                                                                     \
 	V(u32, table_version)                                                            \
 	V(u8, flags)                                                                     \
+	V(u8, stress)                                                                    \
 	B(why, WIRE_WHY_MAX)
 #define WIRE_EXIT_REQUEST(V, L, B, K, R) V(u8, reason)
 #define WIRE_DEATH(V, L, B, K, R)                                                        \
