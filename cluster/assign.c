@@ -374,3 +374,11 @@ struct mono assign_timeout(const struct cluster *c)
 	}
 	return t;
 }
+
+void cluster_urge(struct cluster *c, struct mono now)
+{
+	core_enter(c, now);
+	if (c->role == CLUSTER_MASTER && !c->late)
+		assign_orphans(c);
+	core_leave(c);
+}

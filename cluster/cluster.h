@@ -207,6 +207,12 @@ void cluster_leave(struct cluster *c, struct mono now);
  */
 size_t cluster_death_note(const struct cluster *c, uint8_t *buf, size_t size);
 
+/*
+ * There is traffic for a unit that nobody owns: if this member is the master, it assigns
+ * what has no owner now, not at the next round.
+ */
+void cluster_urge(struct cluster *c, struct mono now);
+
 /* Sessions. */
 /*
  * Owner only. Creates the session, or replaces one part of it. -EPERM if this member does
@@ -244,7 +250,10 @@ uint64_t cluster_counted(const struct cluster *c, const struct session *s, unsig
  */
 bool cluster_unproven(const struct cluster *c, unit_id unit);
 
-/* Owned, active and not fenced: the member has heard from its cluster lately enough. */
+/*
+ * Owned, active and not fenced: the member has heard from its cluster lately enough. Nor
+ * does it work on a unit that is about to be released and waits for the last commits.
+ */
 bool cluster_serves(const struct cluster *c, unit_id unit, struct mono now);
 
 struct session *cluster_find(const struct cluster *c, unit_id unit,
@@ -311,6 +320,8 @@ bool cluster_unprotected(const struct cluster *c);
 unsigned cluster_members(const struct cluster *c, struct cluster_member_state *out,
 			 unsigned max, struct mono now);
 void cluster_unit(const struct cluster *c, unit_id unit, struct cluster_unit_state *out);
+/* This member itself, or in the member list. */
+bool cluster_present(const struct cluster *c, member_id id);
 
 /* Counters of refused and dropped messages and of notable events, by name. */
 unsigned cluster_statistics(const struct cluster *c, const char **names, uint64_t *values,

@@ -142,6 +142,17 @@ bool counters_caught_up(const struct cluster *c, unit_id u)
 	return true;
 }
 
+bool counters_settled(const struct cluster *c, unit_id u)
+{
+	const struct session *s;
+
+	LIST_FOREACH(s, &c->units[u].sessions, in_unit)
+		for (unsigned i = 0; i < CLUSTER_COUNTERS; i++)
+			if (s->committed[i] < s->counter[i])
+				return false;
+	return true;
+}
+
 /* A free batch; the oldest is given up if there is none. */
 static struct batch *take_batch(struct cluster *c, struct member *m)
 {

@@ -17,6 +17,9 @@
  *     +-------------+
  *     | the unit is moving to C, or this member is leaving or unable
  *     v
+ *   resting: this member works on nothing more, and what waited for a commit leaves
+ *     | all is committed
+ *     v
  *   released: this member has let go; C activates, with a new epoch
  *
  * A successor that is silent cannot be replaced before it is dead or has yielded, however
@@ -34,8 +37,11 @@
 void handover_set(struct cluster *c, unit_id u, enum handover h)
 {
 	struct unit *unit = &c->units[u];
-	bool busy = h != HANDOVER_STEADY || unit->e.moving_to;
+	bool busy;
 
+	if (h != HANDOVER_STEADY || !unit->active)
+		unit->resting = false;
+	busy = h != HANDOVER_STEADY || unit->e.moving_to || unit->resting;
 	unit->handover = h;
 	if (busy != unit_set_has(&c->busy, u)) {
 		if (busy)
@@ -172,6 +178,21 @@ void handover_keep(struct cluster *c, unit_id u)
 	c->announce_loud = true;
 }
 
+/*
+ * What came in before the release goes inside only when it is committed, and the next
+ * owner refuses it as replayed. So nothing is taken on any more until all of it is.
+ */
+static void rest(struct cluster *c, unit_id u, bool resting)
+{
+	struct unit *unit = &c->units[u];
+
+	if (unit->resting == resting)
+		return;
+	unit->resting = resting;
+	handover_set(c, u, unit->handover);
+	c->upcall_committed = true;
+}
+
 static void review_steady(struct cluster *c, unit_id u, struct unit_set *release,
 			  struct unit_set *lost)
 {
@@ -193,8 +214,12 @@ static void review_steady(struct cluster *c, unit_id u, struct unit_set *release
 			unit_set_add(&c->respread, u);
 	} else if (want && (give_up(c) || unit->e.moving_to == want) &&
 		   caught_up(c, u, want)) {
-		unit_set_add(release, u);
+		rest(c, u, true);
+		if (counters_settled(c, u))
+			unit_set_add(release, u);
+		return;
 	}
+	rest(c, u, false);
 }
 
 static void review_unit(struct cluster *c, unit_id u, struct unit_set *release,

@@ -69,6 +69,7 @@ struct unit {
 	unsigned nsessions;
 	bool active;	   /* owned and activated by this member */
 	bool skips;	   /* began with state that may be behind: cluster_unproven() */
+	bool resting;	   /* about to be released: works on nothing until all is committed */
 	bool replacing;	   /* between UNIT_BEGIN and UNIT_END */
 	bool remembered;   /* its sessions are those of an earlier incarnation of ours */
 	uint32_t switched; /* version that asks the previous successor to yield */
@@ -497,6 +498,7 @@ void counters_dirty_unit(struct cluster *c, unit_id u);
 void counters_thaw(struct cluster *c, unit_id u); /* what is held becomes committed */
 void counters_forget(struct cluster *c, struct session *s);
 bool counters_caught_up(const struct cluster *c, unit_id u);
+bool counters_settled(const struct cluster *c, unit_id u); /* all is committed */
 void counters_tick(struct cluster *c);
 struct mono counters_timeout(const struct cluster *c);
 

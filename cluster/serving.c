@@ -147,8 +147,8 @@ bool serving_rival(const struct cluster *c)
 
 bool cluster_serves(const struct cluster *c, unit_id unit, struct mono now)
 {
-	if (unit >= CLUSTER_UNITS || !c->units[unit].active || c->late ||
-	    !membership_active(c))
+	if (unit >= CLUSTER_UNITS || !c->units[unit].active || c->units[unit].resting ||
+	    c->late || !membership_active(c))
 		return false;
 	if (c->wanted.ns != UINT64_MAX &&
 	    mono_since(now, c->wanted) >= c->cfg.detection / 2)

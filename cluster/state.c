@@ -117,3 +117,10 @@ void cluster_unit(const struct cluster *c, unit_id unit, struct cluster_unit_sta
 	out->load = load_of(u);
 	out->served = u->active;
 }
+
+bool cluster_present(const struct cluster *c, member_id id)
+{
+	const struct member *m = core_member(c, id);
+
+	return m && (m == c->self || m->present);
+}

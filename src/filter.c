@@ -22,6 +22,10 @@
 #define TC_HANDLE 0x5048
 #define TC_PRIORITY 0x5048
 
+#define FILTER_PACKET_MAX 65535
+#define UNIT_ETH_LEN 14
+#define UNIT_IP_LEN 20
+
 /* An array map's values lie 8 bytes apart. */
 #define OWNERS_STRIDE (8 / sizeof(uint16_t))
 #define OWNERS_BYTES (UNIT_COUNT * 8)
@@ -283,6 +287,12 @@ void filter_set_key(struct filter *f, const uint8_t key[FILTER_KEY_SIZE])
 	control_store(f);
 }
 
+void filter_set_master(struct filter *f, bool master)
+{
+	f->twin.control.master = master;
+	control_store(f);
+}
+
 const struct unit_key *filter_key(const struct filter *f)
 {
 	return &f->twin.control.key;
@@ -398,6 +408,36 @@ struct unit_result filter_classify(const struct filter *f, const void *frame, si
 				   int ifindex, uint64_t now)
 {
 	return twin_classify(&f->twin, frame, len, ifindex, now);
+}
+
+struct unit_result filter_classify_packet(const struct filter *f, unsigned network,
+					  const void *ip, size_t len, uint64_t now)
+{
+	static uint8_t frame[UNIT_ETH_LEN + FILTER_PACKET_MAX];
+	const uint8_t *version = ip;
+
+	if (network >= f->twin.network_count || !len || len > FILTER_PACKET_MAX)
+		return (struct unit_result){ UNIT_DROP, UNIT_BY_MALFORMED, UNIT_NONE };
+	memcpy(frame, f->twin.networks[network].macs.own_mac, 6);
+	memset(frame + 6, 0, 6);
+	memcpy(frame + 12, version[0] >> 4 == 6 ? "\x86\xdd" : "\x08\x00", 2);
+	memcpy(frame + UNIT_ETH_LEN, ip, len);
+	return twin_classify(&f->twin, frame, UNIT_ETH_LEN + len,
+			     f->twin.networks[network].ifindex, now);
+}
+
+int filter_ifindex(const struct filter *f, unsigned network)
+{
+	return network < f->twin.network_count ? f->twin.networks[network].ifindex : -1;
+}
+
+int filter_route_find(const struct filter *f, const void *packet, size_t len)
+{
+	const uint8_t *ip = packet;
+
+	if (len < UNIT_IP_LEN || ip[0] >> 4 != 4)
+		return -1;
+	return lpm_find(f->twin.routes, ip + 16);
 }
 
 size_t filter_statistics(const struct filter *f, struct statistic *out, size_t max)

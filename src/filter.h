@@ -75,6 +75,8 @@ void filter_renew(struct filter *f, uint64_t until_ns);
 /* Owner ids by unit; UNIT_NOBODY for none. Takes effect at once, unit by unit. */
 void filter_set_owners(struct filter *f, const uint16_t owners[UNIT_COUNT]);
 void filter_set_owner(struct filter *f, uint16_t unit, uint16_t owner);
+/* Whether this member, as the master, takes what belongs to a unit without owner. */
+void filter_set_master(struct filter *f, bool master);
 /* The cluster's key of `fold`, the same on all members. */
 void filter_set_key(struct filter *f, const uint8_t key[FILTER_KEY_SIZE]);
 const struct unit_key *filter_key(const struct filter *f);
@@ -115,6 +117,17 @@ int filter_tc_fd(const struct filter *f);
  */
 struct unit_result filter_classify(const struct filter *f, const void *frame, size_t len,
 				   int ifindex, uint64_t now);
+/*
+ * The same over an IP packet without a frame, as if it had come to the interface's own
+ * MAC on configured network number `network`.
+ */
+struct unit_result filter_classify_packet(const struct filter *f, unsigned network,
+					  const void *ip, size_t len, uint64_t now);
+/* The interface's number and MAC, as they were when it was attached. */
+int filter_ifindex(const struct filter *f, unsigned network);
+/* The unit of a session route's longest prefix, FILTER_ROUTE_DROP, or -1. `packet` is an
+ * IP packet on its way to the inside end. */
+int filter_route_find(const struct filter *f, const void *packet, size_t len);
 const char *filter_verdict_name(enum unit_verdict v);
 const char *filter_reason_name(enum unit_reason r);
 

@@ -246,6 +246,21 @@ void links_datagram(struct links *l, member_id to, const uint8_t *msg, size_t le
 		link_path_send(p, msg, len);
 }
 
+int links_packet(struct links *l, member_id to, const uint8_t *msg, size_t len)
+{
+	struct peer *p = link_peer_find(l, to);
+
+	if (len > LINK_PACKET_MAX) {
+		l->datagrams_too_long++;
+		return -EMSGSIZE;
+	}
+	if (!p) {
+		l->datagrams_without_key++;
+		return -ENOTCONN;
+	}
+	return link_path_send_packet(p, msg, len);
+}
+
 int links_stream(struct links *l, member_id to, const uint8_t *msg, size_t len)
 {
 	struct peer *p = link_peer_find(l, to);

@@ -32,6 +32,7 @@
 
 #define LINK_ERR 256
 #define LINK_WHY 192
+#define LINK_PACKET_MAX 9632
 #define LINK_STATISTICS 48 /* at most as many names */
 #define LINK_PATHS_MAX 4   /* networks */
 
@@ -59,6 +60,8 @@ struct link_config {
  * datagram  bytes are authentic and were not delivered before; order and arrival are not
  *           promised.
  * stream    in order, without gaps, while the link lasts.
+ * packet    of links_packet(), authentic like a datagram; may be NULL. The bytes may be
+ *           overwritten.
  * state     the link came up (empty, both ways), or broke. `up` may come twice: then a new
  *           connection has replaced the old one, and what was under way is lost.
  */
@@ -67,6 +70,7 @@ struct link_ops {
 	void (*datagram)(void *ctx, member_id from, const uint8_t *msg, size_t len);
 	void (*stream)(void *ctx, member_id from, const uint8_t *msg, size_t len);
 	void (*state)(void *ctx, member_id peer, bool up);
+	void (*packet)(void *ctx, member_id from, uint8_t *msg, size_t len);
 };
 
 struct links;
@@ -79,6 +83,12 @@ void links_free(struct links *l);
 
 /* Best effort; at most CLUSTER_DATAGRAM_MAX bytes. What cannot be sent is counted. */
 void links_datagram(struct links *l, member_id to, const uint8_t *msg, size_t len);
+/*
+ * Hands the peer something that is not the cluster core's: best effort, at most
+ * LINK_PACKET_MAX bytes, sealed like a datagram and sent over one network. The kernel
+ * fragments what is longer than that network's MTU. 0 or -errno, and counted.
+ */
+int links_packet(struct links *l, member_id to, const uint8_t *msg, size_t len);
 /*
  * 0, -ENOTCONN without a link, -EMSGSIZE beyond CLUSTER_MESSAGE_MAX, -ENOBUFS when too much
  * waits for the peer: the link breaks then, and state(down) is called later.

@@ -27,6 +27,7 @@
 enum link_datagram {
 	LINK_MESSAGE, /* the rest is the owner's */
 	LINK_PROBE,   /* see link_path.c */
+	LINK_PACKET,  /* the rest is the owner's, of links_packet() */
 };
 
 /* What is known of one network on the way to one peer. */
@@ -106,6 +107,7 @@ struct links {
 	uint64_t ends[END_KINDS];
 	uint64_t ups, accepts, accept_errors;
 	uint64_t datagrams_without_key, datagrams_too_long, datagrams_unknown;
+	uint64_t packets_sent, packets_received;
 	uint64_t probes_received, path_downs, failovers, returns;
 };
 
@@ -137,6 +139,8 @@ int link_path_start(struct links *l);
 void link_path_init(struct peer *p);
 /* Seals the message and sends it over every network. */
 void link_path_send(struct peer *p, const uint8_t *msg, size_t len);
+/* The same with a packet, over one network. 0 or -errno. */
+int link_path_send_packet(struct peer *p, const uint8_t *msg, size_t len);
 /* The network that the peer is dialled over next, while there is no stream. */
 unsigned link_path_to_dial(struct peer *p);
 /* An attempt over it was in vain. */

@@ -114,6 +114,51 @@ void link_path_send(struct peer *p, const uint8_t *msg, size_t len)
 	p->datagrams_sent += sent;
 }
 
+_Static_assert(1 + LINK_PACKET_MAX + SEAL_OVERHEAD <= UDP_MAX, "a packet fits");
+
+/* Where the stream is, or else the first that is good. */
+static unsigned packet_path(const struct peer *p)
+{
+	unsigned at = p->up ? connection_path(p->up) : 0;
+
+	if (at < p->npaths && p->paths[at].good)
+		return at;
+	for (unsigned i = 0; i < p->npaths; i++)
+		if (p->paths[i].good)
+			return i;
+	return 0;
+}
+
+int link_path_send_packet(struct peer *p, const uint8_t *msg, size_t len)
+{
+	static uint8_t plain[1 + LINK_PACKET_MAX], sealed[UDP_MAX];
+
+	if (!p->sender || !p->npaths) {
+		p->links->datagrams_without_key++;
+		return -ENOTCONN;
+	}
+	plain[0] = LINK_PACKET;
+	memcpy(plain + 1, msg, len);
+	ssize_t n = seal_datagram(p->sender, plain, 1 + len, sealed, sizeof(sealed));
+	OPENSSL_cleanse(plain, 1 + len); /* of a client, in clear */
+	if (n < 0)
+		return (int)n;
+	if (!send_sealed(p, packet_path(p), sealed, (size_t)n))
+		return -EIO;
+	p->links->packets_sent++;
+	return 0;
+}
+
+static void packet_received(struct peer *p, uint8_t *bytes, size_t len)
+{
+	struct links *l = p->links;
+
+	l->packets_received++;
+	if (l->ops.packet)
+		l->ops.packet(l->ops.ctx, p->config.id, bytes, len);
+	OPENSSL_cleanse(bytes, len);
+}
+
 static uint8_t heard_paths(const struct peer *p)
 {
 	uint8_t hears = 0;
@@ -247,6 +292,8 @@ static void datagram_received(void *ctx, const uint8_t *bytes, size_t len)
 		l->ops.datagram(l->ops.ctx, p->config.id, plain + 1, (size_t)n - 1);
 	} else if (n > 0 && plain[0] == LINK_PROBE && local->path < p->npaths) {
 		probe_received(p, local->path, plain + 1, (size_t)n - 1);
+	} else if (n > 0 && plain[0] == LINK_PACKET) {
+		packet_received(p, plain + 1, (size_t)n - 1);
 	} else {
 		l->datagrams_unknown++;
 	}

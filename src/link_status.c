@@ -119,6 +119,8 @@ unsigned links_statistics(const struct links *l, const char **names, uint64_t *v
 		{ "datagram_unsent", udp.unsent },
 		{ "datagram_without_key", l->datagrams_without_key },
 		{ "datagram_too_long", l->datagrams_too_long },
+		{ "packet_sent", l->packets_sent },
+		{ "packet_received", l->packets_received },
 	};
 	unsigned n = 0;
 

@@ -28,8 +28,10 @@ struct port_frame {
 	unsigned network;  /* index in the filter's configuration */
 	int ifindex;	   /* the interface that it came in on */
 	uint8_t source[6]; /* source MAC */
-	uint8_t reason;	   /* UNIT_BY_IKE, UNIT_BY_ESP or UNIT_BY_ESP_UDP */
-	uint16_t unit;	   /* the work unit, ours when the frame came in */
+	uint8_t reason;	   /* UNIT_BY_..., of a verdict UNIT_DAEMON; or UNIT_BY_FOREIGN or
+			    * UNIT_BY_UNOWNED, if the unit was ours when the frame came in
+			    * and is not any more */
+	uint16_t unit;	   /* the work unit */
 	bool checksum_ok;  /* the transport checksum needs no check (verified by hardware,
 			    * or  never computed: the sender is on this machine) */
 };

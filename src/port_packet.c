@@ -103,7 +103,8 @@ static void frame_deliver(struct packet_port *p, unsigned slot, uint64_t now)
 	struct unit_result r = filter_classify(p->filter, frame, len, p->ifindex, now);
 	if (r.verdict != UNIT_DAEMON) {
 		p->counters.late++;
-		return;
+		if (r.reason != UNIT_BY_FOREIGN && r.reason != UNIT_BY_UNOWNED)
+			return;
 	}
 	if (frame[12] == 0x81 && frame[13] == 0x00)
 		at += 4; /* a priority tag; the classification knows no other */

@@ -11,7 +11,7 @@
 
 #include "src/endpoint.h"
 
-#define UDP_MAX 1472 /* bytes of a datagram that is read whole */
+#define UDP_MAX 9728 /* bytes of a datagram that is read whole */
 
 struct udp;
 

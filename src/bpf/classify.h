@@ -374,8 +374,14 @@ UNIT_INLINE struct unit_result unit_finish(void *ctx, struct unit_way *way)
 	if (way->unit == UNIT_NONE)
 		way->unit = unit_fold(&control->key, way->mix.high, way->mix.low);
 	uint16_t owner = unit_owner(ctx, way->unit);
-	if (owner == UNIT_NOBODY)
+	if (owner == UNIT_NOBODY) {
+		if (control->master && verdict == UNIT_DAEMON)
+			return unit_because(UNIT_BY_WAITING, way->unit);
+		/* By way of the TUN device it comes to phalanxd all the same. */
+		if (control->master && way->reason == UNIT_BY_ROUTED)
+			return unit_because(way->reason, way->unit);
 		return unit_because(UNIT_BY_UNOWNED, way->unit);
+	}
 	if (owner != control->self)
 		return unit_because(UNIT_BY_FOREIGN, way->unit);
 	return unit_because(way->reason, way->unit);

@@ -55,6 +55,7 @@ enum unit_verdict {
 	X(PROTOCOL, HOST, "protocol")                                                    \
 	X(ROUTED, HOST, "routed")                                                        \
 	X(FORWARDED, HOST, "forwarded")                                                  \
+	X(WAITING, DAEMON, "waiting")                                                    \
 	X(FOREIGN, DROP, "foreign")                                                      \
 	X(UNOWNED, DROP, "unowned")                                                      \
 	X(LEASE, DROP, "lease")                                                          \
@@ -102,8 +103,9 @@ static inline struct unit_key unit_key_read(const uint8_t bytes[UNIT_KEY_SIZE])
 /* The one value of the map `control`. */
 struct unit_control {
 	struct unit_key key;
-	uint16_t self; /* this member's id */
-	uint16_t reserved[3];
+	uint16_t self;	 /* this member's id */
+	uint16_t master; /* not 0: takes what belongs to a unit without owner */
+	uint16_t reserved[2];
 };
 
 /* The value of the map `networks`, whose key is the interface's index. */

@@ -793,6 +793,24 @@ static void test_not_ours(void **state)
 	}
 }
 
+/* The master takes what phalanxd can keep until the unit has an owner. */
+static void test_unowned_at_master(void **state)
+{
+	filter_renew(filter, NEVER);
+	give_all_to(UNIT_NOBODY);
+	filter_set_master(filter, true);
+	for (size_t i = 0; i < CASES; i++) {
+		enum unit_reason reason = cases[i].reason;
+
+		if (verdict_of(reason) == UNIT_DAEMON)
+			reason = UNIT_BY_WAITING;
+		else if (cases[i].way != NO_UNIT && reason != UNIT_BY_ROUTED)
+			reason = UNIT_BY_UNOWNED;
+		check(&cases[i], verdict_of(reason), reason, expected_unit(&cases[i]));
+	}
+	filter_set_master(filter, false);
+}
+
 /* One unit is ours, all others are not: the owner is looked up under the right number. */
 static void test_single_unit(void **state)
 {
@@ -1104,6 +1122,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_ours),
 		cmocka_unit_test(test_not_ours),
+		cmocka_unit_test(test_unowned_at_master),
 		cmocka_unit_test(test_single_unit),
 		cmocka_unit_test(test_lease_over),
 		cmocka_unit_test(test_revoke),

@@ -199,6 +199,15 @@ static void on_state(void *ctx, member_id peer, bool up)
 		links_datagram(n->links, peer, (const uint8_t *)"late", 4);
 }
 
+static void on_packet(void *ctx, member_id from, uint8_t *msg, size_t len)
+{
+	struct node *n = ctx;
+
+	keep_last(n, msg, len);
+	n->packets++;
+	memset(msg, 0, len); /* it is ours to overwrite */
+}
+
 void mesh_node(struct node *n, member_id id, const char *prefix, uint16_t port)
 {
 	memset(n, 0, sizeof(*n));
@@ -252,7 +261,7 @@ struct link_status mesh_status(const struct node *n, member_id peer)
 
 void mesh_run(struct node *n)
 {
-	const struct link_ops ops = { n, on_datagram, on_stream, on_state };
+	const struct link_ops ops = { n, on_datagram, on_stream, on_state, on_packet };
 	char err[LINK_ERR];
 
 	n->links = links_new(mesh_base, &n->config, &ops, err);

@@ -20,6 +20,7 @@ struct node {
 	unsigned ups, downs, messages, datagrams;
 	size_t last_len; /* of the last message or datagram */
 	uint8_t last[CLUSTER_MESSAGE_MAX];
+	unsigned packets;
 	bool damaged;	  /* a message was not what mesh_fill() makes */
 	bool answer_down; /* send "late" as a datagram when a link goes down */
 	bool in_call;	  /* a callback now would be reentrant */

@@ -23,6 +23,7 @@
 
 #include "src/connection.h"
 #include "src/tls.h"
+#include "src/udp.h"
 #include "tests/unit/mesh.h"
 
 /* Two members, 1 and 2. Datagrams from 1 to 2 pass through `relay`, a socket of the test,
@@ -137,12 +138,22 @@ static void test_streams_and_datagrams(void **state)
 	mesh_wait(n[2].datagrams == 1);
 	assert_int_equal(n[2].last_len, CLUSTER_DATAGRAM_MAX);
 	assert_memory_equal(n[2].last, message, CLUSTER_DATAGRAM_MAX);
+	/* A packet is as sealed as a datagram, and longer than a frame. */
+	mesh_fill(message, LINK_PACKET_MAX);
+	assert_int_equal(links_packet(n[0].links, 3, message, LINK_PACKET_MAX), 0);
+	mesh_wait(n[2].packets == 1);
+	assert_int_equal(n[2].last_len, LINK_PACKET_MAX);
+	assert_memory_equal(n[2].last, message, LINK_PACKET_MAX);
+	assert_int_equal(links_packet(n[0].links, 3, message, LINK_PACKET_MAX + 1),
+			 -EMSGSIZE);
+	assert_int_equal(links_packet(n[0].links, 9, message, 1), -ENOTCONN);
+	assert_int_equal(n[2].datagrams, 1);
 	links_datagram(n[2].links, 1, message, 0);
 	mesh_wait(n[0].datagrams == 1);
 	links_datagram(n[0].links, 3, message, CLUSTER_DATAGRAM_MAX + 1);
-	assert_int_equal(mesh_statistic(&n[0], "datagram_too_long"), 1);
+	assert_int_equal(mesh_statistic(&n[0], "datagram_too_long"), 2);
 	links_datagram(n[0].links, 9, message, 1);
-	assert_int_equal(mesh_statistic(&n[0], "datagram_without_key"), 1);
+	assert_int_equal(mesh_statistic(&n[0], "datagram_without_key"), 2);
 
 	struct link_status status[4];
 	assert_int_equal(links_status(n[1].links, status, 4), 2);
@@ -185,7 +196,7 @@ static void test_garbage_and_replay(void **state)
 	datagram[12] ^= 1; /* a number that was never used */
 	relay_pass(&p, datagram, len);
 	mesh_wait(mesh_statistic(&p.two, "datagram_bad_tag") == 1);
-	static uint8_t huge[4000];
+	static uint8_t huge[UDP_MAX + 1];
 	relay_pass(&p, huge, sizeof(huge));
 	mesh_wait(mesh_statistic(&p.two, "datagram_oversized") == 1);
 	assert_int_equal(p.two.datagrams, 1);
