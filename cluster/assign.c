@@ -20,7 +20,7 @@
 
 #define ORPHAN_PERIOD (50 * MONO_MS)
 #define EMPTY_MOVES 256 /* of empty units in a round, of each member */
-#define NOISE 8		/* one part in so many of a traffic is noise */
+#define NOISE 16	/* one part in so many of a traffic is noise */
 #define REST (20 * MONO_SEC)
 #define REST_ORDERED (600 * MONO_SEC) /* of a unit that the operator has moved */
 #define CAPACITY_MAX (1u << 20)	      /* so that no product overflows */

@@ -21,20 +21,28 @@
 #define CA_DAYS 3650
 #define MEMBER_DAYS 825
 #define DAYS_MAX 36500
-
-/* sysexits' EX_UNAVAILABLE, as systemctl's: there is no daemon to ask. */
-enum { EXIT_OK = 0, EXIT_FAILED = 1, EXIT_USAGE = 2, EXIT_NOT_RUNNING = 69 };
+#define WORDS_MAX 1024
 
 static const char help[] =
     "Usage: clusterctl [-s SOCKET] COMMAND\n"
     "\n"
     "Asks the phalanxd of this machine:\n"
     "  status [--counters]       this member, the others, networks, units, sessions\n"
-    "  members                   all members: state, keepalives, load\n"
-    "  units [N]                 who owns which work units, and who succeeds\n"
+    "  members                   all members: state, keepalives, load, refusals\n"
+    "  units [N|N-M]...          who owns which work units, and who succeeds; one unit\n"
+    "                            in detail\n"
     "  sessions                  the users' sessions, on all members\n"
     "  counters                  packets and messages by kind\n"
     "Each takes --json.\n"
+    "\n"
+    "Tells the cluster, at any of its members; a member is its name or its id:\n"
+    "  drain MEMBER [--no-wait] [--force]\n"
+    "                            it gives all its units to others, without loss, and "
+    "gets\n"
+    "                            none until it is undrained\n"
+    "  undrain MEMBER            it gets its share again\n"
+    "  move UNIT MEMBER [--no-wait]\n"
+    "                            one unit goes to that member\n"
     "\n"
     "Makes certificates, without phalanxd:\n"
     "  ca init DIR [--name NAME] [--days N]\n"
@@ -55,7 +63,7 @@ struct options {
 	const char *out;
 	unsigned days; /* 0: not given */
 	unsigned id;   /* 0: not given */
-	bool json, counters, renew;
+	bool json, counters, renew, force, no_wait;
 };
 
 enum {
@@ -66,6 +74,8 @@ enum {
 	OPT_ID = 1 << 4,
 	OPT_OUT = 1 << 5,
 	OPT_RENEW = 1 << 6,
+	OPT_FORCE = 1 << 7,
+	OPT_WAIT = 1 << 8, /* --wait and --no-wait */
 };
 
 static const struct option long_options[] = {
@@ -79,6 +89,9 @@ static const struct option long_options[] = {
 	{ "id", required_argument, NULL, 'i' },
 	{ "out", required_argument, NULL, 'o' },
 	{ "renew", no_argument, NULL, 'r' },
+	{ "force", no_argument, NULL, 'f' },
+	{ "wait", no_argument, NULL, 'w' },
+	{ "no-wait", no_argument, NULL, 'W' },
 	{ NULL, 0, NULL, 0 },
 };
 
@@ -112,6 +125,12 @@ static unsigned parse_number(const char *what, const char *value, unsigned min,
 
 typedef void show_function(const json_t *reply, FILE *out, bool bold);
 
+int report_failure(int ret, const char *err)
+{
+	fprintf(stderr, "clusterctl: %s\n", err);
+	return ret == -ENOENT || ret == -ECONNREFUSED ? EXIT_NOT_RUNNING : EXIT_FAILED;
+}
+
 static int ask(const struct options *o, const char *command, json_t *arguments,
 	       show_function *show)
 {
@@ -119,11 +138,8 @@ static int ask(const struct options *o, const char *command, json_t *arguments,
 	json_t *reply = NULL;
 	int ret = control_call(o->socket, command, arguments, &reply, err);
 
-	if (ret < 0) {
-		fprintf(stderr, "clusterctl: %s\n", err);
-		return ret == -ENOENT || ret == -ECONNREFUSED ? EXIT_NOT_RUNNING
-							      : EXIT_FAILED;
-	}
+	if (ret < 0)
+		return report_failure(ret, err);
 	if (o->json) {
 		json_dumpf(reply, stdout, JSON_INDENT(2));
 		putchar('\n');
@@ -144,15 +160,36 @@ static int do_members(const struct options *o, char **words)
 	return ask(o, "members", NULL, show_members);
 }
 
+/* "7" or "7-11" */
+static void add_units(json_t *list, const char *word)
+{
+	char *end;
+	unsigned long first, last;
+
+	errno = 0;
+	first = last = strtoul(word, &end, 10);
+	if (isdigit((unsigned char)word[0]) && *end == '-' &&
+	    isdigit((unsigned char)end[1]))
+		last = strtoul(end + 1, &end, 10);
+	if (!isdigit((unsigned char)word[0]) || *end || errno || last < first ||
+	    last >= CLUSTER_UNITS)
+		usage("the work unit is '%s', expected a number from 0 to %u, or two of "
+		      "them with '-' between",
+		      word, CLUSTER_UNITS - 1);
+	for (; first <= last; first++)
+		json_array_append_new(list, json_integer((json_int_t)first));
+}
+
 static int do_units(const struct options *o, char **words)
 {
-	json_t *arguments = NULL;
+	json_t *list;
 
-	if (words[0])
-		arguments = json_pack(
-		    "{s:i}", "unit",
-		    (int)parse_number("the work unit", words[0], 0, CLUSTER_UNITS - 1));
-	return ask(o, "units", arguments, show_units);
+	if (!words[0])
+		return ask(o, "units", NULL, show_units);
+	list = json_array();
+	for (; *words; words++)
+		add_units(list, *words);
+	return ask(o, "units", json_pack("{s:o}", "units", list), show_units);
 }
 
 static int do_sessions(const struct options *o, char **words)
@@ -163,6 +200,23 @@ static int do_sessions(const struct options *o, char **words)
 static int do_counters(const struct options *o, char **words)
 {
 	return ask(o, "counters", NULL, show_counters);
+}
+
+static int do_drain(const struct options *o, char **words)
+{
+	return operate_drain(o->socket, words[0], o->force, !o->no_wait);
+}
+
+static int do_undrain(const struct options *o, char **words)
+{
+	return operate_undrain(o->socket, words[0]);
+}
+
+static int do_move(const struct options *o, char **words)
+{
+	unsigned unit = parse_number("the work unit", words[0], 0, CLUSTER_UNITS - 1);
+
+	return operate_move(o->socket, unit, words[1], !o->no_wait);
 }
 
 /* Certificates */
@@ -219,9 +273,12 @@ static const struct command {
 } commands[] = {
 	{ "status", NULL, do_status, 0, 0, OPT_JSON | OPT_COUNTERS, "no words" },
 	{ "members", NULL, do_members, 0, 0, OPT_JSON, "no words" },
-	{ "units", NULL, do_units, 0, 1, OPT_JSON, "at most one unit" },
+	{ "units", NULL, do_units, 0, WORDS_MAX, OPT_JSON, "units" },
 	{ "sessions", NULL, do_sessions, 0, 0, OPT_JSON, "no words" },
 	{ "counters", NULL, do_counters, 0, 0, OPT_JSON, "no words" },
+	{ "drain", NULL, do_drain, 1, 1, OPT_FORCE | OPT_WAIT, "a member" },
+	{ "undrain", NULL, do_undrain, 1, 1, 0, "a member" },
+	{ "move", NULL, do_move, 2, 2, OPT_WAIT, "a unit and a member" },
 	{ "ca", "init", do_ca_init, 1, 1, OPT_NAME | OPT_DAYS, "DIR" },
 	{ "cert", "issue", do_cert_issue, 2, 2, OPT_ID | OPT_OUT | OPT_DAYS | OPT_RENEW,
 	  "DIR NAME" },
@@ -263,6 +320,13 @@ static unsigned take_option(struct options *o, int option)
 	case 'r':
 		o->renew = true;
 		return OPT_RENEW;
+	case 'f':
+		o->force = true;
+		return OPT_FORCE;
+	case 'w':
+	case 'W':
+		o->no_wait = option == 'W';
+		return OPT_WAIT;
 	default: /* getopt has told what is wrong */
 		fputs("Try 'clusterctl --help'.\n", stderr);
 		exit(EXIT_USAGE);

@@ -15,4 +15,17 @@ void show_units(const json_t *reply, FILE *out, bool bold);
 void show_sessions(const json_t *reply, FILE *out, bool bold);
 void show_counters(const json_t *reply, FILE *out, bool bold);
 
+/*
+ * Commands to the cluster. They report on stdout or stderr and return the exit status.
+ * `wait`: until it is done, not only begun.
+ */
+int operate_drain(const char *socket, const char *member, bool force, bool wait);
+int operate_undrain(const char *socket, const char *member);
+int operate_move(const char *socket, unsigned unit, const char *member, bool wait);
+
+/* sysexits' EX_UNAVAILABLE, as systemctl's: there is no daemon to ask. */
+enum { EXIT_OK = 0, EXIT_FAILED = 1, EXIT_USAGE = 2, EXIT_NOT_RUNNING = 69 };
+/* Prints why control_call() has failed; the exit status. */
+int report_failure(int ret, const char *err);
+
 #endif

@@ -58,50 +58,98 @@ static const char *bytes(json_int_t n, char *buf, size_t size)
 	return buf;
 }
 
-/* What an operator has to know of a member, worst first. */
+/* "0.31 %" of a processor */
+static const char *percent(const json_t *o, const char *key, char *buf, size_t size)
+{
+	snprintf(buf, size, "%.2f %%", 100 * json_number_value(json_object_get(o, key)));
+	return buf;
+}
+
 static void state_cell(struct table *t, const json_t *m)
 {
-	if (!is_true(m, "present"))
-		table_cell(t, "absent");
-	else if (!is_true(m, "linked"))
-		table_cell(t, "no link");
-	else if (!is_true(m, "able"))
+	const char *state = text(m, "state");
+
+	if (strcmp(state, "unable") == 0)
 		table_cell(t, "unable: %s", text(m, "why"));
-	else if (!is_true(m, "complete"))
-		table_cell(t, "learning");
 	else
-		table_cell(t, "ready");
+		table_cell(t, "%s", state);
+}
+
+static void milliseconds_cell(struct table *t, const json_t *o, const char *key)
+{
+	const json_t *ms = json_object_get(o, key);
+
+	if (json_is_number(ms))
+		table_cell(t, "%.0f ms", json_number_value(ms));
+	else
+		table_cell(t, "-");
 }
 
 static void member_row(struct table *t, const json_t *m)
 {
-	const json_t *heard = json_object_get(m, "heard_ms");
+	char buf[32];
 
 	table_cell(t, "%s%s", text(m, "name"), is_true(m, "self") ? " *" : "");
 	table_cell(t, "%lld", (long long)number(m, "id"));
 	table_cell(t, "%s", is_true(m, "present") ? text(m, "role") : "-");
-	if (json_is_number(heard))
-		table_cell(t, "%.0f ms", json_number_value(heard));
-	else
-		table_cell(t, "-");
-	table_cell(t, "%.2f %%", 100 * json_number_value(json_object_get(m, "loss")));
+	milliseconds_cell(t, m, "heard_ms");
+	table_cell(t, "%s", percent(m, "loss", buf, sizeof(buf)));
 	table_cell(t, "%lld", (long long)number(m, "per_interval"));
 	table_cell(t, "%lld", (long long)number(m, "capacity"));
+	table_cell(t, "%s", percent(m, "load", buf, sizeof(buf)));
 	table_cell(t, "%lld", (long long)number(m, "units"));
 	table_cell(t, "%lld", (long long)number(m, "successor_of"));
 	table_cell(t, "%lld", (long long)number(m, "sessions"));
 	state_cell(t, m);
 }
 
-void show_members(const json_t *reply, FILE *out, bool bold)
+static void show_member_list(const json_t *reply, FILE *out, bool bold)
 {
-	struct table *t = table_new("MEMBER|>ID|ROLE|>HEARD|>LOSS|>N|>CAPACITY|>UNITS|"
-				    ">SUCCESSOR|>RECORDS|STATE");
+	struct table *t = table_new("MEMBER|>ID|ROLE|>HEARD|>LOSS|>N|>CAPACITY|>LOAD|"
+				    ">UNITS|>SUCCESSOR|>RECORDS|STATE");
 	size_t i;
 	json_t *m;
 
 	json_array_foreach(json_object_get(reply, "members"), i, m)
 		member_row(t, m);
+	table_print(t, out, bold);
+	table_free(t);
+}
+
+static void link_row(struct table *t, const json_t *m)
+{
+	char buf[32];
+
+	table_cell(t, "%s", text(m, "name"));
+	milliseconds_cell(t, m, "keepalive_ms");
+	table_cell(t, "%s",
+		   is_true(m, "self")	  ? "-"
+		   : is_true(m, "linked") ? "up"
+					  : "DOWN");
+	table_cell(t, "%lld", (long long)number(m, "lag"));
+	table_cell(t, "%s", percent(m, "processor", buf, sizeof(buf)));
+	table_cell(t, "%lld", (long long)number(m, "activation"));
+	table_cell(t, "%s", text(m, "incarnation"));
+	if (number(m, "refused"))
+		table_cell(t, "%lld: %s", (long long)number(m, "refused"),
+			   text(m, "refused_why"));
+	else
+		table_cell(t, "0");
+}
+
+void show_members(const json_t *reply, FILE *out, bool bold)
+{
+	struct table *t = table_new("MEMBER|>KEEPALIVE|LINK|>LAG|>PROCESSOR|>ACTIVATION|"
+				    "INCARNATION|REFUSED");
+	size_t i;
+	json_t *m;
+
+	fprintf(out, "detection interval %lld ms\n\n",
+		(long long)number(reply, "detection_interval"));
+	show_member_list(reply, out, bold);
+	fputc('\n', out);
+	json_array_foreach(json_object_get(reply, "members"), i, m)
+		link_row(t, m);
 	table_print(t, out, bold);
 	table_free(t);
 }
@@ -193,7 +241,7 @@ void show_status(const json_t *s, FILE *out, bool bold)
 	show_protection(s, out);
 	show_session_totals(s, out);
 	fputc('\n', out);
-	show_members(s, out, bold);
+	show_member_list(s, out, bold);
 	fputc('\n', out);
 	show_networks(s, out, bold);
 	if (json_object_get(s, "counters")) {
@@ -202,14 +250,15 @@ void show_status(const json_t *s, FILE *out, bool bold)
 	}
 }
 
-static bool same_row(const json_t *a, const json_t *b)
+/* Whether the unit `b` continues the row that goes from `a` to `last`. */
+static bool same_row(const json_t *a, const json_t *last, const json_t *b)
 {
 	static const char *const keys[] = { "owner", "successor", "epoch", "moving_to" };
 
 	for (size_t i = 0; i < sizeof(keys) / sizeof(keys[0]); i++)
 		if (!json_equal(json_object_get(a, keys[i]), json_object_get(b, keys[i])))
 			return false;
-	return true;
+	return number(b, "unit") == number(last, "unit") + 1;
 }
 
 static void unit_row(struct table *t, const json_t *first, const json_t *last,
@@ -229,6 +278,21 @@ static void unit_row(struct table *t, const json_t *first, const json_t *last,
 	table_cell(t, "%lld", (long long)sessions);
 }
 
+static void show_unit(const json_t *u, FILE *out)
+{
+	char buf[32];
+
+	fprintf(out, "unit         %lld\n", (long long)number(u, "unit"));
+	fprintf(out, "owner        %s\n", text(u, "owner"));
+	fprintf(out, "successor    %s\n", text(u, "successor"));
+	fprintf(out, "epoch        %lld\n", (long long)number(u, "epoch"));
+	fprintf(out, "moving to    %s\n", text(u, "moving_to"));
+	fprintf(out, "records      %lld\n", (long long)number(u, "sessions"));
+	fprintf(out, "load         %s of a processor",
+		percent(u, "load", buf, sizeof(buf)));
+	fprintf(out, ", of which traffic %s\n", percent(u, "traffic", buf, sizeof(buf)));
+}
+
 void show_units(const json_t *reply, FILE *out, bool bold)
 {
 	const json_t *units = json_object_get(reply, "units");
@@ -239,8 +303,13 @@ void show_units(const json_t *reply, FILE *out, bool bold)
 	size_t i;
 	json_t *u;
 
+	if (json_array_size(units) == 1) {
+		show_unit(json_array_get(units, 0), out);
+		table_free(t);
+		return;
+	}
 	json_array_foreach(units, i, u) {
-		if (first && !same_row(first, u)) {
+		if (first && !same_row(first, last, u)) {
 			unit_row(t, first, last, sessions);
 			first = NULL;
 			sessions = 0;

@@ -10,6 +10,7 @@
 #include <time.h>
 
 #include "src/daemon_parts.h"
+#include "src/drained.h"
 #include "src/log.h"
 
 #define LEAVE_SECONDS 5
@@ -66,6 +67,22 @@ static void tell_filter(struct daemon *d)
 		d->owners[u] = state.owner;
 		filter_set_owner(d->filter, (uint16_t)u, state.owner);
 	}
+}
+
+/* The operator's wish outlives this run. */
+static void keep_drained(struct daemon *d)
+{
+	bool drained = cluster_drained(d->cluster);
+	int failed;
+
+	if (drained == d->drained)
+		return;
+	d->drained = drained;
+	log_info("%s by the operator", drained ? "drained" : "undrained");
+	failed = drained_write(d->conf->state_directory, drained);
+	if (failed)
+		log_warnx("cannot note that in %s: %s; the next start will not know it",
+			  d->conf->state_directory, strerror(-failed));
 }
 
 static void tell_role(struct daemon *d)
@@ -136,6 +153,7 @@ static bool settle_one(struct daemon *d)
 	} else if (d->table) {
 		d->table = false;
 		tell_filter(d);
+		keep_drained(d);
 	} else if (d->role) {
 		d->role = false;
 		tell_role(d);

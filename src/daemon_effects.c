@@ -8,6 +8,7 @@
 #include "src/activation.h"
 #include "src/daemon_parts.h"
 #include "src/log.h"
+#include "src/operate.h"
 
 /* The core's effects. */
 
@@ -381,5 +382,11 @@ json_t *daemon_on_command(void *ctx, const char *command, const json_t *argument
 		.ctx = d,
 	};
 
-	return status_reply(&source, command, arguments, daemon_now(d));
+	json_t *reply = status_reply(&source, command, arguments, daemon_now(d));
+
+	if (reply)
+		return reply;
+	/* A command: what it causes is told when the client has its answer. */
+	daemon_want_settle(d);
+	return operate_reply(d->cluster, d->conf, command, arguments, daemon_now(d));
 }

@@ -7,6 +7,7 @@
 
 #include "src/activation.h"
 #include "src/daemon_parts.h"
+#include "src/drained.h"
 #include "src/log.h"
 #include "tunnels/ipsec/ipsec.h"
 
@@ -50,9 +51,11 @@ static int make_cluster(struct daemon *d, char err[DAEMON_ERROR_SIZE])
 		.moves = d->conf->moves_per_round,
 		.balance = d->conf->balance_interval * MONO_MS,
 		.npeers = d->conf->nmembers,
+		.drained = drained_read(d->conf->state_directory),
 	};
 
 	io.ctx = d;
+	d->drained = config.drained;
 	d->activation =
 	    activation_open(d->conf->state_directory, &config.activation, err);
 	if (!d->activation)

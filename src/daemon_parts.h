@@ -62,6 +62,7 @@ struct daemon {
 	uint16_t owners[CLUSTER_UNITS]; /* as the filter knows them */
 
 	bool running[CONF_NETWORKS_MAX]; /* networks with carrier */
+	bool drained;			 /* as it stands on disk */
 	bool was_cut;			 /* one of them has lost it before */
 	struct mono settled; /* not able before: what was cut off listens first */
 	int state_error;     /* -errno: the activation number could not be stored */

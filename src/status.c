@@ -77,38 +77,76 @@ static const char *role_of(const struct cluster_member_state *m)
 	return m->present ? "member" : "absent";
 }
 
+/* What an operator has to know of a member, worst first. */
+static const char *state_of(const struct cluster_member_state *m)
+{
+	if (!m->present)
+		return "absent";
+	if (!m->self && !m->linked)
+		return "no link";
+	if (m->drained)
+		return m->units ? "draining" : "drained";
+	if (!m->able)
+		return "unable";
+	return m->complete ? "ready" : "learning";
+}
+
+/* Milliseconds; null if it never was. */
+static json_t *ago(uint64_t ns)
+{
+	return ns == UINT64_MAX ? json_null() : json_real((double)ns / (double)MONO_MS);
+}
+
+/* Of a processor. */
+static json_t *share(uint64_t millionths)
+{
+	return json_real((double)millionths / 1e6);
+}
+
+static void add_keepalives(const struct view *v, const struct cluster_member_state *m,
+			   json_t *o)
+{
+	unsigned n = m->per_interval;
+
+	json_object_set_new(o, "heard_ms", m->self ? json_null() : ago(m->heard));
+	json_object_set_new(o, "loss", json_real(m->loss));
+	json_object_set_new(o, "per_interval", json_integer(n));
+	json_object_set_new(o, "keepalive_ms",
+			    n ? json_real((double)v->source->conf->detection_interval / n)
+			      : json_null());
+	json_object_set_new(o, "detection_interval",
+			    json_integer(v->source->conf->detection_interval));
+	json_object_set_new(o, "refused", json_integer((json_int_t)m->refused));
+	json_object_set_new(o, "refused_why",
+			    printable(m->refused_why ? m->refused_why : ""));
+	json_object_set_new(o, "refused_ms",
+			    m->refused ? ago(m->refused_ago) : json_null());
+}
+
 static json_t *member_json(const struct view *v, const struct cluster_member_state *m)
 {
 	const struct conf_member *listed = conf_member_with_id(v->source->conf, m->id);
 	struct address address;
-	json_t *o = json_pack("{s:i,s:s,s:s,s:b,s:b,s:b,s:b,s:b}", "id", (int)m->id,
-			      "name", m->name, "role", role_of(m), "self", m->self,
-			      "present", m->present, "linked", m->self || m->linked,
-			      "complete", m->complete, "able", m->able);
+	json_t *o =
+	    json_pack("{s:i,s:s,s:s,s:s,s:b,s:b,s:b,s:b,s:b,s:b}", "id", (int)m->id,
+		      "name", m->name, "role", role_of(m), "state", state_of(m), "self",
+		      m->self, "present", m->present, "linked", m->self || m->linked,
+		      "complete", m->complete, "able", m->able, "drained", m->drained);
 
 	json_object_set_new(o, "why", printable(m->why ? m->why : ""));
 	if (listed)
 		address = address_ipv4(listed->addresses[0]);
 	json_object_set_new(o, "address", listed ? address_of(&address) : json_null());
 	json_object_set_new(o, "incarnation", hex(m->incarnation));
-	json_object_set_new(o, "heard_ms",
-			    m->self || m->heard == UINT64_MAX
-				? json_null()
-				: json_real((double)m->heard / (double)MONO_MS));
-	json_object_set_new(o, "loss", json_real(m->loss));
-	json_object_set_new(o, "per_interval", json_integer(m->per_interval));
+	add_keepalives(v, m, o);
 	json_object_set_new(o, "capacity", json_integer(m->capacity));
+	json_object_set_new(o, "load", share(m->load));
+	json_object_set_new(o, "processor", share(m->processor));
 	json_object_set_new(o, "activation", json_integer(m->activation));
 	json_object_set_new(o, "units", json_integer(m->units));
 	json_object_set_new(o, "successor_of", json_integer(m->successor_of));
 	json_object_set_new(o, "sessions", json_integer(m->sessions));
 	json_object_set_new(o, "lag", json_integer((json_int_t)m->lag));
-	json_object_set_new(o, "refused", json_integer((json_int_t)m->refused));
-	json_object_set_new(o, "refused_why", json_string(m->refused_why));
-	json_object_set_new(o, "refused_ms",
-			    m->refused_ago == UINT64_MAX
-				? json_null()
-				: json_real((double)m->refused_ago / (double)MONO_MS));
 	return o;
 }
 
@@ -128,29 +166,45 @@ static json_t *unit_json(const struct view *v, unit_id unit)
 	struct cluster_unit_state u;
 
 	cluster_unit(v->source->cluster, unit, &u);
-	return json_pack("{s:i,s:o,s:o,s:I,s:o,s:i}", "unit", (int)unit, "owner",
+	return json_pack("{s:i,s:o,s:o,s:I,s:o,s:i,s:o,s:o}", "unit", (int)unit, "owner",
 			 name_of(v, u.owner), "successor", name_of(v, u.successor),
 			 "epoch", NUMBER_OF(u.epoch), "moving_to",
-			 name_of(v, u.moving_to), "sessions", (int)u.sessions);
+			 name_of(v, u.moving_to), "sessions", (int)u.sessions, "load",
+			 share(u.load), "traffic", share(u.traffic));
 }
 
+static bool is_unit(const json_t *value)
+{
+	return json_is_integer(value) && json_integer_value(value) >= 0 &&
+	       json_integer_value(value) < CLUSTER_UNITS;
+}
+
+/* "units": a list of numbers; or "unit": one; or all. */
 static json_t *units_reply(const struct view *v, const json_t *arguments)
 {
-	const json_t *wanted = json_object_get(arguments, "unit");
-	json_int_t unit = json_integer_value(wanted);
-	json_t *list = json_array();
+	json_t *one = json_object_get(arguments, "unit"), *wanted;
+	json_t *some = json_object_get(arguments, "units");
+	json_t *list = json_array(), *value;
+	bool all = !some && !one;
+	size_t i;
 
-	if (wanted && (!json_is_integer(wanted) || unit < 0 || unit >= CLUSTER_UNITS)) {
-		json_decref(list);
-		return control_error("a work unit is a number from 0 to %d",
-				     CLUSTER_UNITS - 1);
+	wanted = some ? json_incref(some) : one ? json_pack("[O]", one) : NULL;
+	if (wanted && !json_is_array(wanted))
+		goto bad;
+	json_array_foreach(wanted, i, value) {
+		if (!is_unit(value))
+			goto bad;
+		json_array_append_new(list,
+				      unit_json(v, (unit_id)json_integer_value(value)));
 	}
-	if (wanted)
-		json_array_append_new(list, unit_json(v, (unit_id)unit));
-	else
-		for (unit_id u = 0; u < CLUSTER_UNITS; u++)
-			json_array_append_new(list, unit_json(v, u));
-	return json_pack("{s:o}", "units", list);
+	for (unit_id u = 0; all && u < CLUSTER_UNITS; u++)
+		json_array_append_new(list, unit_json(v, u));
+	json_decref(wanted);
+	return json_pack("{s:o,s:b}", "units", list, "all", all);
+bad:
+	json_decref(wanted);
+	json_decref(list);
+	return control_error("a work unit is a number from 0 to %d", CLUSTER_UNITS - 1);
 }
 
 static json_t *unit_totals(const struct view *v)
@@ -396,7 +450,9 @@ json_t *status_reply(const struct status_source *source, const char *command,
 	if (strcmp(command, "status") == 0)
 		return status_json(&v, arguments);
 	if (strcmp(command, "members") == 0)
-		return json_pack("{s:o}", "members", members_json(&v));
+		return json_pack("{s:o,s:i}", "members", members_json(&v),
+				 "detection_interval",
+				 (int)source->conf->detection_interval);
 	if (strcmp(command, "units") == 0)
 		return units_reply(&v, arguments);
 	if (strcmp(command, "sessions") == 0)

@@ -1,0 +1,25 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/*
+ * What an operator can tell a cluster to do, at any of its members, as JSON.
+ *
+ *   drain    {"member": M, "force": bool}: the member gives its units up and gets none
+ *   undrain  {"member": M}
+ *   move     {"unit": N, "member": M}: the unit goes to that member
+ *   result   one of these with its "command" and "ticket" besides: what became of it
+ *
+ * M is a member's name or id. The reply is {"member": NAME, "done": bool, "ticket": N}; with
+ * "done" false the command is under way to another member, and "result" is to be asked for.
+ */
+#ifndef SRC_OPERATE_H
+#define SRC_OPERATE_H
+
+#include <jansson.h>
+
+#include "cluster/cluster.h"
+#include "src/conf.h"
+
+/* A new reference; NULL if `command` is none of these. */
+json_t *operate_reply(struct cluster *cluster, const struct conf *conf,
+		      const char *command, const json_t *arguments, struct mono now);
+
+#endif
