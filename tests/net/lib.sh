@@ -497,7 +497,7 @@ no_connections()
 # As an attacker beside the router would.
 replay_send()
 {
-	lab exec r1 espreplay -i outside -d "$VIP_OUTSIDE" -r 8000 "$1" >"$out/espreplay.txt" 2>&1
+	lab exec r1 espreplay -i outside -d "$VIP_OUTSIDE" -d "$VIP6_OUTSIDE" -r 8000 "$1" >"$out/espreplay.txt" 2>&1
 }
 
 # The replays that all living members have counted.

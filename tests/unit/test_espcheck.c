@@ -19,16 +19,43 @@
 #define NATIVE false
 #define GATEWAY 1
 #define CLIENT 2
+#define IP6 0x80
 
 struct frame {
 	bool udp;
-	uint8_t dst; /* 192.0.2.dst */
+	uint8_t dst; /* 192.0.2.dst, or from IP6 on 2001:db8::dst */
 	uint32_t spi, seq;
 	uint64_t iv;
 	uint8_t text; /* the byte that fills the ciphertext */
 	uint8_t ttl;
 	uint8_t cut; /* bytes missing from the capture */
 };
+
+static void build_ipv4(struct pack *p, const struct frame *f, size_t len)
+{
+	pack_u16(p, 0x0800);
+	pack_u16(p, 0x4500);
+	pack_u16(p, (uint16_t)(20 + len));
+	pack_u32(p, 0);
+	pack_u8(p, f->ttl ? f->ttl : 64);
+	pack_u8(p, f->udp ? 17 : 50);
+	pack_u16(p, 0);
+	pack_u32(p, 0xc0000263);
+	pack_u32(p, 0xc0000200 | f->dst);
+}
+
+static void build_ipv6(struct pack *p, const struct frame *f, size_t len)
+{
+	pack_u16(p, 0x86dd);
+	pack_u32(p, 0x60000000);
+	pack_u16(p, (uint16_t)len);
+	pack_u8(p, f->udp ? 17 : 50);
+	pack_u8(p, f->ttl ? f->ttl : 64);
+	for (unsigned i = 0; i < 2; i++) {
+		pack_u64(p, UINT64_C(0x20010db800000000));
+		pack_u64(p, i ? f->dst & ~IP6 : 0x63);
+	}
+}
 
 static size_t build(const struct frame *f, uint8_t *out, size_t size)
 {
@@ -37,15 +64,11 @@ static size_t build(const struct frame *f, uint8_t *out, size_t size)
 	struct pack p = pack_to(out, size);
 
 	memset(text, f->text, sizeof(text));
-	pack_raw(&p, "\x01\x00\x5e\x00\x00\x01\x02\x00\x00\x00\x00\x01\x08\x00", 14);
-	pack_u16(&p, 0x4500);
-	pack_u16(&p, (uint16_t)(20 + (f->udp ? 8 : 0) + esp));
-	pack_u32(&p, 0);
-	pack_u8(&p, f->ttl ? f->ttl : 64);
-	pack_u8(&p, f->udp ? 17 : 50);
-	pack_u16(&p, 0);
-	pack_u32(&p, 0xc0000263);
-	pack_u32(&p, 0xc0000200 | f->dst);
+	pack_raw(&p, "\x01\x00\x5e\x00\x00\x01\x02\x00\x00\x00\x00\x01", 12);
+	if (f->dst & IP6)
+		build_ipv6(&p, f, (f->udp ? 8 : 0) + esp);
+	else
+		build_ipv4(&p, f, (f->udp ? 8 : 0) + esp);
 	if (f->udp) {
 		pack_u16(&p, 4500);
 		pack_u16(&p, 31337);
@@ -182,6 +205,21 @@ static void test_iv_twice(void **state)
 	       "frame 3 at 1002.000000 (seq 3, iv 000000000000004d)");
 }
 
+static void test_ipv6(void **state)
+{
+	static const struct frame frames[] = {
+		{ NATIVE, GATEWAY | IP6, 0x401, 1, 77, 'a', 0, 0 },
+		{ NAT_T, GATEWAY | IP6, 0x401, 2, 77, 'c', 0, 0 },
+		/* Another destination. */
+		{ NAT_T, CLIENT | IP6, 0x401, 1, 77, 'd', 0, 0 },
+		{ NAT_T, GATEWAY, 0x401, 1, 77, 'e', 0, 0 },
+	};
+
+	EXPECT(frames, 1, "violation: IV used twice, SPI 00000401 to 2001:db8::1: ");
+	EXPECT(frames, 1, " 4 distinct, 0 identical repetitions");
+	EXPECT(frames, 1, " 1 violations");
+}
+
 static void test_number_twice(void **state)
 {
 	static const struct frame frames[] = {
@@ -232,10 +270,10 @@ static void test_unreadable(void **state)
 int main(void)
 {
 	static const struct CMUnitTest tests[] = {
-		cmocka_unit_test(test_clean),	   cmocka_unit_test(test_identical),
-		cmocka_unit_test(test_iv_twice),   cmocka_unit_test(test_number_twice),
-		cmocka_unit_test(test_both_twice), cmocka_unit_test(test_proves_nothing),
-		cmocka_unit_test(test_unreadable),
+		cmocka_unit_test(test_clean),	       cmocka_unit_test(test_identical),
+		cmocka_unit_test(test_iv_twice),       cmocka_unit_test(test_ipv6),
+		cmocka_unit_test(test_number_twice),   cmocka_unit_test(test_both_twice),
+		cmocka_unit_test(test_proves_nothing), cmocka_unit_test(test_unreadable),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

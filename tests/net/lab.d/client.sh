@@ -16,6 +16,7 @@ client_kind()
 	if [[ -z $kind ]]; then
 		case $1 in
 		g1) kind=site ;;
+		c3) kind=ipsec-ip6 ;;
 		c4) kind=ipsec-nat ;;
 		*) if (($(node_index "$1") % 2)); then kind=ipsec-psk; else kind=ipsec-cert; fi ;;
 		esac
@@ -53,18 +54,19 @@ verb_client()
 
 client_up()
 {
-	local node=$1 kind=$2 auth place=clients
+	local node=$1 kind=$2 auth place=clients gateway=$VIP_OUTSIDE
 	case $kind in
 	ipsec-psk) auth=psk ;;
 	ipsec-cert) auth=cert ;;
 	ipsec-nat) auth=cert place=nat ;;
+	ipsec-ip6) auth=psk gateway=$VIP6_OUTSIDE ;;
 	site) auth= ;;
-	*) die "unknown kind: $kind (ipsec-psk, ipsec-cert, ipsec-nat or site)" ;;
+	*) die "unknown kind: $kind (ipsec-psk, ipsec-cert, ipsec-nat, ipsec-ip6 or site)" ;;
 	esac
 	if [[ $kind != site ]]; then
 		client_down "$node"
 		[[ $(cat "$(node_dir "$node")/place") == "$place" ]] || place_client "$node" "$place"
-		client_config "$node" "$auth"
+		client_config "$node" "$auth" "$gateway"
 		charon_start "$node"
 	fi
 	echo "$kind" >"$(node_dir "$node")/kind"

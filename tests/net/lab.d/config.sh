@@ -114,7 +114,7 @@ gateway_connections()
 		psk {
 			version = 2
 			mobike = no
-			local_addrs = $VIP_OUTSIDE
+			local_addrs = $VIP_OUTSIDE, $VIP6_OUTSIDE
 			proposals = $ike_proposals
 			pools = clients
 			dpd_delay = 30s
@@ -136,7 +136,7 @@ gateway_connections()
 		cert {
 			version = 2
 			mobike = no
-			local_addrs = $VIP_OUTSIDE
+			local_addrs = $VIP_OUTSIDE, $VIP6_OUTSIDE
 			proposals = $ike_proposals
 			pools = clients
 			dpd_delay = 30s
@@ -228,10 +228,10 @@ site_connections()
 	CONF
 }
 
-# client_config NODE psk|cert
+# client_config NODE psk|cert GATEWAY
 client_config()
 {
-	local node=$1 auth=$2 dir ike esp own
+	local node=$1 auth=$2 gateway=$3 dir ike esp own
 	dir=$(node_dir "$node")
 	case $(($(node_index "$node") % 3)) in
 	1) ike=aes128gcm16-prfsha256-ecp256 esp=aes128gcm16 ;;
@@ -252,7 +252,7 @@ client_config()
 	connections {
 		home {
 			version = 2
-			remote_addrs = $VIP_OUTSIDE
+			remote_addrs = $gateway
 			vips = 0.0.0.0
 			proposals = $ike
 			dpd_delay = 20s

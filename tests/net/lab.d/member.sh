@@ -23,8 +23,9 @@ phalanx_conf()
 			printf 'member "%s" {\n\tid = %d\n\taddress = "10.9.0.%d"\n}\n' \
 				"$member" "$host" $((10 + host))
 		done
-		phalanx_network outside outside "$VIP_OUTSIDE"
-		phalanx_network inside inside "$VIP_INSIDE"
+		phalanx_network outside outside "$VIP_OUTSIDE" "$VIP6_OUTSIDE"
+		phalanx_network inside inside "$VIP_INSIDE" "$VIP6_INSIDE"
+		phalanx_network dmz dmz "$VIP_DMZ" "$VIP_DMZ2"
 	fi
 	echo "ipsec {"
 	set_of ipsec socket "\"$(charon_socket)\""
@@ -36,9 +37,12 @@ phalanx_conf()
 	done
 }
 
-phalanx_network()
+phalanx_network() # NAME INTERFACE ADDRESS...
 {
-	printf 'network "%s" {\n\tinterface = "%s"\n\taddresses = { "%s" }\n}\n' "$@"
+	local address list=
+	for address in "${@:3}"; do list+="${list:+, }\"$address\""; done
+	printf 'network "%s" {\n\tinterface = "%s"\n\taddresses = { %s }\n}\n' "$1" "$2" \
+		"$list"
 }
 
 # set_of SECTION [KEY VALUE]...: these, as overridden and followed by the user's --set.
@@ -131,6 +135,9 @@ plain_start()
 {
 	ip -n "$(ns m1)" address add "$VIP_OUTSIDE"/24 dev outside
 	ip -n "$(ns m1)" address add "$VIP_INSIDE"/16 dev inside
+	ip -n "$(ns m1)" address add "$VIP6_OUTSIDE"/64 dev outside nodad
+	ip -n "$(ns m1)" address add "$VIP6_INSIDE"/64 dev inside nodad
+	ip -n "$(ns m1)" address add "$VIP_DMZ"/16 dev dmz
 	charon_start m1
 }
 
@@ -237,7 +244,7 @@ up_networks()
 	local node
 	make_switch
 	make_routers
-	make_server
+	make_servers
 	for node in $(members); do make_member "$node"; done
 	for node in $(clients); do make_client "$node"; done
 	((PEER)) && make_peer

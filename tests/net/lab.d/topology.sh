@@ -3,9 +3,15 @@
 
 VIP_OUTSIDE=192.0.2.1
 VIP_INSIDE=10.1.0.1
+VIP_DMZ=10.2.0.1
+VIP_DMZ2=10.2.0.2
+VIP6_OUTSIDE=2001:db8:2::1
+VIP6_INSIDE=2001:db8:1::1
 VIP_SITE=198.51.100.50
 VIP_SITE_INSIDE=10.5.0.1
 S1=10.1.0.100
+S1_IP6=2001:db8:1::100
+D1=10.2.0.100
 H1=10.5.0.100
 
 ns() { echo "$LAB_PREFIX-$1"; }
@@ -31,10 +37,13 @@ node_make()
 	ip netns add "$(ns "$node")"
 	mkdir -p "$dir/log"
 	ip netns exec "$(ns "$node")" sh -c '
-		cd /proc/sys/net
-		echo 1 >ipv6/conf/all/disable_ipv6
-		echo 1 >ipv6/conf/default/disable_ipv6
-		ip link set lo up'
+		cd /proc/sys/net/ipv6/conf
+		# Addresses are usable at once, and none comes from anywhere else.
+		for i in all default; do echo 0 >$i/accept_dad; echo 0 >$i/accept_ra; done
+		if [ "$1" = sw ]; then
+			for i in all default; do echo 1 >$i/disable_ipv6; done
+		fi
+		ip link set lo up' sysctl "$node"
 	node_hold "$node"
 }
 
@@ -63,6 +72,7 @@ node_forwards()
 	ip netns exec "$(ns "$1")" sh -c '
 		cd /proc/sys/net/ipv4
 		echo 1 >ip_forward
+		echo 1 >../ipv6/conf/all/forwarding
 		for i in conf/*; do
 			echo 0 >$i/rp_filter; echo 1 >$i/arp_ignore; echo 2 >$i/arp_announce
 		done'
@@ -78,11 +88,20 @@ cable()
 		peer name "$port" netns "$(ns sw)"
 	ip -n "$(ns sw)" link set "$port" master "$bridge" up
 	for address; do
-		ip -n "$(ns "$node")" address add "$address" brd + dev "$interface"
+		address_add "$node" "$address" "$interface"
 	done
 	# Frames carry finished checksums, as they would off a real NIC.
 	ip netns exec "$(ns "$node")" ethtool -K "$interface" tx off >/dev/null 2>&1 || true
 	ip -n "$(ns "$node")" link set "$interface" up
+}
+
+address_add() # NODE ADDRESS/LEN INTERFACE
+{
+	if [[ $2 == *:* ]]; then
+		ip -n "$(ns "$1")" address add "$2" dev "$3" nodad
+	else
+		ip -n "$(ns "$1")" address add "$2" brd + dev "$3"
+	fi
 }
 
 gateway_route() { ip -n "$(ns "$1")" route replace default via "$2"; }
@@ -91,7 +110,7 @@ make_switch()
 {
 	local bridge
 	node_make sw
-	for bridge in outside inside cluster clients nat site; do
+	for bridge in outside inside dmz cluster clients nat site; do
 		ip -n "$(ns sw)" link add "$bridge" type bridge mcast_snooping 0 stp_state 0 \
 			forward_delay 0
 		ip -n "$(ns sw)" link set "$bridge" up
@@ -107,8 +126,8 @@ make_routers()
 {
 	node_make r1
 	node_forwards r1
-	cable r1 clients clients 198.51.100.1/24
-	cable r1 outside outside 192.0.2.254/24
+	cable r1 clients clients 198.51.100.1/24 2001:db8:100::1/64
+	cable r1 outside outside 192.0.2.254/24 2001:db8:2::254/64
 
 	node_make n1
 	node_forwards n1
@@ -131,18 +150,24 @@ make_member()
 	host=$((10 + $(node_index "$node")))
 	node_make "$node"
 	node_forwards "$node"
-	cable "$node" outside outside "192.0.2.$host/24"
-	cable "$node" inside inside "10.1.0.$host/16"
+	cable "$node" outside outside "192.0.2.$host/24" "2001:db8:2::$host/64"
+	cable "$node" inside inside "10.1.0.$host/16" "2001:db8:1::$host/64"
+	cable "$node" dmz dmz "10.2.0.$host/16"
 	cable "$node" cluster cluster "10.9.0.$host/24"
 	node_forwards "$node"
 	gateway_route "$node" 192.0.2.254
+	gateway_route "$node" 2001:db8:2::254
 }
 
-make_server()
+make_servers()
 {
 	node_make s1
-	cable s1 eth0 inside $S1/16
+	cable s1 eth0 inside $S1/16 $S1_IP6/64
 	gateway_route s1 $VIP_INSIDE
+	gateway_route s1 $VIP6_INSIDE
+	node_make d1
+	cable d1 eth0 dmz $D1/16
+	gateway_route d1 $VIP_DMZ
 }
 
 make_client()
@@ -161,8 +186,12 @@ place_client()
 	gateway=$net.1
 	ip -n "$(ns sw)" link set "$1-eth0" master "$2"
 	ip -n "$(ns "$1")" address flush dev eth0
-	ip -n "$(ns "$1")" address add "$net.$host/24" brd + dev eth0
+	address_add "$1" "$net.$host/24" eth0
 	gateway_route "$1" "$gateway"
+	if [[ $2 == clients ]]; then
+		address_add "$1" "2001:db8:100::$host/64" eth0
+		gateway_route "$1" 2001:db8:100::1
+	fi
 	echo "$2" >"$(node_dir "$1")/place"
 }
 

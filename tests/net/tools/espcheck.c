@@ -29,7 +29,8 @@
 /* One direction of one SA. */
 struct flow {
 	struct flow *next;
-	uint32_t spi, dst;
+	uint32_t spi;
+	struct address dst;
 	uint64_t packets, duplicates, reordered;
 	uint32_t min, max;
 };
@@ -63,30 +64,31 @@ static void *must_alloc(size_t size)
 
 static uint32_t bucket_of(const struct flow *f, uint64_t v)
 {
-	uint64_t x = (v ^ (uint64_t)f->spi << 32 ^ f->dst) * UINT64_C(0x9e3779b97f4a7c15);
+	uint64_t x = (v ^ (uint64_t)f->spi << 32 ^ f->dst.bytes[3] ^ f->dst.bytes[15]) *
+		     UINT64_C(0x9e3779b97f4a7c15);
 
 	return (uint32_t)(x >> 40) % BUCKETS;
 }
 
-static struct flow *flow_of(uint32_t spi, uint32_t dst)
+static struct flow *flow_of(uint32_t spi, const struct address *dst)
 {
 	struct flow *f;
 
 	for (f = flows; f != NULL; f = f->next)
-		if (f->spi == spi && f->dst == dst)
+		if (f->spi == spi && address_same(&f->dst, dst))
 			return f;
 	f = must_alloc(sizeof(*f));
-	*f = (struct flow){ .next = flows, .spi = spi, .dst = dst, .min = UINT32_MAX };
+	*f = (struct flow){ .next = flows, .spi = spi, .dst = *dst, .min = UINT32_MAX };
 	flows = f;
 	total.flows++;
 	return f;
 }
 
-static const char *address(uint32_t dst)
+static const char *text_of(const struct address *a)
 {
-	struct in_addr in = { htonl(dst) };
+	static char text[ADDRESS_TEXT_MAX];
 
-	return inet_ntoa(in);
+	return address_print(a, text);
 }
 
 static void show_place(const struct packet *p)
@@ -101,7 +103,7 @@ static void violation(const char *what, const struct packet *old,
 {
 	total.violations++;
 	printf("violation: %s used twice, SPI %08" PRIx32 " to %s: ", what,
-	       new->flow->spi, address(new->flow->dst));
+	       new->flow->spi, text_of(&new->flow->dst));
 	show_place(old);
 	printf(" and ");
 	show_place(new);
@@ -159,7 +161,7 @@ static void take(const struct espframe *e, const struct pcap_pkthdr *h, const ch
 {
 	struct packet *p = must_alloc(sizeof(*p));
 
-	p->flow = flow_of(e->spi, e->dst);
+	p->flow = flow_of(e->spi, &e->dst);
 	p->seq = e->seq;
 	p->iv = e->iv;
 	p->file = file;
@@ -216,8 +218,8 @@ static void show_flows(void)
 	for (const struct flow *f = flows; f != NULL; f = f->next)
 		printf("%08" PRIx32 "  %-15s %9" PRIu64 " %9" PRIu64 " %10" PRIu32
 		       " %10" PRIu32 " %9" PRId64 " %9" PRIu64 "\n",
-		       f->spi, address(f->dst), f->packets, f->duplicates, f->min, f->max,
-		       (int64_t)((uint64_t)f->max - f->min + 1 - f->packets),
+		       f->spi, text_of(&f->dst), f->packets, f->duplicates, f->min,
+		       f->max, (int64_t)((uint64_t)f->max - f->min + 1 - f->packets),
 		       f->reordered);
 }
 

@@ -4,7 +4,6 @@
  * would. The frames keep their source MAC: send them where their sender is attached, else
  * the switch learns that address on another port.
  */
-#include <arpa/inet.h>
 #include <err.h>
 #include <errno.h>
 #include <net/ethernet.h>
@@ -23,12 +22,14 @@
 #include "tests/net/tools/espframe.h"
 
 #define DEFAULT_RATE 5000
+#define DESTINATIONS_MAX 8
 #define NS_PER_S 1000000000L
 
 struct wanted {
 	const char *interface;
-	bool by_ip, by_mac;
-	uint32_t ip;
+	struct address ips[DESTINATIONS_MAX];
+	unsigned nips; /* 0: any */
+	bool by_mac;
 	struct ether_addr mac;
 	long rate;
 };
@@ -36,7 +37,7 @@ struct wanted {
 static void usage(void)
 {
 	fprintf(stderr,
-		"usage: espreplay -i IFACE [-d DSTIP] [-m DSTMAC] [-r RATE] FILE\n");
+		"usage: espreplay -i IFACE [-d DSTIP]... [-m DSTMAC] [-r RATE] FILE\n");
 	exit(2);
 }
 
@@ -62,7 +63,10 @@ static bool is_wanted(const struct wanted *w, const uint8_t *frame, size_t len)
 		return false;
 	if (w->by_mac && memcmp(frame, &w->mac, ESPFRAME_MAC_LEN) != 0)
 		return false;
-	return !w->by_ip || e.dst == w->ip;
+	for (unsigned i = 0; i < w->nips; i++)
+		if (address_same(&e.dst, &w->ips[i]))
+			return true;
+	return !w->nips;
 }
 
 static void send_frame(int fd, const uint8_t *frame, size_t len)
@@ -117,7 +121,6 @@ static void replay(const struct wanted *w, const char *file)
 
 static void read_options(struct wanted *w, int argc, char **argv)
 {
-	struct in_addr ip;
 	int opt;
 
 	while ((opt = getopt(argc, argv, "i:d:m:r:")) != -1) {
@@ -126,10 +129,9 @@ static void read_options(struct wanted *w, int argc, char **argv)
 			w->interface = optarg;
 			break;
 		case 'd':
-			if (inet_pton(AF_INET, optarg, &ip) != 1)
-				errx(2, "%s: an IPv4 address was expected", optarg);
-			w->ip = ntohl(ip.s_addr);
-			w->by_ip = true;
+			if (w->nips == DESTINATIONS_MAX ||
+			    address_parse(optarg, &w->ips[w->nips++]))
+				errx(2, "%s: an address was expected", optarg);
 			break;
 		case 'm':
 			if (ether_aton_r(optarg, &w->mac) == NULL)

@@ -1,0 +1,85 @@
+#!/bin/bash
+# SPDX-License-Identifier: GPL-2.0-or-later
+# The member that works for the client that came over IPv6 is killed; then the master is,
+# who answers neighbour solicitations. No member's kernel answers any, and packets find
+# their way between three networks, to whichever of the cluster's addresses they go.
+set -euo pipefail
+. "$(dirname "${BASH_SOURCE[0]}")/lib.sh"
+
+client=c3
+
+# The lab's clients but for one have IPv4 outside.
+comes_by_ipv6()
+{
+	ask "$1" sessions | jq -e --arg client "$client@" 'any(.sessions[];
+		(.user | startswith($client)) and (.client | startswith("[2001:db8:")))'
+}
+
+counter() { ask "$1" status --counters | jq ".counters[\"$2\"]"; }
+
+# neighbour NODE INTERFACE ADDRESS: the MAC at which the node finds it.
+neighbour()
+{
+	lab exec "$1" ip -6 neigh show "$3" dev "$2" |
+		sed -n 's/.* lladdr \([0-9a-f:]*\).*/\1/p'
+}
+
+cluster_mac() { ask m1 status | jq -r --arg n "$1" '.networks[] | select(.name == $n).mac'; }
+
+answers6() { lab exec "$1" ping -n -q -c 1 -W 1 "$2"; }
+
+routed_to_dmz() { lab exec s1 ping -n -q -c 1 -W 1 "$D1"; }
+
+at_cluster_mac()
+{
+	answers6 r1 "$VIP6_OUTSIDE" && [[ $(neighbour r1 outside "$VIP6_OUTSIDE") == "$1" ]]
+}
+
+# Who answers, and with what: a member's kernel would answer with its own MAC.
+networks_judge()
+{
+	local mac member master before=()
+	mac=$(cluster_mac outside)
+	master=$(master m1)
+	for member in $lab_members; do before+=("$(counter "$member" ndp.advertisements)"); done
+	lab exec r1 ip -6 neigh flush all
+	must 10 "an answer from the cluster's IPv6 address" at_cluster_mac "$mac"
+	for member in $lab_members; do
+		if [[ $member == "$master" ]]; then
+			(($(counter "$member" ndp.advertisements) > before[0])) ||
+				fail "the master $member did not answer"
+		else
+			(($(counter "$member" ndp.advertisements) == before[0])) ||
+				fail "$member answered, but $master is master"
+		fi
+		before=("${before[@]:1}")
+	done
+	must 10 "an answer from the inside's IPv6 address" answers6 s1 "$VIP6_INSIDE"
+	must 10 "an answer from the dmz's second address" \
+		lab exec d1 ping -n -q -c 1 -W 1 "$VIP_DMZ2"
+	must 10 "a packet from the inside to the dmz" routed_to_dmz
+}
+
+net_begin "$@"
+
+scenario_begin ipv6-owner-killed
+must 5 "a session over IPv6" comes_by_ipv6 m1
+networks_judge
+victim=$(owner_of "$client" m1)
+witness=$(other_member "$victim")
+lab kill "$victim"
+must 20 "$victim's units to be taken over" owns_nothing "$victim" "$witness"
+must 20 "all clients to reach the server again" all_reach
+scenario_end
+revive "$victim"
+
+scenario_begin ipv6-master-killed
+victim=$(master m1)
+witness=$(other_member "$victim")
+lab kill "$victim"
+must 20 "another master" has_other_master "$victim" "$witness"
+must 20 "all clients to reach the server again" all_reach
+new=$(ask "$witness" status | jq -r .master)
+(($(counter "$new" ndp.announcements) > 0)) || fail "$new did not announce itself"
+scenario_end
+revive "$victim"
