@@ -14,6 +14,7 @@
 #include "src/log.h"
 
 #define LEAVE_SECONDS 5
+#define LEFT_USEC 100000 /* from the last unit's departure to our own */
 
 struct mono daemon_now(void *ctx)
 {
@@ -52,6 +53,7 @@ static void tell_units(struct daemon *d, const struct unit_change *change)
 			t->ops->activate(t->tunnel, &change->gained, change->activation,
 					 daemon_now(d));
 	}
+	daemon_path_activated(d, &change->gained);
 	log_info("units: %u gained, %u lost, activation %u", gained, lost,
 		 change->activation);
 }
@@ -62,6 +64,9 @@ static void tell_filter(struct daemon *d)
 		struct cluster_unit_state state;
 
 		cluster_unit(d->cluster, (unit_id)u, &state);
+		/* What a dead member owned, the master takes, until it is assigned. */
+		if (!cluster_present(d->cluster, state.owner))
+			state.owner = UNIT_NOBODY;
 		if (state.owner == d->owners[u])
 			continue;
 		d->owners[u] = state.owner;
@@ -95,13 +100,15 @@ static void tell_role(struct daemon *d)
 		 m ? m->name : "none",
 		 (unsigned long long)(cluster_term(d->cluster) >> 16));
 	filter_set_key(d->filter, cluster_fold_key(d->cluster));
+	filter_set_master(d->filter, role == CLUSTER_MASTER);
 	for (unsigned i = 0; i < d->conf->nnetworks; i++) {
 		arp_set_master(d->arps[i], role == CLUSTER_MASTER);
 		if (d->ndps[i])
 			ndp_set_master(d->ndps[i], role == CLUSTER_MASTER);
 	}
+	/* What still arrives for the units that have gone is passed on. */
 	if (role == CLUSTER_LEFT)
-		event_base_loopbreak(d->base);
+		event_add(d->leave, &(struct timeval){ .tv_usec = LEFT_USEC });
 }
 
 static void tell_able(struct daemon *d)
@@ -154,13 +161,21 @@ static bool settle_one(struct daemon *d)
 		d->table = false;
 		tell_filter(d);
 		keep_drained(d);
+		d->rewait = !waiting_empty(d->waiting);
 	} else if (d->role) {
 		d->role = false;
 		tell_role(d);
 	} else if (d->committed) {
 		d->committed = false;
+		d->rewait = !waiting_empty(d->waiting);
 		for (unsigned i = 0; i < d->ntunnels; i++)
 			d->tunnels[i].ops->committed(d->tunnels[i].tunnel, daemon_now(d));
+	} else if (d->urge) {
+		d->urge = false;
+		cluster_urge(d->cluster, daemon_now(d));
+	} else if (d->rewait) {
+		d->rewait = false;
+		daemon_path_review(d);
 	} else {
 		return false;
 	}
@@ -213,6 +228,7 @@ void daemon_on_lease(evutil_socket_t fd, short what, void *arg)
 	struct daemon *d = arg;
 
 	renew_lease(d);
+	daemon_path_tick(d);
 	if (d->settled.ns && !mono_before(daemon_now(d), d->settled)) {
 		d->settled.ns = 0;
 		d->able_changed = true;
@@ -224,6 +240,10 @@ void daemon_on_leave_timeout(evutil_socket_t fd, short what, void *arg)
 {
 	struct daemon *d = arg;
 
+	if (cluster_role(d->cluster) == CLUSTER_LEFT) {
+		event_base_loopbreak(d->base);
+		return;
+	}
 	log_warnx("the units could not be handed over in %u s; leaving all the same",
 		  LEAVE_SECONDS);
 	d->status = 1;

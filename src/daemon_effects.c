@@ -61,6 +61,7 @@ static void io_units(void *ctx, const struct unit_set *gained,
 	change->lost = *lost;
 	change->activation = activation;
 	STAILQ_INSERT_TAIL(&d->units, change, next);
+	daemon_path_units(d, gained, lost);
 	daemon_want_settle(d);
 }
 
@@ -194,47 +195,10 @@ const struct link_ops daemon_link_ops = {
 	.datagram = link_datagram,
 	.stream = link_stream,
 	.state = link_state,
+	.packet = daemon_path_handed,
 };
 
-/* The packet path. */
-
-static void port_receive(void *ctx, const struct port_frame *frame, uint8_t *ip,
-			 size_t len)
-{
-	struct daemon *d = ctx;
-	struct packet p = { ip, len, frame->ifindex, !frame->checksum_ok };
-
-	for (unsigned i = 0; i < d->ntunnels; i++)
-		d->tunnels[i].ops->receive(d->tunnels[i].tunnel, &p, daemon_now(d));
-}
-
-static void tun_receive(void *ctx, uint8_t *ip, size_t len)
-{
-	struct daemon *d = ctx;
-	struct packet p = { ip, len, tun_ifindex(d->tun), true };
-
-	for (unsigned i = 0; i < d->ntunnels; i++)
-		d->tunnels[i].ops->forward(d->tunnels[i].tunnel, &p, daemon_now(d));
-}
-
-static void batch_end(void *ctx)
-{
-	struct daemon *d = ctx;
-
-	for (unsigned i = 0; i < d->ntunnels; i++)
-		d->tunnels[i].ops->flush(d->tunnels[i].tunnel, daemon_now(d));
-	daemon_settle(d);
-}
-
-const struct port_handler daemon_port_handler = {
-	.receive = port_receive,
-	.batch_end = batch_end,
-};
-
-const struct tun_handler daemon_tun_handler = {
-	.receive = tun_receive,
-	.batch_end = batch_end,
-};
+/* Carrier. */
 
 /*
  * How long a member whose carrier is back listens: for some keepalives of the others, and
@@ -327,6 +291,7 @@ const struct tunnel_host daemon_tunnel_host = {
 	.route_remove = host_route_remove,
 	.pool_add = host_pool_add,
 	.able = host_able,
+	.again = daemon_path_again,
 	.settle = daemon_want_settle,
 	.now = daemon_now,
 };
@@ -345,6 +310,7 @@ static size_t more_statistics(void *ctx, struct statistic *out, size_t max)
 	for (unsigned i = 0; i < links && n < max; i++)
 		out[n++] = (struct statistic){ names[i], values[i] };
 	n += filter_statistics(d->filter, out + n, max - n);
+	n += daemon_path_statistics(d, out + n, max - n);
 	n += tun_statistics(d->tun, out + n, max - n);
 	for (unsigned i = 0; i < d->conf->nnetworks; i++) {
 		n += port_statistics(d->ports[i], out + n, max - n);

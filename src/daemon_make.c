@@ -271,8 +271,9 @@ struct daemon *daemon_new(const struct conf *conf, const struct conf_member *sel
 	d->page = page;
 	d->started = daemon_now(d);
 	STAILQ_INIT(&d->units);
-	if (make_events(d) || make_cluster(d, err) || make_path(d, lease_fd, err) ||
-	    make_tunnels(d, err) || make_links(d, err) || make_control(d, err)) {
+	if (daemon_path_make(d) || make_events(d) || make_cluster(d, err) ||
+	    make_path(d, lease_fd, err) || make_tunnels(d, err) || make_links(d, err) ||
+	    make_control(d, err)) {
 		daemon_free(d);
 		return NULL;
 	}
@@ -305,6 +306,7 @@ void daemon_free(struct daemon *d)
 	tun_close(d->tun);
 	routes_free(d->routes);
 	filter_free(d->filter);
+	waiting_free(d->waiting);
 	netlink_close(d->netlink);
 	cluster_free(d->cluster);
 	activation_close(d->activation);

@@ -5,6 +5,7 @@
  *   daemon.c          the loop: what has happened, who has to be told
  *   daemon_effects.c  what the core, the interconnect, the packet path and the tunnels
  *                     call
+ *   daemon_path.c     the packet path, and what members hand each other
  *   daemon_make.c     making and unmaking
  */
 #ifndef SRC_DAEMON_PARTS_H
@@ -27,6 +28,7 @@
 #include "src/routes.h"
 #include "src/status.h"
 #include "src/tun.h"
+#include "src/waiting.h"
 
 #define LEASE_EVERY_MS 20
 #define SETTLE_INTERVALS 3 /* detection intervals without work when carrier is back */
@@ -61,6 +63,16 @@ struct daemon {
 	struct mono started;
 	uint16_t owners[CLUSTER_UNITS]; /* as the filter knows them */
 
+	struct waiting *waiting;
+	struct unit_set active;		     /* and the tunnels know it */
+	struct mono released[CLUSTER_UNITS]; /* 0: never, or by being fenced */
+	bool rewait, urge;
+	struct {
+		uint64_t handed, unsent, received;
+		uint64_t refused; /* malformed */
+		uint64_t dropped; /* nobody is known who would take it */
+	} path;
+
 	bool running[CONF_NETWORKS_MAX]; /* networks with carrier */
 	bool drained;			 /* as it stands on disk */
 	bool was_cut;			 /* one of them has lost it before */
@@ -90,6 +102,21 @@ void daemon_on_lease(evutil_socket_t fd, short what, void *arg);
 void daemon_on_leave_timeout(evutil_socket_t fd, short what, void *arg);
 void daemon_on_stop(evutil_socket_t signal, short what, void *arg);
 void daemon_on_reload(evutil_socket_t signal, short what, void *arg);
+
+/* daemon_path.c */
+int daemon_path_make(struct daemon *d);
+/* Looks again after what waits; and now and then after what waits for too long. */
+void daemon_path_review(struct daemon *d);
+void daemon_path_tick(struct daemon *d);
+/* The core has changed this member's units; and the tunnels have activated some. */
+void daemon_path_units(struct daemon *d, const struct unit_set *gained,
+		       const struct unit_set *lost);
+void daemon_path_activated(struct daemon *d, const struct unit_set *gained);
+/* A clear packet that a tunnel could not finish: see struct tunnel_host. */
+void daemon_path_again(void *ctx, unit_id unit, const uint8_t *ip, size_t len);
+/* Of links_packet(). */
+void daemon_path_handed(void *ctx, member_id from, uint8_t *message, size_t len);
+size_t daemon_path_statistics(const struct daemon *d, struct statistic *out, size_t max);
 
 /* The callbacks, with the daemon as their context. */
 extern const struct cluster_io daemon_cluster_io;

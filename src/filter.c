@@ -435,9 +435,11 @@ int filter_route_find(const struct filter *f, const void *packet, size_t len)
 {
 	const uint8_t *ip = packet;
 
-	if (len < UNIT_IP_LEN || ip[0] >> 4 != 4)
-		return -1;
-	return lpm_find(f->twin.routes, ip + 16);
+	if (len >= 20 && ip[0] >> 4 == 4)
+		return lpm_find(f->twin.routes, ip + 16);
+	if (len >= 40 && ip[0] >> 4 == 6)
+		return lpm_find(f->twin.routes6, ip + 24);
+	return -1;
 }
 
 size_t filter_statistics(const struct filter *f, struct statistic *out, size_t max)

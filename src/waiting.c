@@ -136,6 +136,14 @@ int waiting_add(struct waiting *w, unit_id unit, const struct waiting_tag *tag,
 	return 0;
 }
 
+const struct waiting_packet *waiting_peek(const struct waiting *w, unit_id unit)
+{
+	const struct kept *k =
+	    unit < CLUSTER_UNITS ? TAILQ_FIRST(&w->units[unit].packets) : NULL;
+
+	return k ? k->packet : NULL;
+}
+
 struct waiting_packet *waiting_take(struct waiting *w, unit_id unit)
 {
 	struct kept *k =

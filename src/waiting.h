@@ -49,6 +49,8 @@ void waiting_free(struct waiting *w); /* takes NULL */
 /* Copies the packet. 0, -EMSGSIZE, -ENOMEM: then it is counted as dropped. */
 int waiting_add(struct waiting *w, unit_id unit, const struct waiting_tag *tag,
 		const void *bytes, size_t len, struct mono now);
+/* The oldest packet of the unit, which stays; NULL if there is none. */
+const struct waiting_packet *waiting_peek(const struct waiting *w, unit_id unit);
 /* The oldest packet of the unit, the caller's to free(); NULL if there is none. */
 struct waiting_packet *waiting_take(struct waiting *w, unit_id unit);
 /* Units with packets. */

@@ -56,6 +56,9 @@ struct tunnel_host {
 	void (*route_remove)(void *ctx, uint32_t prefix, unsigned len, unit_id unit);
 	/* Never forwarded but by a session route. */
 	void (*pool_add)(void *ctx, uint32_t prefix, unsigned len);
+	/* A clear packet for a session of `unit` that could not be finished before the
+	 * unit went: to its new owner. Not from within a call of the core. */
+	void (*again)(void *ctx, unit_id unit, const uint8_t *packet, size_t len);
 	/* Whether the tunnel can work, and if not why (shown to the operator). */
 	void (*able)(void *ctx, bool able, const char *why);
 	/* The tunnel has changed sessions outside of a call from the daemon: soon after

@@ -136,6 +136,13 @@ static void host_outside(void *ctx, const uint8_t *packet, size_t len)
 	n->sent_len[n->nsent++] = len;
 }
 
+static void host_again(void *ctx, unit_id unit, const uint8_t *packet, size_t len)
+{
+	struct node *n = ctx;
+
+	n->again++;
+}
+
 static void host_inside(void *ctx, const uint8_t *packet, size_t len)
 {
 }
@@ -361,6 +368,7 @@ static void start(struct node *n, member_id id)
 				    .route_remove = host_route,
 				    .pool_add = host_pool,
 				    .able = host_able,
+				    .again = host_again,
 				    .settle = io_nothing,
 				    .now = host_now };
 	struct ipsec_config ipsec = { .inbound_commit = true, .replay_window = 64 };

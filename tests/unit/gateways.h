@@ -28,6 +28,7 @@ struct node {
 	STAILQ_HEAD(, change) changes;
 	bool able, able_changed, committed;
 	unsigned nsent;
+	unsigned again; /* packets that went after their unit */
 	size_t sent_len[SENT_MAX];
 	uint8_t sent[SENT_MAX][512];
 };

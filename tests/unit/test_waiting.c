@@ -170,8 +170,10 @@ static void test_order(void **state)
 	add(w, 5, 3, 100, 1);
 	assert_true(unit_set_has(waiting_units(w), 5));
 	assert_true(unit_set_has(waiting_units(w), 6));
+	assert_int_equal(waiting_peek(w, 5)->bytes[0], 1);
 	assert_int_equal(take(w, 5), 1);
 	assert_int_equal(take(w, 5), 3);
+	assert_null(waiting_peek(w, 5));
 	assert_int_equal(take(w, 5), -1);
 	assert_false(unit_set_has(waiting_units(w), 5));
 	assert_false(waiting_empty(w));

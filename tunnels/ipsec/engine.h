@@ -210,6 +210,8 @@ void traffic_forward(struct ipsec *t, const uint8_t *ip, size_t len, struct mono
 /* A counter of the child was committed: remembers it for traffic_release(). */
 void traffic_committed(struct ipsec *t, struct child *c);
 void traffic_release(struct ipsec *t, struct mono now);
+/* The child's unit has gone: what is committed is let out, the rest goes after the unit. */
+void traffic_stop(struct ipsec *t, struct child *c, struct mono now);
 /* Asks for more outbound numbers in time. */
 void traffic_lease(struct ipsec *t, struct child *c, struct mono now);
 

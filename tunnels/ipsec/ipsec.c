@@ -386,8 +386,10 @@ static void ipsec_deactivate(void *tunnel, const struct unit_set *units, struct 
 			unit_set_remove(&t->units, (unit_id)u);
 	for (unsigned i = 0; i < TABLE_SIZE; i++) {
 		LIST_FOREACH(c, &t->children[i], by_spi)
-			if (unit_set_has(units, c->unit))
+			if (unit_set_has(units, c->unit)) {
+				traffic_stop(t, c, now);
 				child_deactivate(c);
+			}
 		LIST_FOREACH(sa, &t->ikes[i], by_spi)
 			if (unit_set_has(units, sa->unit))
 				login_drop(t, sa);

@@ -158,7 +158,9 @@ void traffic_committed(struct ipsec *t, struct child *c)
 	TAILQ_INSERT_TAIL(&t->waiting, c, waiting);
 }
 
-static void release_inbound(struct ipsec *t, struct child *c, bool serves)
+/* What is committed goes inside, even if the unit has gone meanwhile: its new owner
+ * refuses the packet as replayed. */
+static void release_inbound(struct ipsec *t, struct child *c)
 {
 	uint64_t edge = cluster_counted(t->host.cluster, c->session, CHILD_EDGE);
 	struct held *h;
@@ -166,29 +168,28 @@ static void release_inbound(struct ipsec *t, struct child *c, bool serves)
 	while ((h = STAILQ_FIRST(&c->in.held)) && h->seq <= edge) {
 		STAILQ_REMOVE_HEAD(&c->in.held, next);
 		c->in.held_count--;
-		if (serves) {
-			t->statistics.esp_in++;
-			t->host.send_inside(t->host.ctx, h->bytes, h->len);
-		} else {
-			t->statistics.not_served++;
-		}
+		t->statistics.esp_in++;
+		t->host.send_inside(t->host.ctx, h->bytes, h->len);
 		OPENSSL_cleanse(h->bytes, h->len);
 		free(h);
 	}
 }
 
-static void release_outbound(struct ipsec *t, struct child *c, bool serves,
-			     struct mono now)
+/* Without the right to send, the packets go where the unit goes. `all`: lease or not. */
+static void release_outbound(struct ipsec *t, struct child *c, bool all, struct mono now)
 {
+	bool serves = c->active && cluster_serves(t->host.cluster, c->unit, now);
+	unsigned n = c->out.held_count;
 	struct held *h;
 
-	while ((h = STAILQ_FIRST(&c->out.held)) && leased(t, c)) {
+	/* What is said again may be held again. */
+	while (n-- && (h = STAILQ_FIRST(&c->out.held)) && (all || leased(t, c))) {
 		STAILQ_REMOVE_HEAD(&c->out.held, next);
 		c->out.held_count--;
 		if (serves)
 			seal_and_send(t, c, h->bytes, h->len, now);
 		else
-			t->statistics.not_served++;
+			t->host.again(t->host.ctx, c->unit, h->bytes, h->len);
 		OPENSSL_cleanse(h->bytes, h->len);
 		free(h);
 	}
@@ -199,11 +200,16 @@ void traffic_release(struct ipsec *t, struct mono now)
 	struct child *c;
 
 	while ((c = TAILQ_FIRST(&t->waiting))) {
-		bool serves = c->active && cluster_serves(t->host.cluster, c->unit, now);
-
 		TAILQ_REMOVE(&t->waiting, c, waiting);
 		c->is_waiting = false;
-		release_inbound(t, c, serves);
-		release_outbound(t, c, serves, now);
+		release_inbound(t, c);
+		release_outbound(t, c, false, now);
 	}
+}
+
+void traffic_stop(struct ipsec *t, struct child *c, struct mono now)
+{
+	c->active = false;
+	release_inbound(t, c);
+	release_outbound(t, c, true, now);
 }
