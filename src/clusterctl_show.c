@@ -85,6 +85,23 @@ static void milliseconds_cell(struct table *t, const json_t *o, const char *key)
 		table_cell(t, "-");
 }
 
+/* The networks of the interconnect, the preferred one first; '*' has the connection. */
+static void paths_cell(struct table *t, const json_t *m)
+{
+	char cell[64] = "-";
+	size_t used = 0, i;
+	json_t *p;
+
+	json_array_foreach(json_object_get(m, "paths"), i, p) {
+		if (used < sizeof(cell))
+			used += (size_t)snprintf(cell + used, sizeof(cell) - used,
+						 "%s%s%s", i ? " " : "",
+						 is_true(p, "up") ? "up" : "DOWN",
+						 is_true(p, "stream") ? "*" : "");
+	}
+	table_cell(t, "%s", cell);
+}
+
 static void member_row(struct table *t, const json_t *m)
 {
 	char buf[32];
@@ -95,6 +112,7 @@ static void member_row(struct table *t, const json_t *m)
 	milliseconds_cell(t, m, "heard_ms");
 	table_cell(t, "%s", percent(m, "loss", buf, sizeof(buf)));
 	table_cell(t, "%lld", (long long)number(m, "per_interval"));
+	paths_cell(t, m);
 	table_cell(t, "%lld", (long long)number(m, "capacity"));
 	table_cell(t, "%s", percent(m, "load", buf, sizeof(buf)));
 	table_cell(t, "%lld", (long long)number(m, "units"));
@@ -105,8 +123,9 @@ static void member_row(struct table *t, const json_t *m)
 
 static void show_member_list(const json_t *reply, FILE *out, bool bold)
 {
-	struct table *t = table_new("MEMBER|>ID|ROLE|>HEARD|>LOSS|>N|>CAPACITY|>LOAD|"
-				    ">UNITS|>SUCCESSOR|>RECORDS|STATE");
+	struct table *t =
+	    table_new("MEMBER|>ID|ROLE|>HEARD|>LOSS|>N|PATHS|>CAPACITY|>LOAD|"
+		      ">UNITS|>SUCCESSOR|>RECORDS|STATE");
 	size_t i;
 	json_t *m;
 

@@ -333,6 +333,13 @@ static bool network_up(void *ctx, unsigned network)
 	return d->running[network];
 }
 
+static bool link_of(void *ctx, member_id peer, struct link_status *out)
+{
+	struct daemon *d = ctx;
+
+	return links_status_of(d->links, peer, out);
+}
+
 json_t *daemon_on_command(void *ctx, const char *command, const json_t *arguments)
 {
 	struct daemon *d = ctx;
@@ -345,6 +352,7 @@ json_t *daemon_on_command(void *ctx, const char *command, const json_t *argument
 		.ntunnels = d->ntunnels,
 		.statistics = more_statistics,
 		.network_up = network_up,
+		.link = link_of,
 		.ctx = d,
 	};
 

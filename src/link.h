@@ -133,6 +133,8 @@ struct link_status {
 
 /* Returns how many were written. */
 unsigned links_status(const struct links *l, struct link_status *out, unsigned max);
+/* The same of one peer; false if there is none with that id. */
+bool links_status_of(const struct links *l, member_id peer, struct link_status *out);
 /* Counters by name, as cluster_statistics() does; names are static. */
 unsigned links_statistics(const struct links *l, const char **names, uint64_t *values,
 			  unsigned max);

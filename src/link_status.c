@@ -21,37 +21,47 @@ static void path_status(const struct peer *p, unsigned path, uint64_t now,
 	s->downs = of->downs;
 }
 
-unsigned links_status(const struct links *l, struct link_status *out, unsigned max)
+static void peer_status(const struct peer *p, uint64_t now, struct link_status *s)
 {
 	static const struct connection_counters none;
+	const struct connection_counters *c = p->up ? connection_counters(p->up) : &none;
+
+	memset(s, 0, sizeof(*s));
+	s->id = p->config.id;
+	memcpy(s->name, p->config.name, sizeof(s->name));
+	s->up = p->up && connection_is_up(p->up);
+	s->dials = link_peer_dials(p);
+	memcpy(s->why, p->why, sizeof(s->why));
+	s->times_up = p->times_up;
+	s->queued = p->up ? connection_queued(p->up) : 0;
+	s->sent = p->past.sent + c->sent;
+	s->sent_bytes = p->past.sent_bytes + c->sent_bytes;
+	s->received = p->past.received + c->received;
+	s->received_bytes = p->past.received_bytes + c->received_bytes;
+	s->datagrams_sent = p->datagrams_sent;
+	s->datagrams_received = p->datagrams_received;
+	s->npaths = p->npaths;
+	for (unsigned i = 0; i < p->npaths; i++)
+		path_status(p, i, now, &s->paths[i]);
+}
+
+unsigned links_status(const struct links *l, struct link_status *out, unsigned max)
+{
 	uint64_t now = link_now_ms();
 	unsigned n = 0;
 
-	for (; n < l->npeers && n < max; n++) {
-		const struct peer *p = &l->peers[n];
-		const struct connection_counters *c =
-		    p->up ? connection_counters(p->up) : &none;
-		struct link_status *s = &out[n];
-
-		memset(s, 0, sizeof(*s));
-		s->id = p->config.id;
-		memcpy(s->name, p->config.name, sizeof(s->name));
-		s->up = p->up && connection_is_up(p->up);
-		s->dials = link_peer_dials(p);
-		memcpy(s->why, p->why, sizeof(s->why));
-		s->times_up = p->times_up;
-		s->queued = p->up ? connection_queued(p->up) : 0;
-		s->sent = p->past.sent + c->sent;
-		s->sent_bytes = p->past.sent_bytes + c->sent_bytes;
-		s->received = p->past.received + c->received;
-		s->received_bytes = p->past.received_bytes + c->received_bytes;
-		s->datagrams_sent = p->datagrams_sent;
-		s->datagrams_received = p->datagrams_received;
-		s->npaths = p->npaths;
-		for (unsigned i = 0; i < p->npaths; i++)
-			path_status(p, i, now, &s->paths[i]);
-	}
+	for (; n < l->npeers && n < max; n++)
+		peer_status(&l->peers[n], now, &out[n]);
 	return n;
+}
+
+bool links_status_of(const struct links *l, member_id peer, struct link_status *out)
+{
+	const struct peer *p = link_peer_find(l, peer);
+
+	if (p)
+		peer_status(p, link_now_ms(), out);
+	return p != NULL;
 }
 
 static struct udp_counters sum_udp(const struct links *l)

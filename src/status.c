@@ -9,6 +9,7 @@
 #include <string.h>
 
 #include "src/control.h"
+#include "src/status_paths.h"
 
 /* The low 16 bits of an epoch are its owner's id, those of a term its master's. */
 #define NUMBER_OF(epoch) ((json_int_t)((epoch) >> 16))
@@ -123,6 +124,19 @@ static void add_keepalives(const struct view *v, const struct cluster_member_sta
 			    m->refused ? ago(m->refused_ago) : json_null());
 }
 
+/* The connection to the member, and the networks that lead there. */
+static void add_link(const struct view *v, const struct cluster_member_state *m,
+		     json_t *o)
+{
+	struct link_status link;
+
+	if (!v->source->link || !v->source->link(v->source->ctx, m->id, &link))
+		return;
+	json_object_set_new(o, "paths", status_paths(&link));
+	json_object_set_new(o, "link_why", printable(link.why));
+	json_object_set_new(o, "queued", json_integer((json_int_t)link.queued));
+}
+
 static json_t *member_json(const struct view *v, const struct cluster_member_state *m)
 {
 	const struct conf_member *listed = conf_member_with_id(v->source->conf, m->id);
@@ -137,6 +151,7 @@ static json_t *member_json(const struct view *v, const struct cluster_member_sta
 	if (listed)
 		address = address_ipv4(listed->addresses[0]);
 	json_object_set_new(o, "address", listed ? address_of(&address) : json_null());
+	add_link(v, m, o);
 	json_object_set_new(o, "incarnation", hex(m->incarnation));
 	add_keepalives(v, m, o);
 	json_object_set_new(o, "capacity", json_integer(m->capacity));

@@ -18,6 +18,7 @@
 
 #include "cluster/cluster.h"
 #include "src/conf.h"
+#include "src/link.h"
 #include "src/statistic.h"
 #include "tunnels/tunnel.h"
 
@@ -41,6 +42,8 @@ struct status_source {
 	/* Whether network number `network` of the configuration is usable. May be NULL.
 	 */
 	bool (*network_up)(void *ctx, unsigned network);
+	/* What the interconnect knows of a peer; false if it does not know it. May be NULL. */
+	bool (*link)(void *ctx, member_id peer, struct link_status *out);
 	void *ctx;
 };
 

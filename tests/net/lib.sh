@@ -20,7 +20,7 @@ lab() { "$net/lab" "$@"; }
 
 # ---- the test as a whole
 
-net_mode=multicast net_members=3 net_clients=4 net_peer=1 net_failed=0 net_own_lab=0
+net_mode=multicast net_members=3 net_clients=4 net_peer=1 net_interconnects=1 net_failed=0 net_own_lab=0
 # The detection interval: at least this many ms. Tests judge no times, so they have time.
 net_detection=2000 net_exact=0
 
@@ -86,7 +86,7 @@ lab_begin()
 	((net_peer)) && options+=(--peer)
 	# The lab is ours only if none was there before.
 	net_own_lab=$([[ -e ${LAB_DIR:-/run/phalanx-lab} ]] && echo 0 || echo 1)
-	lab up --mode "$net_mode" --members "$net_members" --clients "$net_clients" \
+	lab up --mode "$net_mode" --interconnects "$net_interconnects" --members "$net_members" --clients "$net_clients" \
 		--set detection-interval="$(detection)" "${options[@]}" || {
 		echo "not ok ${0##*/} - the lab did not come up"
 		exit 1

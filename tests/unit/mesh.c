@@ -249,14 +249,11 @@ void mesh_networks(struct node *n, unsigned npaths, uint16_t port)
 
 struct link_status mesh_status(const struct node *n, member_id peer)
 {
-	struct link_status all[CLUSTER_MEMBERS_MAX];
-	unsigned count = links_status(n->links, all, CLUSTER_MEMBERS_MAX);
+	struct link_status s;
 
-	for (unsigned i = 0; i < count; i++)
-		if (all[i].id == peer)
-			return all[i];
-	fail_msg("no peer %u", peer);
-	return all[0];
+	if (!links_status_of(n->links, peer, &s))
+		fail_msg("no peer %u", peer);
+	return s;
 }
 
 void mesh_run(struct node *n)

@@ -105,6 +105,26 @@ static bool network_up(void *ctx, unsigned network)
 	return network == 0;
 }
 
+static bool link_of(void *ctx, member_id peer, struct link_status *out)
+{
+	struct sockaddr_in *sin;
+
+	if (peer != 2)
+		return false;
+	*out = (struct link_status){ .id = 2, .npaths = 2, .queued = 77 };
+	for (unsigned i = 0; i < 2; i++) {
+		sin = (struct sockaddr_in *)&out->paths[i].at.address;
+		sin->sin_family = AF_INET;
+		sin->sin_addr.s_addr = htonl(0x0a090002 + (i << 8));
+		out->paths[i].at.addresslen = sizeof(*sin);
+		out->paths[i].heard_ms = i ? 15 : UINT64_MAX;
+	}
+	out->paths[1].up = out->paths[1].stream = true;
+	out->paths[1].rtt_us = 250;
+	strcpy(out->why, "m\xfcller");
+	return true;
+}
+
 static const struct tunnel_ops ops = {
 	.name = "test",
 	.owns = owns,
@@ -194,6 +214,7 @@ static int start(void **state)
 		.ntunnels = 1,
 		.statistics = more_statistics,
 		.network_up = network_up,
+		.link = link_of,
 	};
 	*state = f;
 	return 0;
@@ -250,6 +271,20 @@ static json_int_t number_at(const json_t *o, const char *key)
 	return json_integer_value(n);
 }
 
+/* What `show` makes of the reply; to be freed. */
+static char *shown(json_t *reply, void (*show)(const json_t *, FILE *, bool))
+{
+	char *text = NULL;
+	size_t len;
+	FILE *out = open_memstream(&text, &len);
+
+	assert_non_null(out);
+	show(reply, out, false);
+	fclose(out);
+	json_decref(reply);
+	return text;
+}
+
 static void test_before_joining(void **state)
 {
 	json_t *s = get(*state, "status", json_object());
@@ -296,6 +331,35 @@ static void test_master(void **state)
 	assert_true(json_is_false(json_object_get(network, "up")));
 	assert_non_null(json_object_get(s, "counters"));
 	json_decref(s);
+}
+
+static void test_paths(void **state)
+{
+	json_t *s = get(*state, "members", json_object());
+	json_t *self = json_array_get(json_object_get(s, "members"), 0);
+	json_t *m = json_array_get(json_object_get(s, "members"), 1);
+	json_t *path = json_array_get(json_object_get(m, "paths"), 0);
+	char *text;
+
+	assert_null(json_object_get(self, "paths"));
+	assert_int_equal(number_at(m, "queued"), 77);
+	assert_string_equal(string_at(m, "link_why"), "m?ller");
+	assert_int_equal(json_array_size(json_object_get(m, "paths")), 2);
+	assert_string_equal(string_at(path, "address"), "10.9.0.2");
+	assert_true(json_is_false(json_object_get(path, "up")));
+	assert_true(json_is_false(json_object_get(path, "stream")));
+	assert_true(json_is_null(json_object_get(path, "heard_ms")));
+	assert_true(json_is_null(json_object_get(path, "rtt_ms")));
+	path = json_array_get(json_object_get(m, "paths"), 1);
+	assert_string_equal(string_at(path, "address"), "10.9.1.2");
+	assert_true(json_is_true(json_object_get(path, "up")));
+	assert_true(json_is_true(json_object_get(path, "stream")));
+	assert_true(json_real_value(json_object_get(path, "heard_ms")) == 15);
+	assert_true(json_real_value(json_object_get(path, "rtt_ms")) == 0.25);
+	text = shown(s, show_members);
+	assert_non_null(strstr(text, " PATHS "));
+	assert_non_null(strstr(text, " DOWN up* "));
+	free(text);
 }
 
 static void test_counters(void **state)
@@ -372,20 +436,6 @@ static void test_unknown(void **state)
 	json_decref(none);
 }
 
-/* What `show` makes of the reply; to be freed. */
-static char *shown(json_t *reply, void (*show)(const json_t *, FILE *, bool))
-{
-	char *text = NULL;
-	size_t len;
-	FILE *out = open_memstream(&text, &len);
-
-	assert_non_null(out);
-	show(reply, out, false);
-	fclose(out);
-	json_decref(reply);
-	return text;
-}
-
 static void test_text(void **state)
 {
 	struct fixture *f = *state;
@@ -422,6 +472,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test_setup_teardown(test_before_joining, start, end),
 		cmocka_unit_test_setup_teardown(test_master, start, end),
+		cmocka_unit_test_setup_teardown(test_paths, start, end),
 		cmocka_unit_test_setup_teardown(test_counters, start, end),
 		cmocka_unit_test_setup_teardown(test_units, start, end),
 		cmocka_unit_test_setup_teardown(test_sessions, start, end),

@@ -61,13 +61,13 @@ set_ports()
 
 verb_unplug()
 {
-	(($# == 1 || $# == 2)) || die "usage: lab unplug NODE [outside|inside|cluster|all]"
+	(($# == 1 || $# == 2)) || die "usage: lab unplug NODE [outside|inside|cluster|cluster2|all]"
 	set_ports "$1" "${2:-all}" down
 }
 
 verb_plug()
 {
-	(($# == 1 || $# == 2)) || die "usage: lab plug NODE [outside|inside|cluster|all]"
+	(($# == 1 || $# == 2)) || die "usage: lab plug NODE [outside|inside|cluster|cluster2|all]"
 	set_ports "$1" "${2:-all}" up
 }
 
@@ -92,6 +92,18 @@ verb_partition()
 			done
 		done
 	} | ip netns exec "$(ns sw)" nft -f -
+}
+
+verb_sever()
+{
+	local port
+	(($# == 1)) || die "usage: lab sever NETWORK"
+	ip -n "$(ns sw)" link show type bridge dev "$1" >/dev/null 2>&1 ||
+		die "no such network: $1"
+	for port in $(ip -n "$(ns sw)" -o link show master "$1" |
+		sed -n 's/^[0-9]*: \([a-z0-9-]*\)@.*/\1/p'); do
+		echo "add rule bridge lab cuts iifname \"$port\" drop"
+	done | ip netns exec "$(ns sw)" nft -f -
 }
 
 verb_heal()

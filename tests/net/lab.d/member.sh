@@ -20,8 +20,8 @@ phalanx_conf()
 	else
 		for member in $(members); do
 			host=$(node_index "$member")
-			printf 'member "%s" {\n\tid = %d\n\taddress = "10.9.0.%d"\n}\n' \
-				"$member" "$host" $((10 + host))
+			printf 'member "%s" {\n\tid = %d\n\taddress = %s\n}\n' \
+				"$member" "$host" "$(member_address $((10 + host)))"
 		done
 		phalanx_network outside outside "$VIP_OUTSIDE" "$VIP6_OUTSIDE"
 		phalanx_network inside inside "$VIP_INSIDE" "$VIP6_INSIDE"
@@ -35,6 +35,16 @@ phalanx_conf()
 		set_of $member
 		echo "}"
 	done
+}
+
+# member_address HOST: on the interconnect, or on both.
+member_address()
+{
+	if ((INTERCONNECTS > 1)); then
+		echo "{\"10.9.0.$1\", \"10.8.0.$1\"}"
+	else
+		echo "\"10.9.0.$1\""
+	fi
 }
 
 phalanx_network() # NAME INTERFACE ADDRESS...
@@ -193,14 +203,15 @@ session_of()
 verb_up()
 {
 	local node
-	MODE=multicast MEMBERS=3 CLIENTS=4 PEER=0 PLAIN=0 SETS=()
+	MODE=multicast MEMBERS=3 CLIENTS=4 PEER=0 PLAIN=0 INTERCONNECTS=1 SETS=()
 	BUILD=${BUILD:-$top/build}
 	while (($#)); do
 		case $1 in
-		--members | --clients | --mode | --set) (($# >= 2)) || die "$1 needs a value" ;;&
+		--members | --clients | --mode | --interconnects | --set) (($# >= 2)) || die "$1 needs a value" ;;&
 		--members) MEMBERS=$2 && shift ;;
 		--clients) CLIENTS=$2 && shift ;;
 		--mode) MODE=$2 && shift ;;
+		--interconnects) INTERCONNECTS=$2 && shift ;;
 		--set) SETS+=("$2") && shift ;;
 		--peer) PEER=1 ;;
 		--plain) PLAIN=1 MEMBERS=1 ;;
@@ -224,6 +235,7 @@ up_check()
 	local set
 	((EUID == 0)) || die "must be root"
 	[[ $MEMBERS =~ ^([1-9]|[12][0-9]|3[0-2])$ ]] || die "--members: 1 to 32"
+	[[ $INTERCONNECTS =~ ^[12]$ ]] || die "--interconnects: 1 or 2"
 	[[ $CLIENTS =~ ^([0-9]|[1-9][0-9])$ ]] || die "--clients: 0 to 99"
 	case $MODE in
 	multicast | unicast) ;;

@@ -21,6 +21,7 @@ verb_env()
 	BUILD=$BUILD
 	MODE=$MODE
 	PEER=$PEER
+	INTERCONNECTS=$INTERCONNECTS
 	MEMBERS='$(members | xargs)'
 	CLIENTS='$(clients | xargs)'
 	VIP_OUTSIDE=$VIP_OUTSIDE

@@ -110,7 +110,7 @@ make_switch()
 {
 	local bridge
 	node_make sw
-	for bridge in outside inside dmz cluster clients nat site; do
+	for bridge in outside inside dmz cluster cluster2 clients nat site; do
 		ip -n "$(ns sw)" link add "$bridge" type bridge mcast_snooping 0 stp_state 0 \
 			forward_delay 0
 		ip -n "$(ns sw)" link set "$bridge" up
@@ -154,6 +154,9 @@ make_member()
 	cable "$node" inside inside "10.1.0.$host/16" "2001:db8:1::$host/64"
 	cable "$node" dmz dmz "10.2.0.$host/16"
 	cable "$node" cluster cluster "10.9.0.$host/24"
+	if ((INTERCONNECTS > 1)); then
+		cable "$node" cluster2 cluster2 "10.8.0.$host/24"
+	fi
 	node_forwards "$node"
 	gateway_route "$node" 192.0.2.254
 	gateway_route "$node" 2001:db8:2::254

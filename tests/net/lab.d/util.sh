@@ -44,7 +44,8 @@ need()
 	done
 }
 
-# The lab's settings, written once by `up`: MODE MEMBERS CLIENTS PEER PLAIN BUILD SETS.
+# The lab's settings, written once by `up`: MODE MEMBERS CLIENTS PEER PLAIN
+# INTERCONNECTS BUILD SETS.
 lab_load()
 {
 	[[ -f $LAB_DIR/settings ]] || die "no lab is up in $LAB_DIR"
@@ -54,7 +55,7 @@ lab_load()
 
 lab_save()
 {
-	declare -p MODE MEMBERS CLIENTS PEER PLAIN BUILD SETS | sed "s/^declare /declare -g /" >"$LAB_DIR/settings"
+	declare -p MODE MEMBERS CLIENTS PEER PLAIN INTERCONNECTS BUILD SETS | sed "s/^declare /declare -g /" >"$LAB_DIR/settings"
 }
 
 members()
