@@ -61,13 +61,13 @@ set_ports()
 
 verb_unplug()
 {
-	(($# == 1 || $# == 2)) || die "usage: lab unplug NODE [outside|inside|cluster|cluster2|all]"
+	(($# == 1 || $# == 2)) || die "usage: lab unplug NODE [outside|inside|dmz|cluster|cluster2|all]"
 	set_ports "$1" "${2:-all}" down
 }
 
 verb_plug()
 {
-	(($# == 1 || $# == 2)) || die "usage: lab plug NODE [outside|inside|cluster|cluster2|all]"
+	(($# == 1 || $# == 2)) || die "usage: lab plug NODE [outside|inside|dmz|cluster|cluster2|all]"
 	set_ports "$1" "${2:-all}" up
 }
 
