@@ -1,36 +1,43 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
- * The outside world, and what must always hold.
+ * The outside world: clients with sessions, and what they remember.
  *
  * Each model session has a version (its essential state), an outbound number line of which
  * its owner may use what is below the committed lease, and an inbound line of which its
  * owner may deliver what the committed edge covers. The model remembers what was committed,
- * used and delivered, whoever did it; so a new owner that knows less is found out.
+ * sent and delivered, whoever did it; so a new owner that knows less is found out. It also
+ * looks into the successor's store when an owner takes something for committed.
  *
- * What a member does while it is cut off from the main part, and until it has come to terms
- * with that, counts for nothing: sequence numbers are unique within a part only.
+ * All this is remembered for each side of a cut: a new owner is held to what its own side
+ * has done. Nonces are held to all that was ever done with them.
  */
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
+#include "tests/sim/memory.h"
 #include "tests/sim/world.h"
 
 #define SESSIONS 48
 #define LEASE 64
-#define LINE 65536 /* numbers are remembered up to here */
-#define SKIP 8192  /* what a tunnel leaves out when its counters are not proven */
-
-struct line {
-	uint8_t used[LINE / 8];
-};
+#define SKIP (1u << 24) /* what a tunnel leaves out when its counters are not proven */
+#define MASS_STEP 256
 
 struct tunnel {
 	bool ready;
+	bool unproven;		  /* it is to skip what may have been used */
 	uint64_t next;		  /* outbound */
 	uint64_t edge, delivered; /* inbound: accepted and delivered up to */
 	uint64_t put_position;
 	uint64_t put_version;
+	uint64_t nonce; /* the last one: activation, count; also of earlier runs */
+};
+
+/* What one side of a cut has done with a session. */
+struct past {
+	uint64_t out; /* all outbound numbers that were used are lower */
+	uint64_t in;  /* delivered up to */
+	uint64_t committed;
 };
 
 struct thing {
@@ -38,45 +45,42 @@ struct thing {
 	bool kept; /* committed in the main part: never to be lost */
 	struct session_key key;
 	unit_id unit;
-	uint64_t version, committed; /* essential state: last put, last committed */
-	bool doubtful;		     /* touched by more than one failure at a time */
-	uint64_t sent;		     /* what the peer has sent inbound */
-	struct line out, in;
+	uint64_t version;		 /* essential state: last put */
+	bool doubtful;			 /* touched by more than one failure at a time */
+	uint64_t sent;			 /* what the peer has sent inbound */
+	struct past past[NODES_MAX + 1]; /* by node; the last is the main side's */
 	struct tunnel at[NODES_MAX];
+};
+
+struct massed {
+	uint64_t key;
+	unit_id unit;
 };
 
 struct model {
 	struct thing things[SESSIONS];
 	uint64_t keys;
+	struct massed *mass;
+	unsigned nmass;
 };
 
-bool model_working = true;
-
-struct model *model_new(struct world *w)
+struct model *model_new(void)
 {
-	struct model *m = calloc(1, sizeof(*m));
+	struct model *m = memory_get(sizeof(*m));
 
-	if (!m)
-		abort();
+	memset(m, 0, sizeof(*m));
 	return m;
 }
 
 void model_free(struct model *m)
 {
-	free(m);
-}
-
-static bool test_and_set(struct line *l, uint64_t n)
-{
-	bool was = l->used[n / 8] >> (n % 8) & 1;
-
-	l->used[n / 8] |= 1u << (n % 8);
-	return was;
+	memory_put(m->mass);
+	memory_put(m);
 }
 
 static bool counts(const struct world *w, const struct node *n)
 {
-	return !w->several && !n->tainted && world_in_main(w, n->index);
+	return !w->several && !n->tainted && n->main;
 }
 
 static struct session *held(const struct node *n, const struct thing *t)
@@ -95,41 +99,172 @@ static uint64_t version_of(const struct session *s)
 	return v;
 }
 
-static void begin(struct node *n, struct thing *t, struct session *s)
-{
-	struct tunnel *at = &t->at[n->index];
+/* Histories. */
 
-	memset(at, 0, sizeof(*at));
-	at->ready = true;
-	at->next = session_counter(s, 0);
-	if (cluster_unproven(n->c, t->unit))
-		at->next += SKIP;
-	at->edge = at->delivered = session_counter(s, 1);
+static struct past *past_of(struct thing *t, const struct node *n)
+{
+	return &t->past[n->index];
 }
 
-/* State before service: what was committed is there. */
-void model_gained(struct world *w, struct node *n, const struct unit_set *gained)
+static void share(struct world *w, const struct node *n, struct thing *t, struct past p)
+{
+	for (unsigned i = 0; i < w->nnodes; i++)
+		if (w->nodes[i].side == n->side)
+			t->past[i] = p;
+	if (!n->side)
+		t->past[NODES_MAX] = p;
+}
+
+void model_sided(struct world *w, struct node *n)
+{
+	unsigned from = NODES_MAX;
+
+	for (unsigned i = 0; n->side && i < w->nnodes; i++)
+		if (i != n->index && w->nodes[i].side == n->side)
+			from = i;
+	for (unsigned i = 0; i < SESSIONS; i++)
+		w->model->things[i].past[n->index] = w->model->things[i].past[from];
+}
+
+void model_well(struct world *w)
 {
 	for (unsigned i = 0; i < SESSIONS; i++) {
 		struct thing *t = &w->model->things[i];
+		struct past p = t->past[NODES_MAX];
+
+		for (unsigned k = 0; k < w->nnodes; k++) {
+			struct node *n = &w->nodes[k];
+			struct session *s;
+
+			if (!t->exists || !unit_set_has(&n->owned, t->unit))
+				continue;
+			s = held(n, t);
+			p = *past_of(t, n);
+			if (!s || version_of(s) < p.committed)
+				p.committed = s ? version_of(s) : 0;
+		}
+		for (unsigned k = 0; k <= NODES_MAX; k++)
+			t->past[k] = p;
+	}
+}
+
+/* The owner says that it is committed; is it? */
+static void verify(struct world *w, struct node *n, struct thing *t, uint64_t version,
+		   unsigned slot, uint64_t value)
+{
+	struct cluster_member_state m[NODES_MAX];
+	struct cluster_unit_state mine, theirs;
+	struct node *p = NULL;
+	struct session *s;
+	unsigned count;
+
+	if (!version && !value)
+		return;
+	cluster_unit(n->c, t->unit, &mine);
+	for (unsigned i = 0; i < w->nnodes; i++)
+		if (w->nodes[i].id == mine.successor && w->nodes[i].c &&
+		    w->nodes[i].side == n->side && !w->nodes[i].tainted)
+			p = &w->nodes[i];
+	if (!p || n->tainted)
+		return;
+	cluster_unit(p->c, t->unit, &theirs);
+	s = held(p, t);
+	if (theirs.epoch != mine.epoch ||
+	    (s && version_of(s) >= version && session_counter(s, slot) >= value))
+		return;
+	/* Who has just begun anew is found out in due time. */
+	count = cluster_members(p->c, m, NODES_MAX, world_now(w, p));
+	for (unsigned i = 0; i < count; i++)
+		if (m[i].self && m[i].complete)
+			world_fail(
+			    w,
+			    "member %u takes for committed in unit %u what %u does "
+			    "not hold (version %llu of %llu, counter %llu of %llu)",
+			    n->id, t->unit, p->id,
+			    s ? (unsigned long long)version_of(s) : 0,
+			    (unsigned long long)version,
+			    s ? (unsigned long long)session_counter(s, slot) : 0,
+			    (unsigned long long)value);
+}
+
+/* Taking over. */
+
+static void begin(struct node *n, struct thing *t, struct session *s)
+{
+	struct tunnel *at = &t->at[n->index];
+	uint64_t nonce = at->nonce;
+
+	memset(at, 0, sizeof(*at));
+	at->nonce = nonce;
+	at->ready = true;
+	at->next = session_counter(s, 0);
+	at->edge = at->delivered = session_counter(s, 1);
+	if (!cluster_unproven(n->c, t->unit))
+		return;
+	/* Outbound what may have been used is skipped; inbound the peer has to begin anew. */
+	at->unproven = true;
+	at->next += SKIP;
+	t->sent += SKIP;
+	at->edge = at->delivered = t->sent;
+}
+
+/* When the call that activated units has returned. */
+void model_activate(struct world *w, struct node *n)
+{
+	for (unsigned i = 0; i < SESSIONS && n->activated; i++) {
+		struct thing *t = &w->model->things[i];
+		struct tunnel *at = &t->at[n->index];
 		struct session *s;
 
-		if (!t->exists || !unit_set_has(gained, t->unit))
+		if (!t->exists || !at->ready || !at->unproven)
 			continue;
+		at->unproven = false;
 		s = held(n, t);
-		if (s && cluster_unproven(n->c, t->unit)) {
-			/* It may be behind a little, but nothing is lost as a whole. */
-			t->committed = version_of(s);
-			memset(&t->in, 0, sizeof(t->in));
-		}
-		if (counts(w, n) && !t->doubtful && t->committed &&
-		    (!s || version_of(s) < t->committed))
-			world_fail(w, "member %u takes unit %u with version %llu of %llu",
-				   n->id, t->unit,
-				   s ? (unsigned long long)version_of(s) : 0,
-				   (unsigned long long)t->committed);
-		if (s)
-			begin(n, t, s);
+		if (!s)
+			continue;
+		cluster_count(n->c, s, 0, at->next, world_now(w, n));
+		cluster_count(n->c, s, 1, at->edge, world_now(w, n));
+	}
+	n->activated = false;
+}
+
+/* State before service: what was committed is there. */
+static void gained(struct world *w, struct node *n, struct thing *t)
+{
+	struct session *s = held(n, t);
+	struct past p = *past_of(t, n);
+
+	if (!s) {
+		if (counts(w, n) && !t->doubtful && p.committed)
+			world_fail(w, "member %u takes unit %u without its session",
+				   n->id, t->unit);
+		p.committed = 0;
+	} else if (cluster_unproven(n->c, t->unit)) {
+		if (counts(w, n) && !t->doubtful && version_of(s) < p.committed)
+			world_fail(w,
+				   "member %u takes unit %u with version %llu of %llu, "
+				   "unproven",
+				   n->id, t->unit, (unsigned long long)version_of(s),
+				   (unsigned long long)p.committed);
+		p.committed = version_of(s);
+	} else if (version_of(s) < p.committed && !n->tainted) {
+		world_fail(w, "member %u takes unit %u with version %llu of %llu", n->id,
+			   t->unit, (unsigned long long)version_of(s),
+			   (unsigned long long)p.committed);
+	}
+	share(w, n, t, p);
+	if (s)
+		begin(n, t, s);
+}
+
+void model_gained(struct world *w, struct node *n, const struct unit_set *set)
+{
+	n->activated = true;
+	for (unsigned i = 0; i < SESSIONS; i++) {
+		struct thing *t = &w->model->things[i];
+
+		if (t->exists && unit_set_has(set, t->unit))
+			gained(w, n, t);
 	}
 }
 
@@ -146,66 +281,66 @@ void model_stopped(struct world *w, struct node *n)
 		w->model->things[i].at[n->index].ready = false;
 }
 
-static void doubt(struct thing *t)
-{
-	t->doubtful = true;
-	t->kept = false;
-	t->committed = 0;
-	memset(&t->out, 0, sizeof(t->out));
-	memset(&t->in, 0, sizeof(t->in));
-}
-
 void model_forgive(struct world *w)
 {
 	w->several = true;
-	for (unsigned i = 0; i < SESSIONS; i++)
-		doubt(&w->model->things[i]);
-}
-
-/* What became committed, or was lost with more than one failure. */
-static void observe(struct world *w, struct node *n, struct thing *t)
-{
-	struct tunnel *at = &t->at[n->index];
-
-	if (at->put_version && cluster_committed(n->c, t->unit, at->put_position)) {
-		if (at->put_version > t->committed && counts(w, n)) {
-			t->committed = at->put_version;
-			t->doubtful = false;
-			t->kept = true;
-		}
-		at->put_version = 0;
+	for (unsigned i = 0; i < SESSIONS; i++) {
+		w->model->things[i].doubtful = true;
+		w->model->things[i].kept = false;
 	}
 }
 
-static void trace(struct world *w, struct node *n, struct thing *t, struct session *s,
-		  const char *what)
+/* Acting. */
+
+static void observe(struct world *w, struct node *n, struct thing *t)
+{
+	struct tunnel *at = &t->at[n->index];
+	struct past p = *past_of(t, n);
+
+	if (!at->put_version || !cluster_committed(n->c, t->unit, at->put_position))
+		return;
+	verify(w, n, t, at->put_version, 0, 0);
+	if (at->put_version > p.committed) {
+		p.committed = at->put_version;
+		share(w, n, t, p);
+		if (counts(w, n)) {
+			t->doubtful = false;
+			t->kept = true;
+		}
+	}
+	at->put_version = 0;
+}
+
+static void trace(struct world *w, struct node *n, struct thing *t, struct session *s)
 {
 	struct cluster_unit_state u;
 
-	if (!w->verbose || !s)
+	if (!w->verbose)
 		return;
 	cluster_unit(n->c, t->unit, &u);
-	world_log(w,
-		  "  %u: unit %u %s: epoch %llx successor %u, next %llu, out %llu/%llu, "
-		  "in %llu/%llu, version %llu/%llu",
-		  n->id, t->unit, what, (unsigned long long)u.epoch, u.successor,
-		  (unsigned long long)t->at[n->index].next,
-		  (unsigned long long)cluster_counted(n->c, s, 0),
-		  (unsigned long long)session_counter(s, 0),
-		  (unsigned long long)cluster_counted(n->c, s, 1),
-		  (unsigned long long)session_counter(s, 1),
-		  (unsigned long long)t->committed, (unsigned long long)t->version);
+	world_log(
+	    w,
+	    "  %u: unit %u acts: epoch %llx successor %u, next %llu, out %llu/%llu, "
+	    "in %llu/%llu, version %llu/%llu",
+	    n->id, t->unit, (unsigned long long)u.epoch, u.successor,
+	    (unsigned long long)t->at[n->index].next,
+	    (unsigned long long)cluster_counted(n->c, s, 0),
+	    (unsigned long long)session_counter(s, 0),
+	    (unsigned long long)cluster_counted(n->c, s, 1),
+	    (unsigned long long)session_counter(s, 1),
+	    (unsigned long long)past_of(t, n)->committed, (unsigned long long)t->version);
 }
 
 static void put(struct world *w, struct node *n, struct thing *t)
 {
-	uint8_t bytes[200] = { 0 };
+	uint8_t bytes[200];
 	size_t len = sizeof(t->version) + world_random(w, sizeof(bytes) - 8);
 	struct tunnel *at = &t->at[n->index];
 	struct session *s;
 	bool fresh = !held(n, t);
 
 	t->version++;
+	memset(bytes, (int)(t->version * 31), sizeof(bytes));
 	memcpy(bytes, &t->version, sizeof(t->version));
 	if (cluster_put(n->c, t->unit, &t->key, fresh ? bytes : NULL, fresh ? 20 : 0,
 			bytes, len, &s, world_now(w, n)))
@@ -214,12 +349,14 @@ static void put(struct world *w, struct node *n, struct thing *t)
 		begin(n, t, s);
 	at->put_position = cluster_position(n->c);
 	at->put_version = t->version;
+	world_touch(w, n);
 }
 
 static void create(struct world *w, struct node *n, struct thing *t, unit_id u)
 {
 	memset(t, 0, sizeof(*t));
 	t->exists = true;
+	t->doubtful = w->several;
 	t->unit = u;
 	t->key.type = 1;
 	t->key.len = 8;
@@ -228,36 +365,55 @@ static void create(struct world *w, struct node *n, struct thing *t, unit_id u)
 	put(w, n, t);
 }
 
+/* The nonce of a packet: member id, activation, count. Never again, whatever happens. */
+static void use_nonce(struct world *w, struct node *n, struct thing *t)
+{
+	struct tunnel *at = &t->at[n->index];
+	uint64_t base = (uint64_t)cluster_activation(n->c) << 32;
+
+	if (at->nonce >= base + UINT32_MAX)
+		world_fail(w, "member %u goes back from activation %llu to %u", n->id,
+			   (unsigned long long)(at->nonce >> 32),
+			   cluster_activation(n->c));
+	at->nonce = at->nonce < base ? base + 1 : at->nonce + 1;
+}
+
 static void send_out(struct world *w, struct node *n, struct thing *t, struct session *s)
 {
 	struct tunnel *at = &t->at[n->index];
+	struct past p = *past_of(t, n);
 
 	for (unsigned burst = 1 + world_random(w, 8); burst--;) {
 		if (at->next + LEASE / 2 >= session_counter(s, 0))
 			cluster_count(n->c, s, 0, at->next + LEASE, world_now(w, n));
-		if (at->next >= cluster_counted(n->c, s, 0) || at->next >= LINE)
+		if (at->next >= cluster_counted(n->c, s, 0))
 			break;
-		if (counts(w, n) && test_and_set(&t->out, at->next) && !t->doubtful &&
-		    t->committed)
+		if (at->next < p.out && !n->tainted)
 			world_fail(w, "member %u sends number %llu of unit %u again",
 				   n->id, (unsigned long long)at->next, t->unit);
-		at->next++;
+		p.out = ++at->next;
+		use_nonce(w, n, t);
 	}
+	verify(w, n, t, 0, 0, cluster_counted(n->c, s, 0));
+	share(w, n, t, p);
+	world_touch(w, n);
 }
 
 static void deliver(struct world *w, struct node *n, struct thing *t, struct session *s)
 {
 	struct tunnel *at = &t->at[n->index];
+	struct past p = *past_of(t, n);
 	uint64_t edge = cluster_counted(n->c, s, 1);
+	uint64_t upto = at->edge < edge ? at->edge : edge;
 
-	while (at->delivered < at->edge && at->delivered < edge &&
-	       at->delivered + 1 < LINE) {
-		at->delivered++;
-		if (counts(w, n) && test_and_set(&t->in, at->delivered) && !t->doubtful &&
-		    t->committed)
-			world_fail(w, "member %u delivers number %llu of unit %u again",
-				   n->id, (unsigned long long)at->delivered, t->unit);
-	}
+	if (at->delivered >= upto)
+		return;
+	if (at->delivered < p.in && !n->tainted)
+		world_fail(w, "member %u delivers number %llu of unit %u again", n->id,
+			   (unsigned long long)at->delivered + 1, t->unit);
+	verify(w, n, t, 0, 1, upto);
+	at->delivered = p.in = upto;
+	share(w, n, t, p);
 }
 
 /* The peer's packets, and now and then an old one that someone has recorded. */
@@ -269,11 +425,13 @@ static void receive(struct world *w, struct node *n, struct thing *t, struct ses
 	if (world_chance(w, 0.1))
 		number = 1 + world_random(w, t->sent);
 	if (number > at->edge) {
+		deliver(w, n, t, s);
 		at->edge = number;
 		/* What was skipped is lost, and never delivered later. */
 		if (at->delivered + 1 < number)
 			at->delivered = number - 1;
 		cluster_count(n->c, s, 1, number, world_now(w, n));
+		world_touch(w, n);
 	}
 	deliver(w, n, t, s);
 }
@@ -284,7 +442,7 @@ static void receive(struct world *w, struct node *n, struct thing *t, struct ses
  */
 void model_burst(struct world *w, struct node *n)
 {
-	if (!n->c || n->frozen || !model_working)
+	if (!world_alive(n) || !w->working)
 		return;
 	for (unsigned i = 0; i < SESSIONS; i++) {
 		struct thing *t = &w->model->things[i];
@@ -312,7 +470,8 @@ static struct node *server_of(struct world *w, unit_id u)
 	for (unsigned i = 0; i < w->nnodes; i++) {
 		struct node *n = &w->nodes[(first + i) % w->nnodes];
 
-		if (n->c && !n->frozen && cluster_serves(n->c, u, world_now(w, n)))
+		if (world_alive(n) && unit_set_has(&n->owned, u) &&
+		    cluster_serves(n->c, u, world_now(w, n)))
 			return n;
 	}
 	return NULL;
@@ -324,7 +483,7 @@ static void act(struct world *w, struct node *n, struct thing *t)
 
 	if (!s) {
 		/* Lost with its only holder, or not yet committed when its owner died. */
-		if (t->committed && !t->doubtful && counts(w, n))
+		if (past_of(t, n)->committed && !t->doubtful && counts(w, n))
 			world_fail(w, "member %u serves unit %u without its session",
 				   n->id, t->unit);
 		if (!t->kept)
@@ -334,7 +493,7 @@ static void act(struct world *w, struct node *n, struct thing *t)
 	if (!t->at[n->index].ready)
 		begin(n, t, s);
 	observe(w, n, t);
-	trace(w, n, t, s, "acts");
+	trace(w, n, t, s);
 	switch (world_random(w, 10)) {
 	case 0:
 		put(w, n, t);
@@ -357,6 +516,7 @@ static void act(struct world *w, struct node *n, struct thing *t)
 	}
 	if (world_chance(w, 0.3))
 		cluster_flush(n->c, world_now(w, n));
+	world_touch(w, n);
 }
 
 void model_work(struct world *w)
@@ -365,7 +525,7 @@ void model_work(struct world *w)
 	struct node *n;
 	unit_id u;
 
-	if (!model_working)
+	if (!w->working)
 		return;
 	if (!t->exists) {
 		u = (unit_id)world_random(w, CLUSTER_UNITS);
@@ -386,26 +546,93 @@ void model_put_sessions(struct world *w, struct node *n, unsigned count)
 
 		if (w->model->things[i].exists)
 			continue;
-		while (!unit_set_has(&n->owned, u))
+		for (unsigned k = 0; k < CLUSTER_UNITS && !unit_set_has(&n->owned, u);
+		     k++)
 			u = (u + 1) % CLUSTER_UNITS;
+		if (!unit_set_has(&n->owned, u))
+			return;
 		create(w, n, &w->model->things[i], u);
 		count--;
 	}
+}
+
+bool model_session(struct world *w, unsigned i, unit_id *unit)
+{
+	for (unsigned k = 0; k < SESSIONS; k++)
+		if (w->model->things[k].exists && !i--) {
+			*unit = w->model->things[k].unit;
+			return true;
+		}
+	return false;
+}
+
+/* Very many sessions that do nothing but be there. */
+
+static struct session_key mass_key(const struct massed *s)
+{
+	struct session_key key = { .type = 2, .len = 8 };
+
+	memcpy(key.bytes, &s->key, 8);
+	return key;
+}
+
+void model_mass(struct world *w, unsigned count)
+{
+	struct model *m = w->model;
+	uint8_t bytes[256] = { 0 };
+
+	m->mass = memory_resize(m->mass, (m->nmass + count) * sizeof(*m->mass));
+	while (count && !w->failed) {
+		struct massed *s = &m->mass[m->nmass];
+		struct session_key key;
+		struct node *n;
+
+		if (count % MASS_STEP == 0)
+			world_run(w, MONO_MS);
+		s->unit = (unit_id)world_random(w, CLUSTER_UNITS);
+		s->key = ++m->keys;
+		n = server_of(w, s->unit);
+		if (!n) {
+			world_run(w, MONO_MS);
+			continue;
+		}
+		key = mass_key(s);
+		memcpy(bytes, &s->key, 8);
+		if (cluster_put(n->c, s->unit, &key, bytes, 100, bytes,
+				100 + world_random(w, 156), NULL, world_now(w, n)))
+			world_fail(w, "member %u cannot put into unit %u", n->id,
+				   s->unit);
+		world_touch(w, n);
+		m->nmass++;
+		count--;
+	}
+	world_run(w, MONO_MS);
+}
+
+static bool owner_holds(struct world *w, unit_id u, const struct session_key *key)
+{
+	for (unsigned k = 0; k < w->nnodes; k++)
+		if (w->nodes[k].c && unit_set_has(&w->nodes[k].owned, u) &&
+		    cluster_find(w->nodes[k].c, u, key))
+			return true;
+	return false;
 }
 
 void model_nothing_lost(struct world *w)
 {
 	for (unsigned i = 0; i < SESSIONS; i++) {
 		struct thing *t = &w->model->things[i];
-		bool found = false;
 
-		if (!t->exists || !t->kept)
-			continue;
-		for (unsigned k = 0; k < w->nnodes; k++)
-			found = found || (unit_set_has(&w->nodes[k].owned, t->unit) &&
-					  held(&w->nodes[k], t));
-		if (!found)
+		if (t->exists && t->kept && !owner_holds(w, t->unit, &t->key))
 			world_fail(w, "the session of unit %u is lost", t->unit);
+	}
+	for (unsigned i = 0; i < w->model->nmass; i++) {
+		struct massed *s = &w->model->mass[i];
+		struct session_key key = mass_key(s);
+
+		if (!w->failed && !owner_holds(w, s->unit, &key))
+			world_fail(w, "session %u of many, in unit %u, is lost", i,
+				   s->unit);
 	}
 }
 
@@ -423,229 +650,4 @@ unsigned model_sessions_of(struct world *w, struct node *n)
 		if (unit_set_has(&n->owned, u))
 			cluster_each(n->c, u, count_session, &total);
 	return total;
-}
-
-/* After each event. */
-
-static void refresh(struct world *w, struct node *n)
-{
-	unsigned i = 0;
-	unit_id u;
-
-	while (i < CLUSTER_UNITS / 64 && !n->owned.bits[i])
-		i++;
-	if (i < CLUSTER_UNITS / 64 && n->c && !n->frozen) {
-		u = (unit_id)(i * 64 + (unsigned)__builtin_ctzll(n->owned.bits[i]));
-		/* Either all that a member owns is served or nothing. */
-		if (cluster_serves(n->c, u, world_now(w, n))) {
-			n->serving = n->owned;
-			return;
-		}
-	}
-	memset(&n->serving, 0, sizeof(n->serving));
-}
-
-static void check_pair(struct world *w, struct node *a, struct node *b)
-{
-	struct cluster_unit_state x, y;
-	uint64_t any = 0;
-	bool apart;
-
-	for (unsigned i = 0; i < CLUSTER_UNITS / 64; i++)
-		any |= a->serving.bits[i] & b->serving.bits[i];
-	if (!any)
-		return;
-	apart = !world_connected(w, a->index, b->index) || a->tainted || b->tainted ||
-		(w->healed_at && w->now - w->healed_at < MONO_SEC);
-	for (unsigned i = 0; i < CLUSTER_UNITS / 64; i++) {
-		uint64_t both = a->serving.bits[i] & b->serving.bits[i];
-		unit_id u;
-
-		if (!both)
-			continue;
-		u = (unit_id)(i * 64 + (unsigned)__builtin_ctzll(both));
-		cluster_unit(a->c, u, &x);
-		cluster_unit(b->c, u, &y);
-		if (x.epoch == y.epoch)
-			world_fail(w, "members %u and %u serve unit %u at the same epoch",
-				   a->id, b->id, u);
-		else if (!apart)
-			world_fail(w, "members %u and %u both serve unit %u", a->id,
-				   b->id, u);
-	}
-}
-
-static void check_fully(struct world *w, struct node *n)
-{
-	struct cluster_member_state m[NODES_MAX];
-	struct cluster_unit_state u;
-	unsigned count = cluster_members(n->c, m, NODES_MAX, world_now(w, n));
-	bool complete = false;
-
-	for (unsigned i = 0; i < count; i++)
-		if (m[i].self)
-			complete = m[i].complete;
-	for (unit_id i = 0; i < CLUSTER_UNITS; i++) {
-		if (!unit_set_has(&n->owned, i))
-			continue;
-		cluster_unit(n->c, i, &u);
-		if (!complete)
-			world_fail(w, "member %u owns unit %u and is not complete", n->id,
-				   i);
-		if (u.owner != n->id)
-			world_fail(w, "member %u owns unit %u of %u", n->id, i, u.owner);
-		if (u.successor == n->id)
-			world_fail(w, "member %u succeeds itself in unit %u", n->id, i);
-		for (unsigned k = 0; k < count; k++)
-			if (m[k].id == u.successor && !m[k].complete && !n->frozen &&
-			    m[k].present)
-				world_fail(w, "incomplete member %u succeeds in unit %u",
-					   m[k].id, i);
-	}
-}
-
-void model_check(struct world *w)
-{
-	for (unsigned i = 0; i < w->nnodes; i++) {
-		struct node *n = &w->nodes[i];
-
-		refresh(w, n);
-		if (world_split(w) && !world_in_main(w, i))
-			n->tainted = true;
-		if (n->c && !n->frozen && w->steps % 1024 == 0)
-			check_fully(w, n);
-		if (n->tainted && n->c && !world_split(w) &&
-		    cluster_role(n->c) == CLUSTER_JOINING)
-			n->tainted = false;
-	}
-	for (unsigned i = 0; i < w->nnodes; i++)
-		for (unsigned j = 0; j < i; j++)
-			check_pair(w, &w->nodes[i], &w->nodes[j]);
-}
-
-/* Has all come to rest? */
-
-struct compare {
-	struct world *w;
-	struct node *other;
-	const char *wrong;
-};
-
-static int compare_session(void *ctx, struct session *s)
-{
-	struct compare *cmp = ctx;
-	struct session *t = cluster_find(cmp->other->c, session_unit(s), session_key(s));
-	size_t a, b;
-	const uint8_t *x, *y;
-
-	if (!t) {
-		cmp->wrong = "a session is missing";
-		return 1;
-	}
-	x = session_essential(s, &a);
-	y = session_essential(t, &b);
-	if (a != b || (a && memcmp(x, y, a)))
-		cmp->wrong = "essential states differ";
-	x = session_initial(s, &a);
-	y = session_initial(t, &b);
-	if (a != b || (a && memcmp(x, y, a)))
-		cmp->wrong = "initial states differ";
-	return cmp->wrong != NULL;
-}
-
-static const char *unsettled_unit(struct world *w, unit_id u, struct node *first,
-				  bool stores)
-{
-	struct cluster_unit_state a, b;
-	struct node *owner = NULL, *successor = NULL;
-	struct compare cmp = { .w = w };
-	unsigned others = 0;
-
-	cluster_unit(first->c, u, &a);
-	for (unsigned i = 0; i < w->nnodes; i++) {
-		struct node *n = &w->nodes[i];
-
-		if (!n->c || n->frozen || !world_connected(w, n->index, first->index))
-			continue;
-		cluster_unit(n->c, u, &b);
-		if (a.epoch != b.epoch || a.successor != b.successor)
-			return "tables differ";
-		if (n->id == a.owner)
-			owner = n;
-		if (n->id == a.successor)
-			successor = n;
-		others += n->able;
-	}
-	if (!owner)
-		return "a unit has no owner";
-	if (!cluster_serves(owner->c, u, world_now(w, owner)))
-		return "a unit is not served";
-	if (others > 1 && !successor)
-		return "a unit has no successor";
-	if (a.moving_to)
-		return "a unit is moving";
-	if (!cluster_committed(owner->c, u, UINT64_MAX))
-		return "a unit is not committed";
-	for (unsigned i = 0; i < w->nnodes && stores; i++) {
-		struct node *n = &w->nodes[i];
-
-		if (!n->c || n->frozen || n == owner ||
-		    !world_connected(w, n->index, first->index))
-			continue;
-		cluster_unit(n->c, u, &b);
-		cluster_unit(owner->c, u, &a);
-		if (a.sessions != b.sessions)
-			return "numbers of sessions differ";
-		cmp.other = n;
-		if (cluster_each(owner->c, u, compare_session, &cmp))
-			return cmp.wrong;
-	}
-	return NULL;
-}
-
-static const char *unsettled_part(struct world *w, struct node *first, bool stores)
-{
-	struct node *master = NULL;
-	const char *wrong = NULL;
-	bool able = false;
-
-	for (unsigned i = 0; i < w->nnodes; i++) {
-		struct node *n = &w->nodes[i];
-
-		if (!n->c || n->frozen || !world_connected(w, i, first->index))
-			continue;
-		if (cluster_role(n->c) == CLUSTER_LEFT)
-			continue;
-		able = able || n->able;
-		if (cluster_role(n->c) == CLUSTER_MASTER) {
-			if (master)
-				return "two masters";
-			master = n;
-		} else if (cluster_role(n->c) != CLUSTER_MEMBER) {
-			return "a member has not joined";
-		}
-	}
-	if (!master)
-		return "no master";
-	for (unsigned i = 0; i < w->nnodes; i++) {
-		struct node *n = &w->nodes[i];
-
-		if (n->c && !n->frozen && world_connected(w, i, first->index) &&
-		    cluster_master(n->c) != master->id)
-			return "another master is followed";
-	}
-	for (unit_id u = 0; u < CLUSTER_UNITS && !wrong && able; u++)
-		wrong = unsettled_unit(w, u, first, stores);
-	return wrong;
-}
-
-const char *model_unsettled(struct world *w, bool stores)
-{
-	const char *wrong = NULL;
-
-	for (unsigned i = 0; i < w->nnodes && !wrong; i++)
-		if (w->nodes[i].c && !w->nodes[i].frozen &&
-		    cluster_role(w->nodes[i].c) != CLUSTER_LEFT)
-			wrong = unsettled_part(w, &w->nodes[i], stores);
-	return wrong;
 }

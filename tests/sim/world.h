@@ -2,19 +2,55 @@
 /*
  * A whole cluster in one process under virtual time: nodes that run the real core, a
  * network that delays, loses, doubles and cuts, that may deliver what is long out of date,
- * a machine that may stop as a whole, and disks that keep activation numbers.
+ * machines that stop alone or together, clocks that run at rates of their own, memory that
+ * is short, and disks that keep activation numbers, or lose them.
  *
  * world_step() advances to the next event and fires exactly that one. All randomness comes
  * from the seed, so a run repeats itself.
+ *
+ * A *part* is a set of members that reach one another, if need be through others. The main
+ * part is the one with more living members than any other. A member that was outside of
+ * the main part is *tainted* until it has come to terms with that. Members that share a
+ * past are on one *side*: the numbers of a session are unique within it.
  */
 #ifndef SIM_WORLD_H
 #define SIM_WORLD_H
 
 #include "cluster/cluster.h"
 
-#define NODES_MAX 8
+#define NODES_MAX CLUSTER_MEMBERS_MAX
+
+/* What is done to a cluster, for the count at the end. */
+#define FAULTS(X)                                                                        \
+	X(kill, "kills")                                                                 \
+	X(restart, "restarts")                                                           \
+	X(lost_state, "lost state directories")                                          \
+	X(freeze, "freezes")                                                             \
+	X(stall, "stalls of all")                                                        \
+	X(cut, "cuts")                                                                   \
+	X(pair_cut, "cuts between two")                                                  \
+	X(one_way, "one-way cuts")                                                       \
+	X(unable, "members unable to work")                                              \
+	X(leave, "leaves")                                                               \
+	X(slow, "slow links")                                                            \
+	X(skew, "skewed clocks")                                                         \
+	X(lost, "datagrams lost")                                                        \
+	X(doubled, "datagrams doubled")                                                  \
+	X(late, "datagrams late or stale")                                               \
+	X(queue, "full queues")                                                          \
+	X(memory, "failed allocations")
+
+enum fault {
+#define X(name, text) FAULT_##name,
+	FAULTS(X)
+#undef X
+	    FAULTS_COUNT
+};
+
+extern const char *const fault_names[FAULTS_COUNT];
 
 struct world;
+struct event;
 
 struct node {
 	struct world *w;
@@ -23,37 +59,45 @@ struct node {
 	struct cluster *c; /* NULL: dead */
 	bool frozen;
 	bool able;
-	/* Was not in the main part of a cut, and has not come to terms with it yet. */
 	bool tainted;
+	unsigned part, side;
+	bool main;	/* in the main part */
 	uint64_t clock; /* offset of its clock */
+	int64_t skew;	/* how much too fast it goes, in parts per million */
+	uint32_t capacity;
 	uint64_t tick_at;
 	uint64_t run;	 /* counts its starts: what was sent to or by another is lost */
 	uint32_t disk;	 /* activation number */
 	uint32_t handed; /* last activation number that units() was called with */
 	struct unit_set owned;
-	struct unit_set serving; /* as of the last check */
+	bool activated; /* units, in the call before */
+	uint64_t touches;
 	uint8_t note[64];
 	size_t note_len;
+	/* What came while it was frozen, in order. */
+	struct event **held;
+	size_t nheld, held_cap;
 };
 
-struct event {
-	uint64_t at, order;
-	enum { EV_DATAGRAM, EV_STREAM, EV_LINK_UP, EV_LINK_DOWN, EV_WORK } type;
-	unsigned from, to;
-	uint64_t generation;
-	uint64_t runs[2]; /* of the sender and the receiver of a datagram */
-	uint8_t *bytes;
-	size_t len;
-};
-
+/* The connection of two nodes. Directions: 0 is from the lower index. */
 struct link {
 	bool up;
 	uint64_t generation;
-	uint64_t last[2]; /* delivery time of the last stream message, by direction */
-	unsigned queued;
+	uint64_t last[2]; /* delivery time of the last stream message */
+	size_t queued[2]; /* bytes under way */
+	bool cut[2];   /* datagrams of that direction are lost, and the stream stalls */
+	uint64_t slow; /* delay on top of the network's */
+	uint64_t byte_ns; /* time that a byte takes, 0: none */
+	uint64_t busy[2]; /* until when the line is busy with earlier bytes */
+	bool stalled;	  /* the cut has healed, and TCP has not noticed yet */
 	/* Messages that wait for the cut to heal, in order. */
-	struct event *held;
-	size_t nheld, cap;
+	struct event **held;
+	size_t nheld, held_cap;
+};
+
+struct place {
+	uint64_t at, order;
+	struct event *e;
 };
 
 struct world {
@@ -64,41 +108,70 @@ struct world {
 	unsigned nnodes;
 	struct node nodes[NODES_MAX];
 	struct link links[NODES_MAX][NODES_MAX]; /* [low][high] */
-	bool cut[NODES_MAX][NODES_MAX];
-	struct event *heap;
+	struct place *heap;
 	size_t nheap, cap;
+	uint32_t touched; /* nodes that something has happened to in this step */
+	uint64_t faults[FAULTS_COUNT];
+
+	/* The network. */
 	double loss, duplicate;
 	double tardy; /* share of datagrams that take up to a second */
 	bool stale;   /* a cut keeps the last datagrams, and delivers them after it */
-	struct event *kept;
+	struct event **kept;
 	size_t nkept, kept_cap;
 	uint64_t delay, jitter;
+	size_t queue; /* bytes that a stream takes */
+	bool cuts;    /* there are any */
+	bool split;   /* into several parts */
+	unsigned sides;
 	uint64_t healed_at; /* end of the last cut */
+
+	uint64_t detection;
+	double short_memory; /* share of the core's allocations that fail */
 	bool balancing;
-	/* More than one failure at a time: until all is well again, losses count for nothing. */
+	bool working; /* the model acts */
+	/* More than one failure at a time: until all is well, a loss of sessions is none. */
 	bool several;
+	uint16_t owners[CLUSTER_UNITS]; /* how many nodes own it */
+	unsigned multiple;		/* units that several own */
 	struct model *model;
 };
 
-/* Where the model hooks in. */
-struct model *model_new(struct world *w);
+/* Where the model hooks in (model.c). */
+struct model *model_new(void);
 void model_free(struct model *m);
 void model_gained(struct world *w, struct node *n, const struct unit_set *gained);
+void model_activate(struct world *w, struct node *n); /* when that call has returned */
 void model_lost(struct world *w, struct node *n, const struct unit_set *lost);
 void model_work(struct world *w);    /* one random action of the outside world */
-void model_check(struct world *w);   /* after each event */
 void model_forgive(struct world *w); /* more than one failure at a time */
 void model_stopped(struct world *w, struct node *n);
-/* All is well: one master a part, every unit served, tables equal; and with `stores`
- * also every store equal to the owner's. NULL if so, else what is wrong. */
-const char *model_unsettled(struct world *w, bool stores);
+void model_sided(struct world *w, struct node *n); /* takes its side's past over */
+void model_well(struct world *w); /* all are on the main side; its past is the owners' */
 /* Sessions that were committed in the main part, and never removed, are with their owners. */
 void model_nothing_lost(struct world *w);
 unsigned model_sessions_of(struct world *w, struct node *n);
 void model_put_sessions(struct world *w, struct node *n, unsigned count);
+/* Creates many plain sessions, on whoever serves their units, and watches over them. */
+void model_mass(struct world *w, unsigned count);
 void model_burst(struct world *w, struct node *n);
-extern bool model_working;
+/* The unit of the i-th session that exists. False if there are not so many. */
+bool model_session(struct world *w, unsigned i, unit_id *unit);
 
+/* What must always hold (check.c). */
+void check_gained(struct world *w, struct node *n);
+void check_node(struct world *w, struct node *n); /* something has happened to it */
+/* All is well: one master a part, every unit served, tables equal; and with `stores`
+ * also every store equal to the owner's. NULL if so, else what is wrong. */
+const char *check_unsettled(struct world *w, bool stores);
+/* NULL if no move of a unit would narrow the gap between two members' loads. */
+const char *check_unbalanced(struct world *w);
+/* The number of units that nobody serves. */
+unsigned check_unserved(struct world *w);
+/* The core's memory, by its sessions. */
+void check_memory(struct world *w);
+
+/* Life (world.c). */
 void world_init(struct world *w, uint64_t seed, unsigned members, bool verbose);
 void world_free(struct world *w);
 /* False when the next event is later than `until`, or the world has failed. */
@@ -112,26 +185,69 @@ void world_log(struct world *w, const char *fmt, ...)
     __attribute__((format(printf, 2, 3)));
 uint64_t world_random(struct world *w, uint64_t below);
 bool world_chance(struct world *w, double p);
+struct mono world_now(const struct world *w, const struct node *n);
+struct node *world_master(struct world *w);
+unsigned world_running(const struct world *w); /* able to work, too */
+bool world_alive(const struct node *n);	       /* and not frozen */
+/* The core of this node was called: its timer is looked at, and it is checked. */
+void world_touch(struct world *w, struct node *n);
 
-/* Faults. */
+/* What happens to members. */
 void world_start(struct world *w, unsigned i);
 void world_kill(struct world *w, unsigned i, bool note);
 void world_freeze(struct world *w, unsigned i);
 void world_thaw(struct world *w, unsigned i);
-/* Members whose bit is set are cut off from the others. */
+void world_set_able(struct world *w, unsigned i, bool able);
+void world_leave(struct world *w, unsigned i);
+/* The machine that runs them all stops for that time. */
+void world_stall(struct world *w, uint64_t time);
 /* Delivers a datagram to `to` that `from` might have sent, now. */
 void world_deliver(struct world *w, struct node *from, struct node *to,
 		   const uint8_t *msg, size_t len);
-/* The machine that runs them all stops for that time. */
-void world_stall(struct world *w, uint64_t time);
-void world_cut(struct world *w, uint32_t side);
-void world_heal(struct world *w);
+/* Before something is done to a healthy cluster; if it is not, see `several`. */
+void world_judge(struct world *w);
 
-bool world_connected(const struct world *w, unsigned a, unsigned b);
-/* The main part is the one with more living members than any other; none at a tie. */
-bool world_in_main(const struct world *w, unsigned i);
-bool world_split(const struct world *w);
-struct mono world_now(const struct world *w, const struct node *n);
-struct node *world_master(struct world *w);
+/* The network (network.c). */
+struct link *network_link(struct world *w, unsigned a, unsigned b);
+/* Datagrams from a reach b. */
+bool network_reaches(const struct world *w, unsigned a, unsigned b);
+/* Both ways: streams flow. */
+bool network_connected(const struct world *w, unsigned a, unsigned b);
+void network_datagram(struct world *w, unsigned from, unsigned to, const uint8_t *msg,
+		      size_t len);
+int network_stream(struct world *w, unsigned from, unsigned to, const uint8_t *msg,
+		   size_t len);
+void network_schedule(struct world *w, unsigned a, unsigned b, bool up, uint64_t after);
+void network_break(struct world *w, unsigned i, uint64_t within);
+void network_started(struct world *w, unsigned i);
+/* Members whose bit is set are cut off from the others. */
+void network_cut(struct world *w, uint32_t side);
+/* These two only; or what the first sends to the second. */
+void network_cut_pair(struct world *w, unsigned a, unsigned b, bool one_way);
+void network_heal(struct world *w);
+/* After a cut, or when somebody stopped or came back: who is in which part. */
+void network_parts(struct world *w);
+void network_fire(struct world *w, struct event *e);
+void network_discard_held(struct node *n);
+void network_free(struct world *w);
+
+/* Events (events.c). */
+enum event_type { EV_DATAGRAM, EV_STREAM, EV_LINK_UP, EV_LINK_DOWN, EV_RESUME, EV_WORK };
+
+struct event {
+	uint64_t at;
+	enum event_type type;
+	unsigned from, to;
+	uint64_t generation;
+	uint64_t runs[2]; /* of the sender and the receiver of a datagram */
+	size_t len;
+	uint8_t bytes[];
+};
+
+struct event *event_new(enum event_type type, unsigned from, unsigned to,
+			const uint8_t *bytes, size_t len);
+void event_push(struct world *w, struct event *e, uint64_t at);
+struct event *event_pop(struct world *w);
+void event_append(struct event ***list, size_t *n, size_t *cap, struct event *e);
 
 #endif
