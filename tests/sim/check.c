@@ -100,6 +100,26 @@ void check_gained(struct world *w, struct node *n)
 		world_fail(w, "member %u activates units and is not complete", n->id);
 }
 
+/* Who begins anew gives its own history up, and has that of the master that it joins. */
+static void come_to_terms(struct world *w, struct node *n)
+{
+	enum cluster_role role = cluster_role(n->c);
+
+	n->rejoining = n->rejoining || role == CLUSTER_JOINING;
+	if (!n->rejoining || role != CLUSTER_MEMBER)
+		return;
+	for (unsigned i = 0; i < w->nnodes; i++) {
+		struct node *master = &w->nodes[i];
+
+		if (!world_alive(master) || master->id != cluster_master(n->c))
+			continue;
+		n->rejoining = false;
+		n->tainted = master->tainted;
+		n->side = master->side;
+		model_sided(w, n);
+	}
+}
+
 void check_node(struct world *w, struct node *n)
 {
 	struct cluster_member_state m[NODES_MAX];
@@ -114,11 +134,7 @@ void check_node(struct world *w, struct node *n)
 		complete = is_complete(w, n, m, &count);
 		check_table(w, n, m, count, complete);
 	}
-	if (n->tainted && !w->split && cluster_role(n->c) == CLUSTER_JOINING) {
-		n->tainted = false;
-		n->side = 0;
-		model_sided(w, n);
-	}
+	come_to_terms(w, n);
 }
 
 unsigned check_unserved(struct world *w)

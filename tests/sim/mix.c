@@ -17,6 +17,7 @@ struct mix {
 	/* What has been done, and not undone. */
 	bool dead[NODES_MAX], frozen[NODES_MAX], unable[NODES_MAX];
 	bool cut;
+	bool harsh;
 };
 
 static uint64_t below(struct mix *m, uint64_t n)
@@ -232,7 +233,8 @@ static void hurt(struct mix *m)
 		cut_many(m);
 		break;
 	case 12:
-		cut_few(m, i);
+		if (m->harsh)
+			cut_few(m, i);
 		break;
 	case 13:
 		if (m->members > 3)
@@ -272,9 +274,9 @@ unsigned mix_members(uint64_t seed)
 	return 9 + (unsigned)below(&m, NODES_MAX - 8);
 }
 
-char *mix_write(uint64_t seed, unsigned members, unsigned faults)
+char *mix_write(uint64_t seed, unsigned members, unsigned faults, bool harsh)
 {
-	struct mix m = { .random = seed, .members = members };
+	struct mix m = { .random = seed, .members = members, .harsh = harsh };
 	char *text = NULL;
 	size_t size;
 

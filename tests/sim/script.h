@@ -37,8 +37,11 @@ unsigned script_members(const struct script *s);
 /* Plays it. What goes wrong is the world's failure. */
 void script_run(const struct script *s, struct world *w);
 
-/* A course of random faults, as a script. To be freed with free(). */
-char *mix_write(uint64_t seed, unsigned members, unsigned faults);
+/*
+ * A course of random faults, as a script's text, which script_parse() takes over. `harsh`:
+ * also cuts between two members, and one-way cuts.
+ */
+char *mix_write(uint64_t seed, unsigned members, unsigned faults, bool harsh);
 /* How many members a random cluster has. */
 unsigned mix_members(uint64_t seed);
 

@@ -8,6 +8,7 @@
  *   sim --seed N             one random cluster; --print shows its scenario instead
  *   sim --from N --count K   random clusters N..N+K-1
  *   --members M  --faults K (8)  --jobs J (2)  --stop  --verbose
+ *   --harsh                  cuts between two members and one-way cuts as well
  *
  * What fails is named together with the command that repeats it.
  */
@@ -36,7 +37,7 @@
 struct options {
 	uint64_t seed, from, count;
 	unsigned members, faults, jobs;
-	bool verbose, print, stop, list;
+	bool verbose, print, stop, list, harsh;
 };
 
 /* Shared by the parent and its workers. */
@@ -118,7 +119,7 @@ static bool run_seed(const struct options *o, struct worker *me, uint64_t seed)
 {
 	unsigned members = o->members ? o->members : mix_members(seed);
 	char name[64], repeat[128], error[256];
-	char *text = mix_write(seed, members, o->faults);
+	char *text = mix_write(seed, members, o->faults, o->harsh);
 	struct script *s;
 	bool ok;
 
@@ -128,8 +129,9 @@ static bool run_seed(const struct options *o, struct worker *me, uint64_t seed)
 		return true;
 	}
 	snprintf(name, sizeof(name), "seed %llu", (unsigned long long)seed);
-	snprintf(repeat, sizeof(repeat), "--seed %llu --members %u --faults %u",
-		 (unsigned long long)seed, members, o->faults);
+	snprintf(repeat, sizeof(repeat), "--seed %llu --members %u --faults %u%s",
+		 (unsigned long long)seed, members, o->faults,
+		 o->harsh ? " --harsh" : "");
 	snprintf(me->doing, sizeof(me->doing), "%s", repeat);
 	s = script_parse(name, text, error, sizeof(error));
 	if (!s) {
@@ -314,7 +316,8 @@ static int usage(void)
 	fprintf(
 	    stderr,
 	    "usage: sim [FILE... | --list | --seed N [--print] | --from N --count K]\n"
-	    "           [--members M] [--faults K] [--jobs J] [--stop] [--verbose]\n");
+	    "           [--members M] [--faults K] [--jobs J] [--harsh] [--stop] "
+	    "[--verbose]\n");
 	return 2;
 }
 
@@ -329,6 +332,7 @@ static int parse(struct options *o, int argc, char **argv)
 		{ "jobs", required_argument, NULL, 'j' },
 		{ "list", no_argument, NULL, 'l' },
 		{ "print", no_argument, NULL, 'p' },
+		{ "harsh", no_argument, NULL, 'h' },
 		{ "stop", no_argument, NULL, 'x' },
 		{ "verbose", no_argument, NULL, 'v' },
 		{ 0 },
@@ -362,6 +366,9 @@ static int parse(struct options *o, int argc, char **argv)
 			break;
 		case 'p':
 			o->print = true;
+			break;
+		case 'h':
+			o->harsh = true;
 			break;
 		case 'x':
 			o->stop = true;

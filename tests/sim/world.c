@@ -329,7 +329,7 @@ static void all_is_well(struct world *w)
 {
 	w->several = false;
 	for (unsigned i = 0; i < w->nnodes; i++) {
-		w->nodes[i].tainted = false;
+		w->nodes[i].tainted = w->nodes[i].rejoining = false;
 		w->nodes[i].side = 0;
 	}
 	w->sides = 0;
@@ -401,19 +401,6 @@ static struct cluster *new_core(struct world *w, struct node *n)
 	return cluster_new(&cfg, &io, world_now(w, n));
 }
 
-/* Who starts outside of the main part shares the past of those that it finds there. */
-static void take_side(struct world *w, struct node *n)
-{
-	for (unsigned i = 0; i < w->nnodes; i++) {
-		struct node *other = &w->nodes[i];
-
-		if (other != n && !n->main && world_alive(other) &&
-		    other->part == n->part)
-			n->side = other->side;
-	}
-	model_sided(w, n);
-}
-
 void world_start(struct world *w, unsigned i)
 {
 	struct node *n = &w->nodes[i];
@@ -423,7 +410,7 @@ void world_start(struct world *w, unsigned i)
 	world_log(w, "start %u", n->id);
 	if (n->run++)
 		w->faults[FAULT_restart]++;
-	n->frozen = n->tainted = false;
+	n->frozen = n->tainted = n->rejoining = false;
 	n->side = 0;
 	n->c = new_core(w, n);
 	if (!n->c) {
@@ -434,7 +421,7 @@ void world_start(struct world *w, unsigned i)
 	cluster_set_able(n->c, n->able, "unable", world_now(w, n));
 	world_touch(w, n);
 	network_parts(w);
-	take_side(w, n);
+	model_sided(w, n);
 	network_started(w, i);
 	settle_touched(w);
 }
@@ -508,6 +495,7 @@ void world_thaw(struct world *w, unsigned i)
 		settle_touched(w);
 	}
 	memory_put(held);
+	cluster_set_able(n->c, n->able, "test", world_now(w, n));
 	world_touch(w, n);
 	settle_touched(w);
 }

@@ -60,6 +60,7 @@ struct node {
 	bool frozen;
 	bool able;
 	bool tainted;
+	bool rejoining; /* begins anew, and is to have the past of whom it joins */
 	unsigned part, side;
 	bool main;	/* in the main part */
 	uint64_t clock; /* offset of its clock */
