@@ -7,12 +7,6 @@
  * them, one sealed by itself for each network, goes to every peer PROBES times in a
  * detection interval.
  *
- *   round 32    the same in all probes of a round
- *   hears 8     bit i: the sender hears the receiver over network i
- *   stamp 64    the sender's clock in us
- *   echo 64     the stamp of the receiver's last probe over this network, 0 for none
- *   held 32     us since it came
- *
  * A network is good while it brings probes and the peer says the same. It has failed when
  * MISSED_MAX rounds in a row came over other networks and not over this one: that is half a
  * detection interval, and silence of all networks is no evidence against one of them, so a
@@ -36,11 +30,10 @@
 
 #include <openssl/crypto.h>
 
-#include "cluster/pack.h"
 #include "src/link_parts.h"
 #include "src/log.h"
+#include "src/probe.h"
 
-#define PROBE_SIZE 25
 #define PROBES 8 /* in a detection interval */
 #define MISSED_MAX (PROBES / 2)
 #define TICK_LEAST_US 5000
@@ -172,16 +165,15 @@ static void send_probe(struct peer *p, unsigned path, uint8_t hears)
 {
 	uint8_t plain[1 + PROBE_SIZE], sealed[sizeof(plain) + SEAL_OVERHEAD];
 	const struct peer_path *of = &p->paths[path];
-	uint64_t now = link_now_us();
-	struct pack out = pack_to(plain, sizeof(plain));
+	uint64_t now = link_now_us(), held = now - of->stamped;
+	const struct probe said = { .round = p->round,
+				    .hears = hears,
+				    .stamp = now,
+				    .echo = of->stamp,
+				    .held = held < UINT32_MAX ? (uint32_t)held : 0 };
 
-	pack_u8(&out, LINK_PROBE);
-	pack_u32(&out, p->round);
-	pack_u8(&out, hears);
-	pack_u64(&out, now);
-	pack_u64(&out, of->stamp);
-	pack_u32(&out,
-		 now - of->stamped < UINT32_MAX ? (uint32_t)(now - of->stamped) : 0);
+	plain[0] = LINK_PROBE;
+	probe_encode(&said, plain + 1);
 	ssize_t n =
 	    seal_datagram(p->sender, plain, sizeof(plain), sealed, sizeof(sealed));
 	if (n > 0)
@@ -252,23 +244,19 @@ static void probe_received(struct peer *p, unsigned path, const uint8_t *bytes,
 {
 	struct links *l = p->links;
 	struct peer_path *of = &p->paths[path];
-	struct unpack u = unpack_from(bytes, len);
-	uint32_t round = unpack_u32(&u);
-	uint8_t hears = unpack_u8(&u);
-	uint64_t stamp = unpack_u64(&u), echo = unpack_u64(&u);
-	uint32_t held = unpack_u32(&u);
+	struct probe said;
 
-	if (u.bad) {
+	if (probe_decode(bytes, len, &said) < 0) {
 		l->datagrams_unknown++;
 		return;
 	}
 	l->probes_received++;
-	if (note_round(p, path, round))
+	if (note_round(p, path, said.round))
 		for (unsigned i = 0; i < p->npaths; i++)
-			p->paths[i].peer_hears = hears >> i & 1;
-	of->stamp = stamp;
+			p->paths[i].peer_hears = said.hears >> i & 1;
+	of->stamp = said.stamp;
 	of->stamped = link_now_us();
-	note_rtt(of, of->stamped, echo, held);
+	note_rtt(of, of->stamped, said.echo, said.held);
 }
 
 static void datagram_received(void *ctx, const uint8_t *bytes, size_t len)

@@ -96,6 +96,57 @@ static void test_round_trip(void **state)
 	assert_int_equal(open_it(f, out, n), 0);
 }
 
+/* One datagram over two networks, in either order: delivered once, and the second copy is
+ * no replay, but the third is. */
+static void test_copy_of_another_path(void **state)
+{
+	struct fixture *f = *state;
+	uint8_t out[64], plain[64];
+	unsigned slot;
+
+	for (unsigned first = 0; first < 2; first++) {
+		ssize_t n =
+		    first ? seal_last(f->sender, (const uint8_t *)"x", 1, out, 64)
+			  : seal_datagram(f->sender, (const uint8_t *)"x", 1, out, 64);
+
+		assert_int_equal(
+		    seal_open_via(f->ring, first, out, (size_t)n, plain, 64, &slot), 1);
+		assert_int_equal(
+		    seal_open_via(f->ring, !first, out, (size_t)n, plain, 64, &slot),
+		    -EBADMSG);
+		assert_int_equal(counters(f)->duplicate, first + 1);
+		for (unsigned path = 0; path < 2; path++)
+			assert_int_equal(seal_open_via(f->ring, path, out, (size_t)n,
+						       plain, 64, &slot),
+					 -EBADMSG);
+		assert_int_equal(counters(f)->replayed, 2 * (first + 1));
+	}
+	assert_int_equal(counters(f)->opened, 2);
+	assert_int_equal(counters(f)->duplicate, 2);
+}
+
+/* A number's place in the window is another's later on. */
+static void test_copy_after_the_window_moved(void **state)
+{
+	struct fixture *f = *state;
+	uint8_t old[64], out[64], plain[64];
+	unsigned slot;
+	ssize_t n = seal_datagram(f->sender, (const uint8_t *)"x", 1, old, sizeof(old));
+
+	assert_int_equal(seal_open_via(f->ring, 0, old, (size_t)n, plain, 64, &slot), 1);
+	for (unsigned i = 0; i < SEAL_WINDOW; i++) {
+		n = seal_datagram(f->sender, (const uint8_t *)"x", 1, out, sizeof(out));
+		assert_int_equal(
+		    seal_open_via(f->ring, 1, out, (size_t)n, plain, 64, &slot), 1);
+	}
+	assert_int_equal(seal_open_via(f->ring, 1, old, (size_t)n, plain, 64, &slot),
+			 -EBADMSG);
+	assert_int_equal(counters(f)->replayed, 1);
+	assert_int_equal(seal_open_via(f->ring, 0, out, (size_t)n, plain, 64, &slot),
+			 -EBADMSG);
+	assert_int_equal(counters(f)->duplicate, 1);
+}
+
 static void test_too_long(void **state)
 {
 	struct fixture *f = *state;
@@ -244,6 +295,8 @@ static void test_shared_key_id(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
+		TEST(test_round_trip),	      TEST(test_copy_of_another_path),
+		TEST(test_round_trip),	      TEST(test_copy_after_the_window_moved),
 		TEST(test_round_trip),	      TEST(test_too_long),
 		TEST(test_every_bit_counts),  TEST(test_short),
 		TEST(test_replay_and_window), TEST(test_last),
