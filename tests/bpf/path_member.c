@@ -4,7 +4,7 @@
  * input, one a line, and prints what happens.
  *
  *   path_member check CLUSTER-ADDRESS IF...
- *   path_member run NAME SELF TUN CLUSTER-MAC OUTSIDE VIP INSIDE VIP
+ *   path_member run NAME SELF TUN CLUSTER-MAC OUTSIDE VIP,... INSIDE VIP,...
  *
  * Commands: lease MS (0: over) | owners EVEN ODD | master 0|1 | session ADDRESS UNIT |
  * pool ADDRESS/LEN | send TO [NEIGHBOUR] | statistics | quit
@@ -25,9 +25,11 @@
 #include "src/filter.h"
 #include "src/host.h"
 #include "src/log.h"
+#include "src/ndp.h"
 #include "src/netlink.h"
 #include "src/port.h"
 #include "src/tun.h"
+#include "tunnels/ip.h"
 
 #define NETWORKS 2
 #define TCP_PORT 7777
@@ -37,9 +39,10 @@ static struct event_base *base;
 static struct filter *filter;
 static struct port *ports[NETWORKS];
 static struct arp *arps[NETWORKS];
+static struct ndp *ndps[NETWORKS];
 static struct tun *tun;
 static struct netlink *netlink;
-static struct in_addr vips[NETWORKS];
+static struct address vip4, vip6; /* of the outside, the first of each family */
 
 static void on_frame(void *ctx, const struct port_frame *f, uint8_t *ip, size_t len)
 {
@@ -110,21 +113,28 @@ static void lease(const char *argument)
 static void send_to(const char *argument, const char *via)
 {
 	struct in_addr next_hop;
-	static const uint8_t udp[] = { 0x11, 0x94, 0x27, 0x0f, 0,   12,
-				       0,    0,	   'p',	 'i',  'n', 'g' };
-	uint8_t packet[20 + sizeof(udp)] = { 0x45, 0,  0, sizeof(packet), 0, 0, 0,
-					     0,	   64, 17 };
+	struct address to, from;
+	uint8_t packet[IP_OVERHEAD_MAX + 4];
+	int error;
 
-	memcpy(packet + 12, &vips[0], 4);
-	if (inet_pton(AF_INET, argument, packet + 16) != 1)
+	if (address_parse(argument, &to))
 		fatalx("send %s", argument);
-	memcpy(packet + 20, udp, sizeof(udp));
-	if (inet_pton(AF_INET, via, &next_hop) == 1) {
-		inet_pton(AF_INET, "10.9.0.5", packet + 12);
-		port_send_ip_via(ports[1], next_hop, packet, sizeof(packet));
-		return;
-	}
-	if (port_send_ip(ports[0], packet, sizeof(packet)))
+	from = to.family == AF_INET6 ? vip6 : vip4;
+	if (*via &&
+	    (inet_pton(AF_INET, via, &next_hop) != 1 || address_parse("10.9.0.5", &from)))
+		fatalx("send by %s", via);
+	uint8_t family = to.family == AF_INET6 ? 6 : 4;
+	const struct ip_end source = { family, from.bytes, 4500 };
+	const struct ip_end destination = { family, to.bytes, 9999 };
+	size_t overhead = ip_overhead(family, true);
+
+	memcpy(packet + overhead, "ping", 4);
+	ip_write(packet, IP_PROTOCOL_UDP, &source, &destination, 4);
+	if (*via)
+		error = port_send_ip_via(ports[1], next_hop, packet, overhead + 4);
+	else
+		error = port_send_ip(ports[0], packet, overhead + 4);
+	if (error)
 		printf("send refused\n");
 }
 
@@ -152,6 +162,7 @@ static void statistics(void)
 	for (unsigned i = 0; i < NETWORKS; i++) {
 		n += port_statistics(ports[i], all + n, 128 - n);
 		n += arp_statistics(arps[i], all + n, 128 - n);
+		n += ndp_statistics(ndps[i], all + n, 128 - n);
 	}
 	n += tun_statistics(tun, all + n, 128 - n);
 	for (size_t i = 0; i < n; i++)
@@ -171,8 +182,10 @@ static void command(char *line)
 			filter_set_owner(filter, (uint16_t)unit,
 					 (uint16_t)atoi(unit % 2 ? b : a));
 	} else if (!strcmp(verb, "master")) {
-		for (unsigned i = 0; i < NETWORKS; i++)
+		for (unsigned i = 0; i < NETWORKS; i++) {
 			arp_set_master(arps[i], atoi(a));
+			ndp_set_master(ndps[i], atoi(a));
+		}
 	} else if (!strcmp(verb, "session")) {
 		route_add(a, (uint16_t)atoi(b));
 	} else if (!strcmp(verb, "pool")) {
@@ -208,12 +221,34 @@ static void on_input_end(struct bufferevent *b, short what, void *ctx)
 
 static struct evconnlistener *tcp_listen(void)
 {
-	struct sockaddr_in address = { .sin_family = AF_INET,
-				       .sin_port = htons(TCP_PORT) };
+	struct sockaddr_in6 address = { .sin6_family = AF_INET6,
+					.sin6_port = htons(TCP_PORT) };
 
 	return evconnlistener_new_bind(base, on_tcp, NULL,
 				       LEV_OPT_REUSEABLE | LEV_OPT_CLOSE_ON_FREE, 16,
 				       (struct sockaddr *)&address, sizeof(address));
+}
+
+/* One of the network's cluster addresses: to the filter, the kernel, and who answers. */
+static void address_take(struct filter_config *filters, struct arp_config *arp,
+			 struct ndp_config *ndp, const char *text)
+{
+	struct address a;
+
+	if (address_parse(text, &a))
+		fatalx("address %s", text);
+	filters->addresses[filters->address_count++] = a;
+	if (a.family == AF_INET6)
+		ndp->addresses[ndp->address_count++] = a;
+	else
+		memcpy(&arp->addresses[arp->address_count++], a.bytes, 4);
+	struct address *first = a.family == AF_INET6 ? &vip6 : &vip4;
+	if (!first->family)
+		*first = a;
+	int error =
+	    netlink_address_add(netlink, "lo", &a, 8 * (unsigned)address_size(a.family));
+	if (error)
+		fatalx("address %s on lo: %s", text, strerror(-error));
 }
 
 static void path_open(char **argv)
@@ -223,8 +258,9 @@ static void path_open(char **argv)
 	const struct tun_handler packets = { on_tun, on_batch_end, NULL };
 	struct filter_config config = { .self = (uint16_t)atoi(argv[1]),
 					.network_count = NETWORKS,
-					.address_count = NETWORKS,
 					.lease_fd = -1 };
+	struct arp_config arp[NETWORKS] = { 0 };
+	struct ndp_config ndp[NETWORKS] = { 0 };
 	uint8_t mac[6];
 
 	if (sscanf(argv[3], "%hhx:%hhx:%hhx:%hhx:%hhx:%hhx", &mac[0], &mac[1], &mac[2],
@@ -236,25 +272,21 @@ static void path_open(char **argv)
 		snprintf(n->ifname, sizeof(n->ifname), "%s", argv[4 + 2 * i]);
 		memcpy(n->cluster_mac, mac, 6);
 		n->cluster_mac[5] |= (uint8_t)i; /* one for each network */
-		inet_pton(AF_INET, argv[5 + 2 * i], &vips[i]);
-		config.addresses[i] = address_ipv4(vips[i]);
+		arp[i].ifname = ndp[i].ifname = n->ifname;
+		memcpy(arp[i].cluster_mac, n->cluster_mac, 6);
+		memcpy(ndp[i].cluster_mac, n->cluster_mac, 6);
+		for (char *at, *text = strtok_r(argv[5 + 2 * i], ",", &at); text;
+		     text = strtok_r(NULL, ",", &at))
+			address_take(&config, &arp[i], &ndp[i], text);
 	}
 	if (!(filter = filter_new(&config, err)))
 		fatalx("%s", err);
-	for (unsigned i = 0; i < NETWORKS; i++) {
-		struct filter_network *n = &config.networks[i];
-		struct arp_config arp = { .ifname = n->ifname,
-					  .addresses = { vips[i] },
-					  .address_count = 1 };
-		memcpy(arp.cluster_mac, n->cluster_mac, 6);
+	for (unsigned i = 0; i < NETWORKS; i++)
 		if (filter_attach(filter, i, err) ||
 		    !(ports[i] = port_open_packet(base, filter, i, &frames, err)) ||
-		    !(arps[i] = arp_open(base, &arp, err)))
+		    !(arps[i] = arp_open(base, &arp[i], err)) ||
+		    !(ndps[i] = ndp_open(base, &ndp[i], err)))
 			fatalx("%s", err);
-		int error = netlink_address_add(netlink, "lo", &config.addresses[i], 32);
-		if (error)
-			fatalx("address on lo: %s", strerror(-error));
-	}
 	if (!(tun = tun_open(base, argv[2], TUN_MTU_DEFAULT, &packets, err)))
 		fatalx("%s", err);
 }
@@ -286,6 +318,7 @@ static int run(char **argv)
 	tun_close(tun);
 	for (unsigned i = 0; i < NETWORKS; i++) {
 		arp_close(arps[i]);
+		ndp_close(ndps[i]);
 		port_close(ports[i]);
 	}
 	filter_free(filter);
