@@ -114,10 +114,23 @@ static struct load *least(struct load *loads, unsigned n, bool loaded)
 	return best;
 }
 
-/* The successor first, and some time for it; then whoever has the least to do. */
+/* Has the state; whether it may work on it is another matter. */
+static bool holds(const struct cluster *c, const struct member *m)
+{
+	if (m == c->self)
+		return c->complete;
+	return m && m->present && m->complete;
+}
+
+/*
+ * The successor first, and some time for it; then whoever has the least to do. A successor
+ * that is drained or not able takes the unit too, since it alone holds what was committed
+ * for certain, and hands it on.
+ */
 static struct member *heir(struct cluster *c, struct unit *unit, struct load *loads,
 			   unsigned n)
 {
+	struct member *successor = core_member(c, unit->e.successor);
 	uint64_t since = mono_since(c->now, unit->orphan);
 	struct load *l;
 
@@ -127,10 +140,9 @@ static struct member *heir(struct cluster *c, struct unit *unit, struct load *lo
 
 		return owner && table_fit(c, owner->id) ? owner : NULL;
 	}
-	if (epoch_owner(unit->e.epoch) && table_fit(c, unit->e.successor) &&
+	if (epoch_owner(unit->e.epoch) && holds(c, successor) &&
 	    unit->orphan.ns != UINT64_MAX && since < 6 * c->cfg.detection)
-		return since < 2 * c->cfg.detection ? NULL
-						    : core_member(c, unit->e.successor);
+		return since < 2 * c->cfg.detection ? NULL : successor;
 	if (table_fit(c, unit->next))
 		return core_member(c, unit->next);
 	l = least(loads, n, load_of(unit));

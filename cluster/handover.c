@@ -34,6 +34,12 @@
 #define RELEASE_RETRY (100 * MONO_MS)
 #define PREPARING_MAX 256
 
+static bool give_up(const struct cluster *c)
+{
+	return !willing(c);
+}
+
+/* Busy is what waits for another member: it is looked at again when that has spoken. */
 void handover_set(struct cluster *c, unit_id u, enum handover h)
 {
 	struct unit *unit = &c->units[u];
@@ -41,7 +47,8 @@ void handover_set(struct cluster *c, unit_id u, enum handover h)
 
 	if (h != HANDOVER_STEADY || !unit->active)
 		unit->resting = false;
-	busy = h != HANDOVER_STEADY || unit->e.moving_to || unit->resting;
+	busy = h != HANDOVER_STEADY || unit->e.moving_to || unit->resting ||
+	       (unit->active && give_up(c));
 	unit->handover = h;
 	if (busy != unit_set_has(&c->busy, u)) {
 		if (busy)
@@ -127,11 +134,6 @@ static void replace_successor(struct cluster *c, unit_id u)
 	counters_thaw(c, u);
 }
 
-static bool give_up(const struct cluster *c)
-{
-	return !willing(c);
-}
-
 static member_id desired_successor(struct cluster *c, unit_id u)
 {
 	struct unit *unit = &c->units[u];
@@ -213,13 +215,17 @@ static void review_steady(struct cluster *c, unit_id u, struct unit_set *release
 		else
 			unit_set_add(&c->respread, u);
 	} else if (want && (give_up(c) || unit->e.moving_to == want) &&
-		   caught_up(c, u, want)) {
+		   caught_up(c, u, want) && !unit->e.unproven) {
+		/* In doubt about its successor (see takeover_doubt()) it waits a little. */
 		rest(c, u, true);
 		if (counters_settled(c, u))
 			unit_set_add(release, u);
 		return;
 	}
 	rest(c, u, false);
+	/* It may have become busy, or idle. */
+	if (unit->handover == HANDOVER_STEADY)
+		handover_set(c, u, HANDOVER_STEADY);
 }
 
 static void review_unit(struct cluster *c, unit_id u, struct unit_set *release,

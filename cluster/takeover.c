@@ -84,7 +84,7 @@ static bool proved(struct cluster *c, unit_id u)
 	struct member *m = core_member(c, unit->e.successor);
 	struct session *s;
 
-	if (unit->handover != HANDOVER_STEADY || unit->e.moving_to || unit->e.previous ||
+	if (unit->handover != HANDOVER_STEADY || unit->e.previous ||
 	    (m && !replica_holds(c, m, u, unit->last)))
 		return false;
 	LIST_FOREACH(s, &unit->sessions, in_unit)
@@ -107,7 +107,7 @@ static void prove(struct cluster *c)
 			continue;
 		}
 		unit->e.unproven = false;
-		handover_amend(c, u, unit->e.successor, 0, 0);
+		handover_amend(c, u, unit->e.successor, 0, unit->e.moving_to);
 	}
 }
 
