@@ -12,7 +12,7 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
-#define QUEUE_LENGTH 1000
+#define QUEUE_LENGTH 4096
 
 struct tun {
 	struct tun_handler handler;
