@@ -34,6 +34,7 @@
 #define CLUSTER_MESSAGE_MAX 65536 /* bytes of one stream message */
 #define CLUSTER_DATAGRAM_MAX 1200 /* bytes of one datagram, before sealing */
 #define CLUSTER_STRESS_MAX 8
+#define CLUSTER_PARTS_MAX 8
 #define CLUSTER_ACTIVATION_MAX ((1u << 22) - 1)
 
 typedef uint16_t member_id; /* 0: nobody */
@@ -74,6 +75,20 @@ struct cluster_peer {
 	char name[CLUSTER_NAME_MAX];
 };
 
+/*
+ * The part of the configuration that is the same on all members: its version, and digests of
+ * its named parts. A member with another one is not let in; with an older version it fetches
+ * the newer one first. Version 0: not compared.
+ */
+struct cluster_shared {
+	uint32_t version;
+	unsigned nparts;
+	struct {
+		char name[16];
+		uint64_t digest;
+	} parts[CLUSTER_PARTS_MAX];
+};
+
 struct cluster_config {
 	member_id self;
 	uint64_t detection;  /* interval in ns: 50 ms .. 5 s */
@@ -82,7 +97,11 @@ struct cluster_config {
 	uint64_t balance;    /* ns between balancing rounds */
 	uint32_t activation; /* last activation number that this member used, from disk */
 	bool drained;	     /* as cluster_drained() said at the end of the last run */
-	unsigned npeers;     /* valid members, this one included */
+	/* ns that a member which died by itself for the third time waits before it is let in
+	 * again, doubled for each further death; 0: none waits */
+	uint64_t hold_back;
+	struct cluster_shared shared;
+	unsigned npeers; /* valid members, this one included */
 	struct cluster_peer peers[CLUSTER_MEMBERS_MAX];
 };
 
@@ -118,6 +137,16 @@ enum cluster_role {
  *           no member of this version sends such a message; else it may have come too
  *           late or too early. May be NULL.
  * log       one line, without newline, at debug level.
+ * join_asked
+ *           at the master: a member wants to join; cluster_join_answer() says whether it
+ *           may. NULL: everybody may.
+ * joined, departed
+ *           another member came into the member list, or is not in it any more. May be NULL.
+ * config_text
+ *           writes the shared configuration; returns its length, 0 if there is none. May be
+ *           NULL.
+ * config    a newer shared configuration has come, which this member was not let in without.
+ *           May be NULL: then none is fetched.
  */
 struct cluster_io {
 	void *ctx;
@@ -135,6 +164,13 @@ struct cluster_io {
 	void (*role)(void *ctx);
 	void (*refused)(void *ctx, member_id from, const char *why, bool fault);
 	void (*log)(void *ctx, const char *line);
+	void (*join_asked)(void *ctx, member_id id, const char *name,
+			   uint64_t incarnation);
+	void (*joined)(void *ctx, member_id id);
+	void (*departed)(void *ctx, member_id id, const char *why);
+	size_t (*config_text)(void *ctx, uint8_t *out, size_t size);
+	void (*config)(void *ctx, member_id from, uint32_t version, const uint8_t *text,
+		       size_t len);
 };
 
 /* Both structs are copied. NULL on bad configuration or out of memory. */
@@ -142,6 +178,23 @@ struct cluster *cluster_new(const struct cluster_config *cfg, const struct clust
 			    struct mono now);
 /* Says nothing to anybody. Accepts NULL. */
 void cluster_free(struct cluster *c);
+
+/*
+ * The answer to join_asked(), later or never: without one the question comes again, about
+ * every two seconds. The joiner is shown `why` it was refused. An answer that nobody waits
+ * for does nothing.
+ */
+void cluster_join_answer(struct cluster *c, member_id id, uint64_t incarnation,
+			 bool accept, const char *why, struct mono now);
+/*
+ * By the master: the member is told to give its membership up. It comes back after a delay
+ * that doubles from time to time, from 1 s to 60 s; if it is `revoked`, this master does not
+ * let it in again, and it does not ask. -EAGAIN: this member is not the master.
+ */
+int cluster_expel(struct cluster *c, member_id id, bool revoked, const char *why,
+		  struct mono now);
+/* From now on joiners are compared with this one, and given it. */
+void cluster_set_shared(struct cluster *c, const struct cluster_shared *shared);
 
 /* Events. */
 void cluster_recv_datagram(struct cluster *c, member_id from, const uint8_t *msg,
@@ -293,8 +346,9 @@ struct cluster_member_state {
 	const char *why; /* why it is not able, "" if it is */
 	uint64_t incarnation;
 	uint32_t capacity, activation;
-	uint64_t heard;	       /* ns since the last keepalive, UINT64_MAX: never */
-	double loss;	       /* P: share of keepalives lost, 0..1 */
+	const char *barred; /* why it is not let in, as told lately; "" if it was not */
+	uint64_t heard;	    /* ns since the last keepalive, UINT64_MAX: never */
+	double loss;	    /* P: share of keepalives lost, 0..1 */
 	unsigned per_interval; /* n: keepalives sent in a detection interval */
 	uint64_t interval;     /* ns between them, by this member's configuration */
 	/* 0: its timers are on time, to CLUSTER_STRESS_MAX: it tolerates twice the silence */

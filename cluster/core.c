@@ -64,6 +64,8 @@ void core_set_role(struct cluster *c, enum cluster_role role, const char *event)
 	core_log(c, "%s: %s -> %s, term %llu", event, roles[c->role].name,
 		 roles[role].name, (unsigned long long)(c->term >> 16));
 	c->role = role;
+	if (role == CLUSTER_MEMBER || role == CLUSTER_MASTER)
+		memset(&c->barred, 0, sizeof(c->barred));
 	c->upcall_role = true;
 }
 
@@ -241,6 +243,8 @@ static const struct rule {
 	RULE(command, BY_STREAM, FROM_MEMBER, IN_CLUSTER),
 	RULE(command_result, BY_STREAM, FROM_MEMBER, IN_CLUSTER),
 	RULE(load, BY_STREAM, FROM_MEMBER, IN_CLUSTER),
+	RULE(config_request, BY_STREAM, FROM_ANY, IN(MASTER)),
+	RULE(config, BY_STREAM, FROM_ANY, IN(JOINING)),
 #undef RULE
 };
 
@@ -308,8 +312,14 @@ static void dispatch(struct cluster *c, struct member *from, const uint8_t *msg,
 	const struct rule *r;
 	int rc;
 
-	if (!from || from == c->self) {
+	if (!from) {
 		count(c, STAT_unknown_sender);
+		return;
+	}
+	if (from == c->self) {
+		if (!c->statistics[STAT_own_id])
+			core_log(c, "somebody else speaks as member %u", from->id);
+		count(c, STAT_own_id);
 		return;
 	}
 	rc = wire_decode_header(&u, &h);

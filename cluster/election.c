@@ -335,6 +335,15 @@ static bool replaced_by(const struct cluster *c, uint64_t term,
 	return false;
 }
 
+void election_rise(struct cluster *c, uint64_t above)
+{
+	if (above < c->term)
+		return;
+	c->term = ((above >> 16) + 1) << 16 | c->cfg.self;
+	c->upcall_role = true;
+	core_log(c, "term raised to %llu", (unsigned long long)(c->term >> 16));
+}
+
 void election_rival(struct cluster *c, struct member *m, const struct wire_header *h,
 		    const struct wire_master_keepalive *k)
 {
@@ -368,11 +377,7 @@ void election_rival(struct cluster *c, struct member *m, const struct wire_heade
 	count(c, STAT_merges);
 	if (m->present)
 		membership_died(c, m, "it follows nobody any more");
-	if (h->term > c->term) {
-		c->term = ((h->term >> 16) + 1) << 16 | c->cfg.self;
-		c->upcall_role = true;
-		core_log(c, "term raised to %llu", (unsigned long long)(c->term >> 16));
-	}
+	election_rise(c, h->term);
 	keepalive_send(c);
 }
 
@@ -384,7 +389,7 @@ void election_tick(struct cluster *c)
 		become_master(c);
 	else if ((c->role == CLUSTER_JOINING ||
 		  (c->role == CLUSTER_MEMBER && !c->master)) &&
-		 due(c, c->offer_at) && !c->late)
+		 due(c, mono_max(c->offer_at, c->not_before)) && !c->late)
 		offer(c);
 	else if (c->late && c->role == CLUSTER_MEMBER && !c->master &&
 		 mono_since(c->now, c->late_since) >= c->cfg.detection)
@@ -398,7 +403,7 @@ struct mono election_timeout(const struct cluster *c)
 	if (c->role == CLUSTER_OFFERING)
 		return c->offer_end;
 	if (c->role == CLUSTER_JOINING || (c->role == CLUSTER_MEMBER && !c->master))
-		t = c->offer_at;
+		t = mono_max(c->offer_at, c->not_before);
 	if (c->late && c->role == CLUSTER_MEMBER && !c->master)
 		t = mono_add(c->late_since, c->cfg.detection);
 	return t;

@@ -67,9 +67,9 @@ struct unit {
 	struct entry e;
 	struct session_list sessions;
 	unsigned nsessions;
-	bool active;	   /* owned and activated by this member */
-	bool skips;	   /* began with state that may be behind: cluster_unproven() */
-	bool resting;	   /* about to be released: works on nothing until all is committed */
+	bool active;  /* owned and activated by this member */
+	bool skips;   /* began with state that may be behind: cluster_unproven() */
+	bool resting; /* about to be released: works on nothing until all is committed */
 	bool replacing;	   /* between UNIT_BEGIN and UNIT_END */
 	bool remembered;   /* its sessions are those of an earlier incarnation of ours */
 	uint32_t switched; /* version that asks the previous successor to yield */
@@ -96,6 +96,22 @@ struct batch {
 		uint64_t value[CLUSTER_COUNTERS];
 	} e[WIRE_COUNTS_MAX];
 };
+
+/* Why a member is not let in. */
+struct barred {
+	uint8_t reason; /* 0: nobody has said anything */
+	char why[WIRE_BARRED_MAX + 1];
+	struct mono at;
+};
+
+enum verdict {
+	VERDICT_NONE,
+	VERDICT_ASKED,
+	VERDICT_ACCEPTED,
+	VERDICT_REFUSED,
+};
+
+#define RUNS 4 /* that are remembered */
 
 struct member {
 	member_id id;
@@ -128,6 +144,24 @@ struct member {
 	double loss;
 	unsigned per_interval;
 	unsigned stress; /* it says so */
+
+	/* Its joins, as the master sees them. */
+	uint64_t wish; /* the incarnation that asks */
+	struct barred barred;
+	uint64_t runs[RUNS]; /* of its daemon, the latest first */
+	uint32_t roster;     /* whom it knows: bits of our places */
+	uint64_t roster_of;  /* the incarnation that said so */
+	bool revoked;
+	uint8_t expelled;     /* the order to go that it was given, 0: none */
+	enum verdict verdict; /* of the applications */
+	uint64_t asked_about;
+	struct mono answered_at;		  /* or asked */
+	char objection[WIRE_BARRED_MAX + 1 - 64]; /* room for words before it */
+	struct mono joined_at;
+
+	/* Deaths soon after a join. */
+	unsigned flaps;
+	struct mono flapping_since, flapped_at, held_until;
 
 	/* The stream to it. */
 	bool syncing; /* it has asked for, and gets, our records */
@@ -187,6 +221,17 @@ struct cluster {
 	struct mono sure;  /* latest of our stamps that proves our membership */
 	struct mono woke;  /* when it was late for the last time */
 	struct mono rival; /* when another master was last proved */
+
+	/* Why this member is not let in. */
+	struct barred barred;
+	struct mono not_before; /* it asks nobody, after it was expelled */
+	unsigned expelled;	/* how often of late */
+	struct mono expelled_at;
+
+	/* The cluster's newer configuration. */
+	member_id fetching; /* from whom, 0: nobody */
+	struct mono fetch_at;
+	uint32_t fetched; /* version */
 
 	/* Local health: 0 is well. */
 	unsigned stress;
@@ -375,10 +420,36 @@ void serving_challenge(struct cluster *c, struct member *to);
 /* join.c: joins and departures. */
 #define JOIN_RETRY (50 * MONO_MS)
 #define START_WAIT (300 * MONO_MS)
-void join_nak(struct cluster *c, struct member *to, uint64_t target, uint8_t reason);
+void join_nak(struct cluster *c, struct member *to, uint64_t target, uint8_t reason,
+	      uint64_t wait, const char *why);
 void join_ask(struct cluster *c);
 void join_tell_master(struct cluster *c, struct member *to, uint64_t offer);
 void join_finish_leave(struct cluster *c);
+
+/* admission.c: who may join. */
+/* False, and it was told why, if it may not (yet). It is not present any more then. */
+bool admission_judge(struct cluster *c, struct member *m, const struct wire_header *h,
+		     const struct wire_join_request *r);
+bool admission_bar(struct cluster *c, struct member *m, uint8_t reason, const char *why);
+const char *admission_barred(const struct member *m, struct mono now);
+void admission_note_run(struct member *m, uint64_t incarnation);
+/* Whom the member says it knows; whom this one knows. */
+void admission_roster(struct cluster *c, struct member *m, uint64_t incarnation,
+		      const struct wire_peer *list, unsigned n);
+uint16_t admission_list(const struct cluster *c, struct wire_peer *list);
+/* True if it was told to go: then it is told so again, and not heard. */
+bool admission_expelled(struct cluster *c, struct member *m);
+
+/* flapping.c */
+void flapping_died(struct cluster *c, struct member *m);     /* by itself */
+uint64_t flapping_held(struct cluster *c, struct member *m); /* ns that it is to wait */
+void flapping_text(const struct cluster *c, const struct member *m, char *out,
+		   size_t size);
+
+/* shared.c: the shared configuration. */
+bool shared_fits(struct cluster *c, struct member *m, const struct wire_join_request *r);
+void shared_describe(const struct cluster *c, struct wire_join_request *r);
+void shared_fetch(struct cluster *c, struct member *from, uint32_t version);
 
 /* membership.c: the list, deaths. */
 void membership_tick(struct cluster *c);
@@ -406,6 +477,8 @@ struct mono verdict_timeout(const struct cluster *c);
 
 /* election.c */
 void election_begin(struct cluster *c); /* the master is gone */
+/* The master's term becomes higher than this one. */
+void election_rise(struct cluster *c, uint64_t above);
 void election_tick(struct cluster *c);
 struct mono election_timeout(const struct cluster *c);
 void election_rival(struct cluster *c, struct member *m, const struct wire_header *h,

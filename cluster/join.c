@@ -5,10 +5,23 @@
 #include "cluster/internal.h"
 
 #define LEAVE_MAX (5 * MONO_SEC)
+#define ASK_AGAIN MONO_SEC
+/* Before who was expelled asks again: doubled each time, forgotten when it goes well. */
+#define EXPELLED_DELAY MONO_SEC
+#define EXPELLED_DELAY_MAX (60 * MONO_SEC)
+#define EXPELLED_FORGIVEN (600 * MONO_SEC)
 
-void join_nak(struct cluster *c, struct member *to, uint64_t target, uint8_t reason)
+void join_nak(struct cluster *c, struct member *to, uint64_t target, uint8_t reason,
+	      uint64_t wait, const char *why)
 {
-	struct wire_nak m = { .target = target, .reason = reason };
+	struct wire_nak m = {
+		.target = target,
+		.reason = reason,
+		.wait = (uint32_t)(wait / MONO_MS),
+		.version = c->cfg.shared.version,
+		.why = (const uint8_t *)why,
+		.why_len = strlen(why),
+	};
 
 	DATAGRAM(c, to, nak, &m);
 }
@@ -52,24 +65,27 @@ void recv_join_request(struct cluster *c, struct member *from,
 		if (c->role == CLUSTER_MEMBER && c->master)
 			join_tell_master(c, from, 0);
 		else if (c->complete)
-			join_nak(c, from, h->incarnation, WIRE_REASON_IN_PROGRESS);
+			join_nak(c, from, h->incarnation, WIRE_REASON_IN_PROGRESS, 0,
+				 "the cluster is electing a master");
 		return;
 	}
 	if (c->leaving) {
-		join_nak(c, from, h->incarnation, WIRE_REASON_LEAVING);
+		join_nak(c, from, h->incarnation, WIRE_REASON_LEAVING, 0,
+			 "the master is leaving");
 		return;
 	}
-	if (from->present && from->incarnation != h->incarnation)
-		membership_died(c, from, "new incarnation");
 	from->capacity = m.capacity ? m.capacity : 1;
-	if (!from->present) {
-		core_log(c, "member %u joins", from->id);
-		membership_enlist(c, from, h->incarnation);
+	if (from->present && from->incarnation == h->incarnation) {
 		send_ok(c, from, m.stamp);
-		keepalive_send(c);
-	} else {
-		send_ok(c, from, m.stamp);
+		return;
 	}
+	if (!admission_judge(c, from, h, &m))
+		return;
+	core_log(c, "member %u joins", from->id);
+	election_rise(c, h->term);
+	membership_enlist(c, from, h->incarnation);
+	send_ok(c, from, m.stamp);
+	keepalive_send(c);
 }
 
 void membership_adopt(struct cluster *c, struct member *from, uint64_t term,
@@ -114,6 +130,43 @@ void recv_ok_to_join(struct cluster *c, struct member *from, const struct wire_h
 	keepalive_send(c);
 }
 
+/* Text from the network, for logs and terminals. */
+static void copy_text(char *out, size_t size, const uint8_t *text, size_t len)
+{
+	size_t n = len < size - 1 ? len : size - 1;
+
+	for (size_t i = 0; i < n; i++)
+		out[i] = text[i] >= ' ' && text[i] <= '~' ? (char)text[i] : '?';
+	out[n] = 0;
+}
+
+/*
+ * A cluster lives, and does not let us in, or not yet: no offer then. However long it wants
+ * us to wait, another may be its master in a second.
+ */
+static void heed_bar(struct cluster *c, struct member *from, const struct wire_nak *m)
+{
+	uint64_t wait = (uint64_t)m->wait * MONO_MS;
+	bool news = c->barred.reason != m->reason;
+
+	if (c->role == CLUSTER_OFFERING)
+		core_set_role(c, CLUSTER_JOINING, "nak");
+	c->offer_end = MONO_NEVER;
+	if (wait)
+		c->join_at = mono_add(c->now, wait < ASK_AGAIN ? wait : ASK_AGAIN);
+	c->offer_at = mono_add(mono_max(c->now, wait ? c->join_at : c->now),
+			       START_WAIT + core_jitter(c, JOIN_RETRY));
+	c->barred.reason = m->reason;
+	c->barred.at = c->now;
+	copy_text(c->barred.why, sizeof(c->barred.why), m->why, m->why_len);
+	if (news) {
+		core_log(c, "not let in: %s", c->barred.why);
+		c->upcall_role = c->upcall_table = true;
+	}
+	if (m->reason == WIRE_REASON_CONFIG)
+		shared_fetch(c, from, m->version);
+}
+
 void recv_nak(struct cluster *c, struct member *from, const struct wire_header *h,
 	      struct unpack *u)
 {
@@ -126,11 +179,7 @@ void recv_nak(struct cluster *c, struct member *from, const struct wire_header *
 	if (m.target != c->incarnation)
 		return;
 	if (c->role == CLUSTER_JOINING || (c->role == CLUSTER_OFFERING && !c->complete)) {
-		/* A cluster lives: wait for its verdict. */
-		if (c->role == CLUSTER_OFFERING)
-			core_set_role(c, CLUSTER_JOINING, "nak");
-		c->offer_end = MONO_NEVER;
-		c->offer_at = mono_add(c->now, START_WAIT + core_jitter(c, JOIN_RETRY));
+		heed_bar(c, from, &m);
 		return;
 	}
 	if ((m.reason != WIRE_REASON_NOT_MEMBER && m.reason != WIRE_REASON_MERGED) ||
@@ -146,6 +195,47 @@ void recv_nak(struct cluster *c, struct member *from, const struct wire_header *
 	}
 }
 
+static void say_goodbye(struct cluster *c, uint8_t reason)
+{
+	struct wire_exit_request m = { .reason = reason };
+
+	EACH_PRESENT(c, p)
+		for (unsigned i = 0; i < 3; i++)
+			DATAGRAM(c, p, exit_request, &m);
+}
+
+/* The master's order. Nothing of ours is served when the others hear that we obey. */
+static void told_to_go(struct cluster *c, struct member *from,
+		       const struct wire_header *h, const struct wire_exit_request *m)
+{
+	uint64_t delay = EXPELLED_DELAY;
+
+	if (from->id != c->master || h->term < c->term) {
+		count(c, STAT_not_from_master);
+		return;
+	}
+	if (m->target != c->incarnation)
+		return;
+	count(c, STAT_told_to_go);
+	if (c->expelled && mono_since(c->now, c->expelled_at) >= EXPELLED_FORGIVEN)
+		c->expelled = 0;
+	for (unsigned i = 0; i < c->expelled && delay < EXPELLED_DELAY_MAX; i++)
+		delay *= 2;
+	c->expelled++;
+	c->expelled_at = c->now;
+	table_drop_all(c);
+	say_goodbye(c, WIRE_REASON_RESIGNS);
+	membership_rejoin(c, m->reason == WIRE_REASON_REVOKED ? "revoked" : "expelled");
+	c->not_before =
+	    m->reason == WIRE_REASON_REVOKED
+		? MONO_NEVER
+		: mono_add(c->now,
+			   delay < EXPELLED_DELAY_MAX ? delay : EXPELLED_DELAY_MAX);
+	c->barred.reason = m->reason;
+	c->barred.at = c->now;
+	copy_text(c->barred.why, sizeof(c->barred.why), m->why, m->why_len);
+}
+
 void recv_exit_request(struct cluster *c, struct member *from,
 		       const struct wire_header *h, struct unpack *u)
 {
@@ -155,8 +245,15 @@ void recv_exit_request(struct cluster *c, struct member *from,
 		count(c, STAT_bad_message);
 		return;
 	}
-	from->dead_run = from->incarnation >> 16;
-	membership_died(c, from, "it left");
+	if (m.reason == WIRE_REASON_EXPELLED || m.reason == WIRE_REASON_REVOKED) {
+		told_to_go(c, from, h, &m);
+		return;
+	}
+	/* Who resigns comes back, in the same run. */
+	if (m.reason != WIRE_REASON_RESIGNS)
+		from->dead_run = from->incarnation >> 16;
+	membership_died(c, from,
+			m.reason == WIRE_REASON_RESIGNS ? "it resigned" : "it left");
 }
 
 void join_ask(struct cluster *c)
@@ -165,6 +262,8 @@ void join_ask(struct cluster *c)
 				       .activation = c->activation,
 				       .stamp = c->now.ns };
 
+	shared_describe(c, &m);
+	m.roster_count = admission_list(c, m.roster);
 	EACH_MEMBER(c, p)
 		if (p != c->self && p->linked)
 			DATAGRAM(c, p, join_request, &m);
@@ -173,16 +272,13 @@ void join_ask(struct cluster *c)
 
 void join_finish_leave(struct cluster *c)
 {
-	struct wire_exit_request m = { .reason = WIRE_REASON_LEAVING };
 	bool alone = cluster_unprotected(c);
 
 	EACH_UNIT(u)
 		if (!alone && mono_before(c->now, c->leave_by) &&
 		    epoch_owner(c->units[u].e.epoch) == c->cfg.self)
 			return;
-	EACH_PRESENT(c, p)
-		for (unsigned i = 0; i < 3; i++)
-			DATAGRAM(c, p, exit_request, &m);
+	say_goodbye(c, WIRE_REASON_LEAVING);
 	table_drop_all(c);
 	core_set_role(c, CLUSTER_LEFT, "leave");
 }

@@ -132,6 +132,7 @@ static void send_member_keepalive(struct cluster *c, struct member *only)
 		.why_len = strlen(own_why(c)),
 	};
 
+	k.roster_count = admission_list(c, k.roster);
 	EACH_PRESENT(c, m) {
 		k.echo = m->stamp;
 		if (!only || m == only)
@@ -217,9 +218,12 @@ void recv_member_keepalive(struct cluster *c, struct member *from,
 		/* Also who is late knows that an earlier term is over. */
 		if (c->role == CLUSTER_MASTER && h->term <= c->term &&
 		    (!c->late || h->term < c->term))
-			join_nak(c, from, h->incarnation, WIRE_REASON_NOT_MEMBER);
+			join_nak(c, from, h->incarnation, WIRE_REASON_NOT_MEMBER, 0, "");
 		return;
 	}
+	admission_roster(c, from, h->incarnation, k.roster, k.roster_count);
+	if (admission_expelled(c, from))
+		return;
 	/* A late master is told nothing by those who follow another one, or are late too. */
 	if (!c->late || (h->term <= c->term && !(k.flags & WIRE_LATE)))
 		serving_echo(c, from, k.echo);

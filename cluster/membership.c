@@ -31,6 +31,7 @@ static void forget(struct cluster *c, struct member *m)
 {
 	m->present = m->complete = m->able = m->drained = m->confirmed = false;
 	m->seq = m->stamp = m->echo = m->vouched = 0;
+	m->expelled = 0;
 	m->sync = 0;
 	replica_reset(c, m);
 }
@@ -103,6 +104,8 @@ void membership_died(struct cluster *c, struct member *m, const char *why)
 	forget(c, m);
 	takeover_died(c, m);
 	membership_changed(c);
+	if (c->io.departed)
+		c->io.departed(c->io.ctx, m->id, why);
 	if (c->role == CLUSTER_MASTER && !c->late) {
 		keepalive_send(c);
 		keepalive_send(c);
@@ -137,7 +140,12 @@ void membership_enlist(struct cluster *c, struct member *m, uint64_t incarnation
 	m->present = true;
 	m->incarnation = incarnation;
 	m->heard = c->now;
+	m->joined_at = c->now;
+	m->barred.reason = 0;
+	admission_note_run(m, incarnation);
 	count(c, STAT_joins);
+	if (c->io.joined)
+		c->io.joined(c->io.ctx, m->id);
 	if (m->linked)
 		replica_want(c, m);
 	membership_changed(c);
@@ -380,7 +388,7 @@ static void watch_orphan(struct cluster *c)
 
 void membership_tick(struct cluster *c)
 {
-	if (c->role == CLUSTER_JOINING && due(c, c->join_at))
+	if (c->role == CLUSTER_JOINING && due(c, c->join_at) && due(c, c->not_before))
 		join_ask(c);
 	watch_orphan(c);
 	verdict_tick(c);
@@ -399,7 +407,7 @@ struct mono membership_timeout(const struct cluster *c)
 	struct mono t = MONO_NEVER;
 
 	if (c->role == CLUSTER_JOINING)
-		t = mono_min(t, c->join_at);
+		t = mono_min(t, mono_max(c->join_at, c->not_before));
 	if (membership_active(c))
 		t = mono_min(t, c->keepalive_at);
 	t = mono_min(t, verdict_timeout(c));

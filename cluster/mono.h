@@ -42,4 +42,9 @@ static inline struct mono mono_min(struct mono a, struct mono b)
 	return mono_before(a, b) ? a : b;
 }
 
+static inline struct mono mono_max(struct mono a, struct mono b)
+{
+	return mono_before(a, b) ? b : a;
+}
+
 #endif

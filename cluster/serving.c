@@ -147,6 +147,8 @@ bool serving_rival(const struct cluster *c)
 
 bool cluster_serves(const struct cluster *c, unit_id unit, struct mono now)
 {
+	/* A clock that goes back gives nothing back. */
+	now = mono_max(now, c->now);
 	if (unit >= CLUSTER_UNITS || !c->units[unit].active || c->units[unit].resting ||
 	    c->late || !membership_active(c))
 		return false;

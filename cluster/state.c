@@ -62,6 +62,9 @@ static void describe(const struct cluster *c, const struct member *m,
 		.complete = self ? c->complete : m->complete,
 		.able = self ? willing(c) : m->able,
 		.drained = drained,
+		.barred = !self			       ? admission_barred(m, now)
+			  : c->role == CLUSTER_JOINING ? c->barred.why
+						       : "",
 		.why = self ? (c->able && drained ? "drained" : c->why) : m->why,
 		.incarnation = self ? c->incarnation : m->incarnation,
 		.capacity = self ? c->cfg.capacity : m->capacity,

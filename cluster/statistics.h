@@ -48,7 +48,15 @@
 	X(counter_batches)                                                               \
 	X(counter_retransmits)                                                           \
 	X(counters_refused)                                                              \
-	X(wrong_id)
+	X(wrong_id)                                                                      \
+	X(own_id)                                                                        \
+	X(duplicates)                                                                    \
+	X(joins_refused)                                                                 \
+	X(joins_held_back)                                                               \
+	X(configuration_differs)                                                         \
+	X(configurations_fetched)                                                        \
+	X(expelled)                                                                      \
+	X(told_to_go)
 
 enum statistic {
 #define X(name) STAT_##name,

@@ -116,10 +116,14 @@ void verdict_tick(struct cluster *c)
 	if (c->late || !due(c, verdict_timeout(c)))
 		return;
 	if (c->role == CLUSTER_MEMBER) {
+		flapping_died(c, master);
 		membership_died(c, master, "the master is silent");
 		return;
 	}
 	EACH_PRESENT(c, m)
-		if (mono_since(c->now, m->heard) >= patience)
-			membership_died(c, m, "silent");
+		if (mono_since(c->now, m->heard) >= patience) {
+			if (!m->expelled)
+				flapping_died(c, m);
+			membership_died(c, m, m->expelled ? "expelled" : "silent");
+		}
 }

@@ -19,6 +19,8 @@
 #define WIRE_VERSION 1
 #define WIRE_HEADER_SIZE 18
 #define WIRE_WHY_MAX 63
+#define WIRE_BARRED_MAX 191 /* why a member is not let in */
+#define WIRE_CONFIG_MAX (CLUSTER_MESSAGE_MAX - 64)
 #define WIRE_FOLD_KEY_SIZE 16
 /* What is left of a stream message for the two parts of a session. */
 #define WIRE_PARTS_MAX (CLUSTER_MESSAGE_MAX - 128)
@@ -61,11 +63,20 @@
 	V(unit, unit)                                                                    \
 	V(u32, weight)
 
+/* Of the shared configuration. */
+#define WIRE_PART(V, L, B, K, R) V(u64, digest)
+/* Of the list of valid members. */
+#define WIRE_PEER(V, L, B, K, R) V(id, id)
+
 /* Bodies. */
 #define WIRE_JOIN_REQUEST(V, L, B, K, R)                                                 \
 	V(u32, capacity)                                                                 \
 	V(u32, activation)                                                               \
-	V(u64, stamp)
+	V(u64, stamp)                                                                    \
+	V(u64, detection)                                                                \
+	V(u32, version)                                                                  \
+	L(part, parts, CLUSTER_PARTS_MAX)                                                \
+	L(peer, roster, CLUSTER_MEMBERS_MAX)
 #define WIRE_OK_TO_JOIN(V, L, B, K, R)                                                   \
 	V(u64, target)                                                                   \
 	V(u64, echo)                                                                     \
@@ -75,7 +86,10 @@
 	L(member, members, CLUSTER_MEMBERS_MAX)
 #define WIRE_NAK(V, L, B, K, R)                                                          \
 	V(u64, target)                                                                   \
-	V(u8, reason)
+	V(u8, reason)                                                                    \
+	V(u32, wait)                                                                     \
+	V(u32, version)                                                                  \
+	B(why, WIRE_BARRED_MAX)
 #define WIRE_MASTER_OFFER(V, L, B, K, R)                                                 \
 	V(u8, flags)                                                                     \
 	V(u64, echo)                                                                     \
@@ -107,8 +121,12 @@
 	V(u32, table_version)                                                            \
 	V(u8, flags)                                                                     \
 	V(u8, stress)                                                                    \
+	L(peer, roster, CLUSTER_MEMBERS_MAX)                                             \
 	B(why, WIRE_WHY_MAX)
-#define WIRE_EXIT_REQUEST(V, L, B, K, R) V(u8, reason)
+#define WIRE_EXIT_REQUEST(V, L, B, K, R)                                                 \
+	V(u8, reason)                                                                    \
+	V(u64, target)                                                                   \
+	B(why, WIRE_BARRED_MAX)
 #define WIRE_DEATH(V, L, B, K, R)                                                        \
 	V(id, id)                                                                        \
 	V(u64, run)
@@ -180,12 +198,19 @@
 	V(u32, processor)                                                                \
 	L(weight, units, CLUSTER_UNITS)
 
+#define WIRE_CONFIG_REQUEST(V, L, B, K, R) V(u32, version)
+#define WIRE_CONFIG(V, L, B, K, R)                                                       \
+	V(u32, version)                                                                  \
+	B(text, WIRE_CONFIG_MAX)
+
 #define WIRE_ELEMENTS(X)                                                                 \
 	X(member, WIRE_MEMBER)                                                           \
 	X(entry, WIRE_ENTRY)                                                             \
 	X(ref, WIRE_REF)                                                                 \
 	X(count, WIRE_COUNT)                                                             \
-	X(weight, WIRE_WEIGHT)
+	X(weight, WIRE_WEIGHT)                                                           \
+	X(part, WIRE_PART)                                                               \
+	X(peer, WIRE_PEER)
 
 /* The order gives the type numbers, from 1. Append only. */
 #define WIRE_MESSAGES(X)                                                                 \
@@ -218,7 +243,9 @@
 	X(challenge, WIRE_CHALLENGE)                                                     \
 	X(command, WIRE_COMMAND)                                                         \
 	X(command_result, WIRE_COMMAND_RESULT)                                           \
-	X(load, WIRE_LOAD)
+	X(load, WIRE_LOAD)                                                               \
+	X(config_request, WIRE_CONFIG_REQUEST)                                           \
+	X(config, WIRE_CONFIG)
 
 enum wire_type {
 	WIRE_TYPE_NONE,
@@ -253,6 +280,13 @@ enum wire_reason {
 	WIRE_REASON_NOT_MEMBER,
 	WIRE_REASON_LEAVING,
 	WIRE_REASON_MERGED,
+	WIRE_REASON_NOT_AUTHORISED,
+	WIRE_REASON_CONFIG,  /* the shared configurations differ */
+	WIRE_REASON_REFUSED, /* by an application */
+	WIRE_REASON_HELD_BACK,
+	WIRE_REASON_EXPELLED, /* EXIT REQUEST: the receiver is to go, and may come back */
+	WIRE_REASON_REVOKED,  /* the same, and may not */
+	WIRE_REASON_RESIGNS,  /* the sender goes, and comes back */
 };
 
 enum wire_order {

@@ -127,6 +127,51 @@ static void io_log(void *ctx, const char *line)
 		       line);
 }
 
+static void io_join_asked(void *ctx, member_id id, const char *name, uint64_t incarnation)
+{
+	struct core *me = ctx;
+
+	me->asked++;
+	me->asked_id = id;
+	me->asked_incarnation = incarnation;
+}
+
+static void io_joined(void *ctx, member_id id)
+{
+	((struct core *)ctx)->joined++;
+}
+
+static void io_departed(void *ctx, member_id id, const char *why)
+{
+	struct core *me = ctx;
+
+	me->departed++;
+	me->departed_id = id;
+	snprintf(me->departed_why, sizeof(me->departed_why), "%s", why);
+}
+
+static size_t io_config_text(void *ctx, uint8_t *out, size_t size)
+{
+	const struct core *me = ctx;
+	size_t len = me->config_text ? strlen(me->config_text) : 0;
+
+	assert_true(len <= size);
+	if (len)
+		memcpy(out, me->config_text, len);
+	return len;
+}
+
+static void io_config(void *ctx, member_id from, uint32_t version, const uint8_t *text,
+		      size_t len)
+{
+	struct core *me = ctx;
+
+	me->configs++;
+	me->config_version = version;
+	snprintf(me->config_got, sizeof(me->config_got), "%.*s", (int)len,
+		 (const char *)text);
+}
+
 struct cores *cores_new(unsigned n)
 {
 	struct cores *k = calloc(1, sizeof(*k));
@@ -184,6 +229,11 @@ void cores_start(struct cores *k, unsigned i)
 		.counted = io_counted,
 		.role = io_nothing,
 		.log = io_log,
+		.join_asked = core->approves ? io_join_asked : NULL,
+		.joined = io_joined,
+		.departed = io_departed,
+		.config_text = io_config_text,
+		.config = io_config,
 	};
 
 	assert_null(core->c);

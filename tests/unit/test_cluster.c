@@ -311,7 +311,10 @@ static void refused_messages_are_counted(void **state)
 /* Member 1 links up, joins, and asks for nothing; we ask for its records. */
 static void join_peer(struct fixture *f)
 {
-	struct wire_join_request join = { .capacity = 1 };
+	struct wire_join_request join = { .capacity = 1,
+					  .detection = 200 * MONO_MS,
+					  .roster_count = 2,
+					  .roster = { { 1 }, { 2 } } };
 	uint8_t msg[128];
 	size_t len;
 

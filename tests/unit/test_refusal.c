@@ -119,7 +119,10 @@ static struct fixture *make(void)
 /* The master of a cluster of three, with one member in it. */
 static int setup(void **state)
 {
-	struct wire_join_request join = { .capacity = 1 };
+	struct wire_join_request join = { .capacity = 1,
+					  .detection = 200 * MONO_MS,
+					  .roster_count = 2,
+					  .roster = { { 1 }, { 2 } } };
 	struct fixture *f = *state = make();
 
 	if (!f || !f->c)
