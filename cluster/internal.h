@@ -178,6 +178,8 @@ struct member {
 	uint32_t wanted_sync;
 	uint64_t received;
 	struct mono sync_retry, ack_repeat;
+	struct mono acked_at; /* when the last acknowledgement left */
+	bool ack_owed;	      /* for whole units: at ack_repeat */
 
 	/* Counters to it. */
 	struct session_queue dirty;

@@ -8,11 +8,12 @@
  * then each own unit between UNIT_BEGIN and UNIT_END, then SNAPSHOT_END; changes to units
  * that were sent go into the same stream at once. A unit with a new epoch is sent whole
  * again; what the receiver holds of it and the sender did not mention is dropped at
- * UNIT_END.
+ * UNIT_END. A unit without sessions is a UNIT_BEGIN with a position, which is its end too.
  *
  * Everything carries the sender's position, one count over all its units. The receiver
  * acknowledges the last position, by datagram, at once; again a little later, and with
- * each keepalive, since datagrams get lost.
+ * each keepalive, since datagrams get lost. Whole units come by the thousand: after the
+ * first one, they are acknowledged together.
  */
 #include <errno.h>
 #include <string.h>
@@ -21,6 +22,7 @@
 
 #define SYNC_RETRY (50 * MONO_MS)
 #define ACK_REPEAT (4 * MONO_MS)
+#define ACK_GATHER (200 * MONO_US)
 /* Bytes of whole units that may be under way before an acknowledgement. */
 #define PUMP_BYTES (256 * 1024)
 
@@ -36,6 +38,7 @@ void replica_reset(struct cluster *c, struct member *m)
 	m->received = 0;
 	m->wanted_sync = 0;
 	m->sync_retry = m->ack_repeat = MONO_NEVER;
+	m->ack_owed = false;
 	counters_reset(c, m);
 }
 
@@ -70,6 +73,7 @@ void replica_want(struct cluster *c, struct member *m)
 	m->receiving = m->whole = false;
 	m->received = 0;
 	m->ack_repeat = MONO_NEVER;
+	m->ack_owed = false;
 	m->wanted_sync = ++c->sync_counter;
 	EACH_UNIT(u)
 		if (epoch_owner(c->units[u].e.epoch) == m->id)
@@ -137,8 +141,9 @@ static int send_unit(struct cluster *c, struct member *m, unit_id u, size_t *byt
 	int rc;
 
 	table_row(c, u, &begin.entries[0]);
-	/* The position counts at UNIT_END only: before that, nothing of it is held. */
-	begin.position = 0;
+	/* The position counts at the end only: before that, nothing of it is held. */
+	if (unit->nsessions)
+		begin.position = 0;
 	rc = STREAM(c, m, unit_begin, &begin);
 	LIST_FOREACH(s, &unit->sessions, in_unit) {
 		if (rc)
@@ -150,7 +155,7 @@ static int send_unit(struct cluster *c, struct member *m, unit_id u, size_t *byt
 		*bytes += s->initial_len + s->essential_len + 64;
 		rc = STREAM(c, m, put, &put);
 	}
-	if (!rc)
+	if (!rc && unit->nsessions)
 		rc = STREAM(c, m, unit_end, &end);
 	if (rc)
 		return rc;
@@ -386,14 +391,36 @@ static void send_ack(struct cluster *c, struct member *m)
 	DATAGRAM(c, m, ack, &ack);
 }
 
+static void acknowledge(struct cluster *c, struct member *m)
+{
+	send_ack(c, m);
+	m->ack_owed = false;
+	m->acked_at = c->now;
+	m->ack_repeat = mono_add(c->now, ACK_REPEAT);
+}
+
 static void advance(struct cluster *c, struct member *m, uint64_t position)
 {
 	count(c, STAT_records_applied);
 	if (position <= m->received)
 		return;
 	m->received = position;
-	send_ack(c, m);
-	m->ack_repeat = mono_add(c->now, ACK_REPEAT);
+	acknowledge(c, m);
+}
+
+static void advance_unit(struct cluster *c, struct member *m, uint64_t position)
+{
+	if (mono_since(c->now, m->acked_at) >= ACK_GATHER) {
+		advance(c, m, position);
+		return;
+	}
+	count(c, STAT_records_applied);
+	if (position <= m->received)
+		return;
+	m->received = position;
+	if (!m->ack_owed)
+		m->ack_repeat = mono_add(c->now, ACK_GATHER);
+	m->ack_owed = true;
 }
 
 void replica_acks(struct cluster *c)
@@ -448,6 +475,20 @@ static bool fenced(struct cluster *c, struct member *from, unit_id u, uint64_t e
 	return true;
 }
 
+static void end_unit(struct cluster *c, struct member *from, unit_id u, uint64_t position)
+{
+	struct unit *unit = &c->units[u];
+	struct session *s, *next;
+
+	for (s = LIST_FIRST(&unit->sessions); s; s = next) {
+		next = LIST_NEXT(s, in_unit);
+		if (unit->replacing && !s->kept)
+			store_drop(c, s, true);
+	}
+	unit->replacing = unit->remembered = false;
+	advance_unit(c, from, position);
+}
+
 void recv_unit_begin(struct cluster *c, struct member *from, const struct wire_header *h,
 		     struct unpack *u)
 {
@@ -467,27 +508,21 @@ void recv_unit_begin(struct cluster *c, struct member *from, const struct wire_h
 	c->units[w->unit].replacing = true;
 	LIST_FOREACH(s, &c->units[w->unit].sessions, in_unit)
 		s->kept = false;
+	if (m.position)
+		end_unit(c, from, w->unit, m.position);
 }
 
 void recv_unit_end(struct cluster *c, struct member *from, const struct wire_header *h,
 		   struct unpack *u)
 {
 	struct wire_unit_end m;
-	struct session *s, *next;
 
 	if (wire_decode_unit_end(u, &m)) {
 		count(c, STAT_bad_message);
 		return;
 	}
-	if (fenced(c, from, m.unit, m.epoch))
-		return;
-	for (s = LIST_FIRST(&c->units[m.unit].sessions); s; s = next) {
-		next = LIST_NEXT(s, in_unit);
-		if (c->units[m.unit].replacing && !s->kept)
-			store_drop(c, s, true);
-	}
-	c->units[m.unit].replacing = c->units[m.unit].remembered = false;
-	advance(c, from, m.position);
+	if (!fenced(c, from, m.unit, m.epoch))
+		end_unit(c, from, m.unit, m.position);
 }
 
 static int apply_put(struct cluster *c, const struct wire_put *m)
@@ -561,10 +596,14 @@ void replica_tick(struct cluster *c)
 			replica_want(c, m);
 		else if (m->linked && !m->receiving && due(c, m->sync_retry))
 			ask(c, m);
-		if (m->receiving && due(c, m->ack_repeat)) {
-			m->ack_repeat = MONO_NEVER;
-			send_ack(c, m);
+		if (!m->receiving || !due(c, m->ack_repeat))
+			continue;
+		if (m->ack_owed) {
+			acknowledge(c, m);
+			continue;
 		}
+		m->ack_repeat = MONO_NEVER;
+		send_ack(c, m);
 	}
 }
 
