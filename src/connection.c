@@ -258,6 +258,8 @@ static void hello_received(struct connection *c, const uint8_t *frame, size_t le
 	} else if (verdict != END_NONE) {
 		snprintf(why, sizeof(why), "%.*s", (int)text_len, (const char *)text);
 		make_printable(why);
+		if (!*why)
+			snprintf(why, sizeof(why), "without a reason");
 		connection_break(c, END_REFUSED, why);
 	} else if (version != CONNECTION_VERSION) {
 		snprintf(why, sizeof(why), "the peer speaks version %u, this member %u",

@@ -172,6 +172,8 @@ static int on_link(const struct nlmsghdr *h, void *ctx)
 	struct netlink_link *link = ctx;
 	const struct nlattr *a;
 
+	if (mnl_nlmsg_get_payload_len(h) < sizeof(*m))
+		return MNL_CB_OK;
 	link->ifindex = m->ifi_index;
 	link->up = m->ifi_flags & IFF_UP;
 	link->running = link_running(m->ifi_flags);
@@ -221,7 +223,8 @@ static int on_address(const struct nlmsghdr *h, void *ctx)
 	uint16_t wanted = list->family == AF_INET6 ? IFA_ADDRESS : IFA_LOCAL;
 	size_t size = address_size(list->family);
 
-	if (m->ifa_index != list->ifindex || m->ifa_family != list->family)
+	if (mnl_nlmsg_get_payload_len(h) < sizeof(*m) || m->ifa_index != list->ifindex ||
+	    m->ifa_family != list->family)
 		return MNL_CB_OK;
 	mnl_attr_for_each(a, h, sizeof(*m))
 	{
@@ -282,7 +285,8 @@ static int on_watched(const struct nlmsghdr *h, void *ctx)
 	struct netlink_watch *w = ctx;
 	const struct nlattr *a;
 
-	if (h->nlmsg_type != RTM_NEWLINK && h->nlmsg_type != RTM_DELLINK)
+	if ((h->nlmsg_type != RTM_NEWLINK && h->nlmsg_type != RTM_DELLINK) ||
+	    mnl_nlmsg_get_payload_len(h) < sizeof(*m))
 		return MNL_CB_OK;
 	mnl_attr_for_each(a, h, sizeof(*m))
 	{

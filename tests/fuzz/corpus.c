@@ -1,9 +1,10 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
  * Replays a fuzz target's corpus without a fuzzer, for `make check`: each file of
- * tests/fuzz/corpus/CORPUS, or the files that are named as arguments. To fuzz, build the
- * target's own file with clang's -fsanitize=fuzzer instead of this one.
+ * tests/fuzz/corpus/CORPUS, or the files that are named as arguments. With FUZZER there is
+ * nothing here: clang's -fsanitize=fuzzer has a main() of its own. See tests/fuzz/run.
  */
+#ifndef FUZZER
 #include <dirent.h>
 #include <err.h>
 #include <stddef.h>
@@ -72,3 +73,5 @@ int main(int argc, char **argv)
 	/* An empty corpus tests nothing. */
 	return n == 0;
 }
+
+#endif
