@@ -25,7 +25,7 @@ static void check_sent(const struct arp *a, int fd)
 	ssize_t n;
 
 	while ((n = recv(fd, &frame, sizeof(frame), MSG_DONTWAIT | MSG_TRUNC)) >= 0) {
-		must(a->master && n == sizeof(frame));
+		must(a->herald.master && n == sizeof(frame));
 		must(!memcmp(frame.ethernet.ether_shost, own, 6));
 		must(!memcmp(frame.arp.arp_sha, shared, 6));
 		must(is_cluster(a, frame.arp.arp_spa));
@@ -52,8 +52,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *input, size_t len)
 	memcpy(a.cluster_mac, shared, 6);
 	inet_pton(AF_INET, "10.0.0.1", &a.addresses[0]);
 	inet_pton(AF_INET, "10.0.0.2", &a.addresses[1]);
-	a.timer = evtimer_new(base, on_timer, &a);
-	must(a.timer != NULL);
+	must(herald_init(&a.herald, base, announce_once, &a) == 0);
 	while (unpack_left(&u)) {
 		uint8_t how = unpack_u8(&u);
 		size_t n = how & 0x3f;
@@ -65,6 +64,6 @@ int LLVMFuzzerTestOneInput(const uint8_t *input, size_t len)
 		frame_receive(&a, frame, n);
 		check_sent(&a, ends[1]);
 	}
-	event_free(a.timer);
+	herald_clear(&a.herald);
 	return 0;
 }

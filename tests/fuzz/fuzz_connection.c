@@ -55,7 +55,7 @@ static enum connection_end feed(struct event_base *base, bool up, const uint8_t 
 	const struct sockaddr_in remote = { .sin_family = AF_INET };
 	struct bufferevent *ends[2];
 	struct connection *c =
-	    connection_new(&shared, (const struct sockaddr *)&remote, sizeof(remote));
+	    connection_new(&shared, 0, (const struct sockaddr *)&remote, sizeof(remote));
 	enum connection_end end;
 	const char *why;
 
