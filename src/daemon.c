@@ -236,6 +236,37 @@ void daemon_on_lease(evutil_socket_t fd, short what, void *arg)
 	}
 }
 
+void daemon_on_load(evutil_socket_t fd, short what, void *arg)
+{
+	struct daemon *d = arg;
+	struct unit_traffic traffic[CLUSTER_UNITS] = { { 0 } };
+	uint32_t known[CLUSTER_UNITS], load[CLUSTER_UNITS], processor;
+	struct mono now = daemon_now(d);
+	struct meter_reading r = {
+		.elapsed = d->metered.ns ? mono_since(now, d->metered) : 0,
+		.traffic = traffic,
+		.known = known,
+	};
+	struct timespec used;
+
+	clock_gettime(CLOCK_PROCESS_CPUTIME_ID, &used);
+	r.processor = (uint64_t)used.tv_sec * MONO_SEC + (uint64_t)used.tv_nsec;
+	for (unsigned i = 0; i < d->ntunnels; i++)
+		d->tunnels[i].ops->traffic(d->tunnels[i].tunnel, traffic);
+	for (unit_id u = 0; u < CLUSTER_UNITS; u++) {
+		struct cluster_unit_state state;
+
+		cluster_unit(d->cluster, u, &state);
+		known[u] = state.traffic;
+		if (state.served)
+			unit_set_add(&r.owned, u);
+	}
+	meter_read(&d->meter, &r, load, &processor);
+	d->metered = now;
+	cluster_set_load(d->cluster, load, processor, now);
+	daemon_settle(d);
+}
+
 void daemon_on_leave_timeout(evutil_socket_t fd, short what, void *arg)
 {
 	struct daemon *d = arg;

@@ -27,16 +27,18 @@ static int make_events(struct daemon *d)
 	d->settle = event_new(d->base, -1, 0, daemon_on_settle, d);
 	d->timer = evtimer_new(d->base, daemon_on_timer, d);
 	d->lease = event_new(d->base, -1, EV_PERSIST, daemon_on_lease, d);
+	d->load = event_new(d->base, -1, EV_PERSIST, daemon_on_load, d);
 	d->leave = evtimer_new(d->base, daemon_on_leave_timeout, d);
 	d->on_term = evsignal_new(d->base, SIGTERM, daemon_on_stop, d);
 	d->on_int = evsignal_new(d->base, SIGINT, daemon_on_stop, d);
 	d->on_hup = evsignal_new(d->base, SIGHUP, daemon_on_reload, d);
-	if (!d->settle || !d->timer || !d->lease || !d->leave || !d->on_term ||
-	    !d->on_int || !d->on_hup)
+	if (!d->settle || !d->timer || !d->lease || !d->load || !d->leave ||
+	    !d->on_term || !d->on_int || !d->on_hup)
 		return -ENOMEM;
 	evsignal_add(d->on_term, NULL);
 	evsignal_add(d->on_int, NULL);
 	evsignal_add(d->on_hup, NULL);
+	event_add(d->load, &(struct timeval){ .tv_sec = LOAD_EVERY_S });
 	event_add(d->lease, &(struct timeval){ .tv_usec = LEASE_EVERY_MS * 1000 });
 	return 0;
 }
@@ -317,6 +319,7 @@ void daemon_free(struct daemon *d)
 	free_event(d->settle);
 	free_event(d->timer);
 	free_event(d->lease);
+	free_event(d->load);
 	free_event(d->leave);
 	free_event(d->on_term);
 	free_event(d->on_int);

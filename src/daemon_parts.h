@@ -22,6 +22,7 @@
 #include "src/filter.h"
 #include "src/link.h"
 #include "src/ndp.h"
+#include "src/meter.h"
 #include "src/netlink.h"
 #include "src/port.h"
 #include "src/refusal.h"
@@ -31,6 +32,7 @@
 #include "src/waiting.h"
 
 #define LEASE_EVERY_MS 20
+#define LOAD_EVERY_S 2
 #define SETTLE_INTERVALS 3 /* detection intervals without work when carrier is back */
 #define SETTLE_LEAST (1500 * MONO_MS) /* and at least this long */
 
@@ -46,6 +48,7 @@ struct daemon {
 	struct keeper_page *page;
 	struct event_base *base;
 	struct event *settle, *timer, *lease, *leave, *on_term, *on_int, *on_hup;
+	struct event *load;
 	struct cluster *cluster;
 	struct activation *activation;
 	struct links *links;
@@ -61,6 +64,8 @@ struct daemon {
 	struct status_tunnel tunnels[1];
 	unsigned ntunnels;
 	struct mono started;
+	struct meter meter;
+	struct mono metered;		/* when it was last read */
 	uint16_t owners[CLUSTER_UNITS]; /* as the filter knows them */
 
 	struct waiting *waiting;
@@ -98,6 +103,7 @@ void daemon_settle(struct daemon *d);
 /* Events of the loop. */
 void daemon_on_settle(evutil_socket_t fd, short what, void *arg);
 void daemon_on_timer(evutil_socket_t fd, short what, void *arg);
+void daemon_on_load(evutil_socket_t fd, short what, void *arg);
 void daemon_on_lease(evutil_socket_t fd, short what, void *arg);
 void daemon_on_leave_timeout(evutil_socket_t fd, short what, void *arg);
 void daemon_on_stop(evutil_socket_t signal, short what, void *arg);

@@ -40,6 +40,11 @@ struct session_view {
 	uint64_t age; /* seconds, UINT64_MAX: unknown */
 };
 
+/* What a tunnel has carried for the sessions of a unit, both ways, since it began. */
+struct unit_traffic {
+	uint64_t packets, bytes;
+};
+
 /* Services of the daemon for a tunnel. */
 struct tunnel_host {
 	void *ctx;
@@ -91,6 +96,8 @@ struct tunnel_ops {
 	bool (*view)(void *tunnel, struct session *s, struct session_view *out,
 		     struct mono now);
 	size_t (*statistics)(const void *tunnel, struct statistic *out, size_t max);
+	/* Adds to CLUSTER_UNITS elements. */
+	void (*traffic)(const void *tunnel, struct unit_traffic *units);
 	void (*close)(void *tunnel);
 };
 

@@ -151,6 +151,7 @@ struct ipsec {
 	unsigned inherited; /* IKE SAs with a request to repeat */
 	struct mono sweep;  /* next look at lifetimes and addresses */
 	struct ipsec_statistics statistics;
+	struct unit_traffic traffic[CLUSTER_UNITS];
 	uint8_t scratch[ESP_PACKET_MAX + CHILD_OUTER_MAX];
 };
 

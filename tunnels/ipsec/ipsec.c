@@ -506,6 +506,16 @@ static size_t ipsec_statistics(const void *tunnel, struct statistic *out, size_t
 	return n;
 }
 
+static void ipsec_traffic(const void *tunnel, struct unit_traffic *units)
+{
+	const struct ipsec *t = tunnel;
+
+	for (unsigned u = 0; u < CLUSTER_UNITS; u++) {
+		units[u].packets += t->traffic[u].packets;
+		units[u].bytes += t->traffic[u].bytes;
+	}
+}
+
 const struct tunnel_ops ipsec_ops = {
 	.name = "ipsec",
 	.receive = ipsec_receive,
@@ -522,5 +532,6 @@ const struct tunnel_ops ipsec_ops = {
 	.committed = ipsec_committed,
 	.view = ipsec_view,
 	.statistics = ipsec_statistics,
+	.traffic = ipsec_traffic,
 	.close = ipsec_close,
 };

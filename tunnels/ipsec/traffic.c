@@ -26,6 +26,12 @@ void traffic_lease(struct ipsec *t, struct child *c, struct mono now)
 	t->host.settle(t->host.ctx);
 }
 
+static void meter(struct ipsec *t, const struct child *c, size_t len)
+{
+	t->traffic[c->unit].packets++;
+	t->traffic[c->unit].bytes += len;
+}
+
 static void refuse(struct ipsec *t, int err)
 {
 	switch (err) {
@@ -102,10 +108,12 @@ void traffic_receive(struct ipsec *t, const uint8_t *esp, size_t len, struct mon
 		return;
 	}
 	err = child_open(c, esp, len, t->scratch, sizeof(t->scratch), &got, &seq, now);
-	if (err)
+	if (err) {
 		refuse(t, err);
-	else
-		deliver(t, c, seq, got, now);
+		return;
+	}
+	meter(t, c, len);
+	deliver(t, c, seq, got, now);
 }
 
 static void seal_and_send(struct ipsec *t, struct child *c, const uint8_t *ip, size_t len,
@@ -119,6 +127,7 @@ static void seal_and_send(struct ipsec *t, struct child *c, const uint8_t *ip, s
 		return;
 	}
 	t->statistics.esp_out++;
+	meter(t, c, got);
 	t->host.send_outside(t->host.ctx, t->scratch, got);
 }
 
