@@ -6,8 +6,6 @@
 #include <linux/if_packet.h>
 #include <net/ethernet.h>
 #include <net/if.h>
-#include <netinet/icmp6.h>
-#include <netinet/ip6.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -16,30 +14,14 @@
 
 #include "src/herald.h"
 #include "src/log.h"
+#include "src/ndp_wire.h"
 
 #define READ_MAX 64
 #define FRAME_MAX 1514
-#define HOPS 255 /* a router would have taken one away */
-#define OPTION_UNIT 8
-
-/* A solicitation and an advertisement begin alike: flags are the latter's. */
-struct ndp_message {
-	struct icmp6_hdr icmp; /* the flags stand in its last four bytes */
-	uint8_t target[16];
-};
-
-struct ndp_frame {
-	struct ether_header ethernet;
-	struct ip6_hdr ip;
-	struct ndp_message message;
-	struct {
-		uint8_t type, len;
-		uint8_t mac[6];
-	} option;
-} __attribute__((packed));
-_Static_assert(sizeof(struct ndp_frame) == 14 + 40 + 24 + 8, "a frame has no padding");
-
-#define BODY_LEN (sizeof(struct ndp_message) + OPTION_UNIT)
+#define NEXT_HEADER_AT 6
+#define ICMP_AT 40
+#define SOLICITATION 135
+#define ADVERTISEMENT 136
 
 struct ndp {
 	struct event *readable;
@@ -58,16 +40,7 @@ struct ndp {
 	} counters;
 };
 
-/* What a received message says, once it has been found sound. */
-struct heard {
-	const uint8_t *source, *target; /* IPv6 addresses */
-	const uint8_t *mac; /* the link-layer address in its option, or NULL */
-	bool solicitation;
-};
-
-static const uint8_t all_nodes[16] = { 0xff, 2, [15] = 1 };
 static const uint8_t all_nodes_mac[6] = { 0x33, 0x33, 0, 0, 0, 1 };
-static const uint8_t nobody[16];
 
 static bool is_cluster(const struct ndp *n, const uint8_t *address)
 {
@@ -77,49 +50,18 @@ static bool is_cluster(const struct ndp *n, const uint8_t *address)
 	return false;
 }
 
-static uint32_t sum16(const uint8_t *bytes, size_t len, uint32_t sum)
-{
-	for (size_t i = 0; i + 1 < len; i += 2)
-		sum += (uint32_t)bytes[i] << 8 | bytes[i + 1];
-	return len & 1 ? sum + ((uint32_t)bytes[len - 1] << 8) : sum;
-}
-
-/* RFC 8200 8.1: 0xffff over a message with the right checksum in it. */
-static uint16_t checksum(const uint8_t *ip, size_t len)
-{
-	uint32_t sum = sum16(ip + offsetof(struct ip6_hdr, ip6_src), 32,
-			     IPPROTO_ICMPV6 + (uint32_t)len);
-
-	sum = sum16(ip + sizeof(struct ip6_hdr), len, sum);
-	while (sum >> 16)
-		sum = (sum & 0xffff) + (sum >> 16);
-	return (uint16_t)sum;
-}
-
-/* An advertisement of `target`, at the cluster MAC. */
+/* Tells `to`, or all nodes if it is NULL, that `target` is at the cluster MAC. */
 static int advertise(struct ndp *n, const uint8_t *target, const uint8_t *to,
-		     const uint8_t *to_mac, uint32_t flags)
+		     const uint8_t *to_mac)
 {
-	struct ndp_frame f = { 0 };
+	uint8_t frame[ETH_HLEN + NDP_ADVERT_LEN];
+	struct ether_header ethernet = { .ether_type = htons(ETHERTYPE_IPV6) };
 
-	memcpy(f.ethernet.ether_dhost, to_mac, 6);
-	memcpy(f.ethernet.ether_shost, n->own_mac, 6);
-	f.ethernet.ether_type = htons(ETHERTYPE_IPV6);
-	f.ip.ip6_flow = htonl(6u << 28);
-	f.ip.ip6_plen = htons(BODY_LEN);
-	f.ip.ip6_nxt = IPPROTO_ICMPV6;
-	f.ip.ip6_hlim = HOPS;
-	memcpy(&f.ip.ip6_src, target, 16);
-	memcpy(&f.ip.ip6_dst, to, 16);
-	f.message.icmp.icmp6_type = ND_NEIGHBOR_ADVERT;
-	f.message.icmp.icmp6_data32[0] = ND_NA_FLAG_ROUTER | ND_NA_FLAG_OVERRIDE | flags;
-	memcpy(f.message.target, target, 16);
-	f.option.type = ND_OPT_TARGET_LINKADDR;
-	f.option.len = 1;
-	memcpy(f.option.mac, n->cluster_mac, 6);
-	f.message.icmp.icmp6_cksum =
-	    htons((uint16_t)~checksum((const uint8_t *)&f + ETH_HLEN, BODY_LEN));
-	if (send(n->fd, &f, sizeof(f), 0) == (ssize_t)sizeof(f))
+	memcpy(ethernet.ether_dhost, to_mac, 6);
+	memcpy(ethernet.ether_shost, n->own_mac, 6);
+	memcpy(frame, &ethernet, ETH_HLEN);
+	ndp_wire_advert(frame + ETH_HLEN, target, to, n->cluster_mac);
+	if (send(n->fd, frame, sizeof(frame), 0) == (ssize_t)sizeof(frame))
 		return 0;
 	n->counters.failed++;
 	return -errno;
@@ -131,7 +73,7 @@ static void announce_once(void *ctx)
 	struct ndp *n = ctx;
 
 	for (unsigned i = 0; i < n->address_count; i++) {
-		advertise(n, n->addresses[i].bytes, all_nodes, all_nodes_mac, 0);
+		advertise(n, n->addresses[i].bytes, NULL, all_nodes_mac);
 		n->counters.announcements++;
 	}
 }
@@ -163,7 +105,8 @@ static void stale_claim(struct ndp *n, const uint8_t *address, const uint8_t *m)
 
 /* RFC 4861 7.2.4. Who asks without an address of its own is about to take this one (RFC
  * 4862 5.4), and is told, as all are, that it is in use. */
-static void solicited(struct ndp *n, const struct heard *h, const uint8_t *frame_source)
+static void solicited(struct ndp *n, const struct ndp_heard *h,
+		      const uint8_t *frame_source)
 {
 	const uint8_t *mac = h->mac ? h->mac : frame_source;
 	int error;
@@ -171,69 +114,24 @@ static void solicited(struct ndp *n, const struct heard *h, const uint8_t *frame
 	n->counters.solicitations++;
 	if (!n->herald.master)
 		return;
-	if (!memcmp(h->source, nobody, 16)) {
+	if (!memcmp(h->source, ndp_nobody, 16)) {
 		n->counters.stale++;
-		error = advertise(n, h->target, all_nodes, all_nodes_mac, 0);
+		error = advertise(n, h->target, NULL, all_nodes_mac);
 	} else if (mac[0] & 1) {
 		return; /* would make us answer to many */
 	} else {
-		error = advertise(n, h->target, h->source, mac, ND_NA_FLAG_SOLICITED);
+		error = advertise(n, h->target, h->source, mac);
 	}
 	if (!error)
 		n->counters.advertisements++;
 }
 
-/* The option of this type, or NULL. -EBADMSG if the options contradict themselves. */
-static int option_find(const uint8_t *at, const uint8_t *end, uint8_t type,
-		       const uint8_t **mac)
-{
-	*mac = NULL;
-	while (at < end) {
-		if (end - at < OPTION_UNIT || !at[1] || end - at < at[1] * OPTION_UNIT)
-			return -EBADMSG;
-		if (at[0] == type)
-			*mac = at + 2;
-		at += at[1] * OPTION_UNIT;
-	}
-	return 0;
-}
-
-/* RFC 4861 7.1.1 and 7.1.2. `len` bytes follow the Ethernet header. */
-static int message_read(const uint8_t *bytes, size_t len, struct heard *h)
-{
-	const uint8_t *body = bytes + sizeof(struct ip6_hdr);
-	struct ip6_hdr ip;
-	struct ndp_message m;
-	size_t body_len;
-
-	if (len < sizeof(ip) + sizeof(m))
-		return -EBADMSG;
-	memcpy(&ip, bytes, sizeof(ip));
-	memcpy(&m, body, sizeof(m));
-	body_len = ntohs(ip.ip6_plen);
-	if (bytes[0] >> 4 != 6 || body_len < sizeof(m) || body_len > len - sizeof(ip) ||
-	    ip.ip6_hlim != HOPS || m.icmp.icmp6_code || m.target[0] == 0xff ||
-	    checksum(bytes, body_len) != 0xffff)
-		return -EBADMSG;
-	h->solicitation = m.icmp.icmp6_type == ND_NEIGHBOR_SOLICIT;
-	h->source = bytes + offsetof(struct ip6_hdr, ip6_src);
-	h->target = body + offsetof(struct ndp_message, target);
-	if (option_find(body + sizeof(m), body + body_len,
-			h->solicitation ? ND_OPT_SOURCE_LINKADDR : ND_OPT_TARGET_LINKADDR,
-			&h->mac))
-		return -EBADMSG;
-	if (!memcmp(h->source, nobody, 16) &&
-	    (!h->solicitation || h->mac || ip.ip6_dst.s6_addr[0] != 0xff))
-		return -EBADMSG;
-	return 0;
-}
-
 static void frame_receive(struct ndp *n, const uint8_t *frame, size_t len)
 {
 	const uint8_t *frame_source = frame + 6, *claimed, *mac;
-	struct heard h;
+	struct ndp_heard h;
 
-	if (message_read(frame + ETH_HLEN, len - ETH_HLEN, &h)) {
+	if (ndp_wire_read(frame + ETH_HLEN, len - ETH_HLEN, &h)) {
 		n->counters.malformed++;
 		return;
 	}
@@ -304,11 +202,11 @@ static int socket_start(struct ndp *n)
 	struct sock_filter code[] = {
 		BPF_STMT(BPF_LD | BPF_H | BPF_ABS, 12),
 		BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, ETHERTYPE_IPV6, 0, 6),
-		BPF_STMT(BPF_LD | BPF_B | BPF_ABS, ETH_HLEN + 6),
+		BPF_STMT(BPF_LD | BPF_B | BPF_ABS, ETH_HLEN + NEXT_HEADER_AT),
 		BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, IPPROTO_ICMPV6, 0, 4),
-		BPF_STMT(BPF_LD | BPF_B | BPF_ABS, ETH_HLEN + 40),
-		BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, ND_NEIGHBOR_SOLICIT, 1, 0),
-		BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, ND_NEIGHBOR_ADVERT, 0, 1),
+		BPF_STMT(BPF_LD | BPF_B | BPF_ABS, ETH_HLEN + ICMP_AT),
+		BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, SOLICITATION, 1, 0),
+		BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, ADVERTISEMENT, 0, 1),
 		BPF_STMT(BPF_RET | BPF_K, UINT32_MAX),
 		BPF_STMT(BPF_RET | BPF_K, 0),
 	};

@@ -4,7 +4,8 @@
  * bytes choose what is around it and where it is cut.
  *
  * A verdict follows from its reason; a frame that is not for our MACs is nobody's
- * business; a frame that is cut short never becomes work for somebody else.
+ * business; a frame that is cut short never becomes work for somebody else; what is
+ * phalanxd's can be read by its tunnels.
  */
 #include <arpa/inet.h>
 #include <net/if.h>
@@ -13,6 +14,7 @@
 #include <string.h>
 
 #include "src/filter.h"
+#include "tunnels/ip.h"
 
 int LLVMFuzzerTestOneInput(const uint8_t *input, size_t len);
 
@@ -60,6 +62,20 @@ static struct filter *make(bool outside)
 	return f;
 }
 
+static void check_readable(const uint8_t *frame, size_t len, struct unit_result r)
+{
+	struct ip_packet ip;
+	size_t at;
+
+	if (r.verdict != UNIT_DAEMON)
+		return;
+	at = frame[12] == 0x81 ? 18 : 14;
+	must(!ip_read(frame + at, len - at, &ip));
+	must(ip.body >= frame + at && ip.body + ip.len <= frame + len);
+	if (r.reason != UNIT_BY_WAITING)
+		must(ip.protocol == (r.reason == UNIT_BY_ESP ? 50 : 17));
+}
+
 static struct unit_result classify(const struct filter *f, const uint8_t *frame,
 				   size_t len, uint64_t now)
 {
@@ -73,6 +89,7 @@ static struct unit_result classify(const struct filter *f, const uint8_t *frame,
 		must(r.verdict == UNIT_DROP || r.verdict == UNIT_PASS);
 	if (r.verdict == UNIT_DAEMON)
 		must(r.unit % 4 != 0 && 1 + r.unit % 2 == SELF);
+	check_readable(frame, len, r);
 	return r;
 }
 

@@ -6,6 +6,7 @@
  * cluster address nothing but the cluster MAC.
  */
 #include "src/ndp.c"
+#include "src/ndp_wire.c"
 
 #include "cluster/pack.h"
 
@@ -25,15 +26,13 @@ static void must(bool condition)
 
 static void check_sent(const struct ndp *n, int fd)
 {
-	struct ndp_frame frame;
-	struct heard h;
+	uint8_t bytes[ETH_HLEN + NDP_ADVERT_LEN];
+	struct ndp_heard h;
 	ssize_t len;
 
-	while ((len = recv(fd, &frame, sizeof(frame), MSG_DONTWAIT | MSG_TRUNC)) >= 0) {
-		const uint8_t *bytes = (const uint8_t *)&frame;
-
-		must(n->herald.master && len == sizeof(frame));
-		must(!message_read(bytes + ETH_HLEN, (size_t)len - ETH_HLEN, &h));
+	while ((len = recv(fd, bytes, sizeof(bytes), MSG_DONTWAIT | MSG_TRUNC)) >= 0) {
+		must(n->herald.master && len == sizeof(bytes));
+		must(!ndp_wire_read(bytes + ETH_HLEN, (size_t)len - ETH_HLEN, &h));
 		must(!h.solicitation && h.mac && !memcmp(h.mac, shared, 6));
 		must(is_cluster(n, h.target) && !memcmp(bytes + 6, own, 6));
 		must(!(bytes[0] & 1) || !memcmp(bytes, all_nodes_mac, 6));
@@ -42,17 +41,17 @@ static void check_sent(const struct ndp *n, int fd)
 
 static void put_checksum(uint8_t *frame, size_t len)
 {
-	uint8_t *ip = frame + ETH_HLEN, *at = ip + sizeof(struct ip6_hdr) + 2;
+	uint8_t *ip = frame + ETH_HLEN, *at = ip + HEADER + 2;
 	size_t body;
 	uint16_t sum;
 
-	if (len < ETH_HLEN + sizeof(struct ip6_hdr) + sizeof(struct ndp_message))
+	if (len < ETH_HLEN + HEADER + MESSAGE)
 		return;
 	body = (size_t)ip[4] << 8 | ip[5];
-	if (body > len - ETH_HLEN - sizeof(struct ip6_hdr))
+	if (body > len - ETH_HLEN - HEADER)
 		return;
 	at[0] = at[1] = 0;
-	sum = (uint16_t)~checksum(ip, body);
+	sum = (uint16_t)~sum_of(ip, body);
 	at[0] = (uint8_t)(sum >> 8);
 	at[1] = (uint8_t)sum;
 }
