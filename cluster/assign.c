@@ -153,7 +153,7 @@ static struct member *heir(struct cluster *c, struct unit *unit, struct load *lo
 
 static void grant(struct cluster *c, struct member *to, const struct unit_set *set)
 {
-	struct wire_grant m = { 0 };
+	struct wire_grant m;
 
 	if (unit_set_empty(set))
 		return;
@@ -161,6 +161,7 @@ static void grant(struct cluster *c, struct member *to, const struct unit_set *s
 		takeover_activate(c, set, "unowned");
 		return;
 	}
+	m.units_count = 0;
 	EACH_IN(set, u)
 		m.units[m.units_count++] =
 		    (struct wire_ref){ u, c->units[u].floor, 0, to->id };

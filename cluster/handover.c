@@ -268,8 +268,9 @@ static void review_unit(struct cluster *c, unit_id u, struct unit_set *release,
 static void send_releases(struct cluster *c, const struct unit_set *set)
 {
 	EACH_PRESENT(c, to) {
-		struct wire_release m = { 0 };
+		struct wire_release m;
 
+		m.units_count = 0;
 		EACH_IN(set, u) {
 			struct unit *unit = &c->units[u];
 

@@ -165,11 +165,20 @@ void table_drop_all(struct cluster *c)
 	table_tell_lost(c, &lost);
 }
 
+/* Without its thousand rows. */
+static void begin_entries(struct wire_entries *m, uint64_t position, uint8_t flags)
+{
+	m->position = position;
+	m->flags = flags;
+	m->entries_count = 0;
+}
+
 void table_show(struct cluster *c, struct member *to, unit_id u)
 {
-	struct wire_entries m = { .entries_count = 1 };
+	struct wire_entries m;
 
-	table_row(c, u, &m.entries[0]);
+	begin_entries(&m, 0, 0);
+	table_row(c, u, &m.entries[m.entries_count++]);
 	DATAGRAM(c, to, entries, &m);
 }
 
@@ -183,8 +192,9 @@ static void yield(struct cluster *c, unit_id u)
 
 static void send_yields(struct cluster *c, struct member *owner)
 {
-	struct wire_yield m = { 0 };
+	struct wire_yield m;
 
+	m.units_count = 0;
 	EACH_IN(&c->yields, u) {
 		const struct entry *e = &c->units[u].e;
 
@@ -274,8 +284,9 @@ static void merge(struct cluster *c, struct member *from, unit_id u,
 
 static void show_all(struct cluster *c, struct member *to, const struct unit_set *set)
 {
-	struct wire_entries m = { 0 };
+	struct wire_entries m;
 
+	begin_entries(&m, 0, 0);
 	EACH_IN(set, u) {
 		table_row(c, u, &m.entries[m.entries_count++]);
 		if (m.entries_count == WIRE_DATAGRAM_ENTRIES) {
@@ -335,8 +346,9 @@ void recv_entries(struct cluster *c, struct member *from, const struct wire_head
 
 void table_send(struct cluster *c, struct member *to, uint8_t flags)
 {
-	struct wire_entries m = { .flags = flags | WIRE_ENTRIES_WHOLE };
+	struct wire_entries m;
 
+	begin_entries(&m, 0, flags | WIRE_ENTRIES_WHOLE);
 	count(c, STAT_table_exchanges);
 	EACH_UNIT(u)
 		if (c->units[u].e.epoch)
@@ -346,10 +358,10 @@ void table_send(struct cluster *c, struct member *to, uint8_t flags)
 
 static void send_announcement(struct cluster *c)
 {
-	struct wire_entries m = { 0 };
+	struct wire_entries m;
 	unsigned n;
 
-	m.position = ++c->position;
+	begin_entries(&m, ++c->position, 0);
 	EACH_IN(&c->announce, u) {
 		table_row(c, u, &m.entries[m.entries_count++]);
 		if (c->units[u].active)
@@ -385,11 +397,12 @@ static bool wants_table(const struct cluster *c)
 
 void table_tick(struct cluster *c)
 {
-	struct wire_entries m = { .flags = WIRE_ENTRIES_ANSWER };
+	struct wire_entries m;
 	struct member *master = core_member(c, c->master);
 
 	if (!wants_table(c) || !master || !due(c, c->table_retry))
 		return;
+	begin_entries(&m, 0, WIRE_ENTRIES_ANSWER);
 	STREAM(c, master, entries, &m);
 	c->table_retry = mono_add(c->now, TABLE_RETRY);
 }
