@@ -137,7 +137,7 @@ static void lose_state(struct mix *m, unsigned i)
 	revive(m);
 	say(m, "settle");
 	say(m, "kill m%u", i + 1);
-	run(m, 0, 1000000);
+	run(m, 0, 500000);
 	say(m, "start m%u lost state", i + 1);
 	say(m, "settle");
 }
@@ -271,7 +271,7 @@ unsigned mix_members(uint64_t seed)
 		return 3;
 	if (r < 98)
 		return 4 + (unsigned)below(&m, 5);
-	return 9 + (unsigned)below(&m, NODES_MAX - 8);
+	return 9 + (unsigned)below(&m, r < 99 ? 8 : NODES_MAX - 8);
 }
 
 char *mix_write(uint64_t seed, unsigned members, unsigned faults, bool harsh)
@@ -295,7 +295,7 @@ char *mix_write(uint64_t seed, unsigned members, unsigned faults, bool harsh)
 			run(&m, 0, 300000);
 			continue;
 		}
-		run(&m, 300000, 1000000);
+		run(&m, 150000, 600000);
 		if (chance(&m, 50)) {
 			revive(&m);
 			say(&m, "settle");

@@ -18,6 +18,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
+#include <sys/resource.h>
 #include <sys/wait.h>
 #include <time.h>
 #include <unistd.h>
@@ -183,6 +184,17 @@ static int work_apart(const struct options *o)
 	return crashed;
 }
 
+/* Seconds of processor time, of this process and its workers. */
+static double work_time(void)
+{
+	struct rusage self, children;
+
+	getrusage(RUSAGE_SELF, &self);
+	getrusage(RUSAGE_CHILDREN, &children);
+	return (double)(self.ru_utime.tv_sec + children.ru_utime.tv_sec) +
+	       (double)(self.ru_utime.tv_usec + children.ru_utime.tv_usec) / 1e6 + 1e-6;
+}
+
 static int report(const struct options *o, double seconds, int crashed)
 {
 	struct worker sum = { 0 };
@@ -210,11 +222,11 @@ static int report(const struct options *o, double seconds, int crashed)
 	sum.failures += (unsigned)crashed;
 	if (sum.known)
 		printf("%llu known failures\n", (unsigned long long)sum.known);
-	printf("%llu clusters, %llu events, %llu faults, %.0f events per second, "
-	       "%llu failures\n",
+	printf("%llu clusters, %llu events, %llu faults, %.1f s, %.0f events per second "
+	       "(%.0f of processor time), %llu failures\n",
 	       (unsigned long long)sum.clusters, (unsigned long long)sum.steps,
-	       (unsigned long long)all, (double)sum.steps / (seconds > 0 ? seconds : 1),
-	       (unsigned long long)sum.failures);
+	       (unsigned long long)all, seconds, (double)sum.steps / (seconds + 1e-6),
+	       (double)sum.steps / work_time(), (unsigned long long)sum.failures);
 	return sum.failures ? 1 : 0;
 }
 

@@ -72,7 +72,7 @@ struct node {
 	uint32_t handed; /* last activation number that units() was called with */
 	struct unit_set owned;
 	bool activated; /* units, in the call before */
-	uint64_t touches;
+	uint64_t touches, gains;
 	uint8_t note[64];
 	size_t note_len;
 	/* What came while it was frozen, in order. */
