@@ -213,6 +213,10 @@ void cluster_join_answer(struct cluster *c, member_id id, uint64_t incarnation,
 	m->answered_at = c->now;
 	snprintf(m->objection, sizeof(m->objection), "%s",
 		 why && *why ? why : "no reason");
+	/* It need not wait for the time of its next request. */
+	if (accept)
+		join_nak(c, m, m->wish, WIRE_REASON_IN_PROGRESS, MONO_MS,
+			 "the applications agree");
 	core_leave(c);
 }
 

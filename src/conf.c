@@ -231,6 +231,8 @@ static struct conf *new_conf(void)
 	c->capacity = 100;
 	c->balance_interval = 2000;
 	c->moves_per_round = 64;
+	c->version = 1;
+	c->hold_back = 1000;
 	c->log_level = LOG_LEVEL_INFO;
 	c->port = PORT_DEFAULT;
 	strcpy(c->tunnel.device, TUN_NAME_DEFAULT);

@@ -54,17 +54,20 @@ struct conf_network {
 };
 
 struct conf {
+	char path[CONF_PATH_MAX]; /* the file, set by conf_shared_read(); else "" */
 	char node[CLUSTER_NAME_MAX]; /* "": as the certificate says */
 	char certificate[CONF_PATH_MAX];
 	char key[CONF_PATH_MAX];
 	char authority[CONF_PATH_MAX];
 	char state_directory[CONF_PATH_MAX];
 	char run_directory[CONF_PATH_MAX];
+	unsigned version; /* of what all members share */
 	enum conf_mode mode;
 	unsigned detection_interval; /* ms */
 	unsigned capacity;
 	unsigned balance_interval; /* ms */
 	unsigned moves_per_round;
+	unsigned hold_back; /* ms, 0: none */
 	enum log_level log_level;
 
 	uint16_t
@@ -98,6 +101,23 @@ void conf_free(struct conf *conf); /* takes NULL */
 
 /* Prints all of it, defaults included, so that it parses again to the same. */
 void conf_print(const struct conf *conf, FILE *out);
+
+/*
+ * What is the same on all members: everything but node, certificate, key, authority,
+ * directories, capacity, log-level, sockets and names of devices. The text is a whole
+ * configuration, which parses; networks' interfaces stand in it, for members that have none
+ * of their own for a network.
+ */
+void conf_print_shared(const struct conf *conf, FILE *out);
+enum conf_part {
+	CONF_PART_OPTIONS,
+	CONF_PART_MEMBERS,
+	CONF_PART_NETWORKS,
+	CONF_PART_TUNNELS
+};
+#define CONF_PARTS 4
+/* One part of that, without the interfaces. */
+void conf_print_part(const struct conf *conf, enum conf_part part, FILE *out);
 
 /* NULL if no such member is listed. */
 const struct conf_member *conf_member_named(const struct conf *conf, const char *name);

@@ -72,12 +72,21 @@ static void print_member(const struct conf *conf, const struct conf_member *m, F
 	fprintf(out, "}\n");
 }
 
-static void print_network(const struct conf_network *n, FILE *out)
+/* Which of the options are wanted. */
+enum scope {
+	SCOPE_ALL,
+	SCOPE_SHARED, /* and the interfaces */
+	SCOPE_EQUAL,  /* what must be the same everywhere */
+};
+
+static void print_network(const struct conf_network *n, enum scope scope, FILE *out)
 {
 	char address[ADDRESS_TEXT_MAX];
 
-	fprintf(out, "\nnetwork \"%s\" {\n\tinterface = \"%s\"\n\taddresses = {", n->name,
-		n->interface);
+	fprintf(out, "\nnetwork \"%s\" {\n", n->name);
+	if (scope != SCOPE_EQUAL)
+		fprintf(out, "\tinterface = \"%s\"\n", n->interface);
+	fprintf(out, "\taddresses = {");
 	for (unsigned i = 0; i < n->naddresses; i++)
 		fprintf(out, "%s\"%s\"", i ? ", " : "",
 			address_print(&n->addresses[i], address));
@@ -90,7 +99,7 @@ static void print_network(const struct conf_network *n, FILE *out)
 		n->mac[2], n->mac[3], n->mac[4], n->mac[5]);
 }
 
-void conf_print(const struct conf *conf, FILE *out)
+static void print_local(const struct conf *conf, FILE *out)
 {
 	if (conf->node[0])
 		fprintf(out, "node = \"%s\"\n", conf->node);
@@ -98,22 +107,68 @@ void conf_print(const struct conf *conf, FILE *out)
 		conf->certificate, conf->key, conf->authority);
 	fprintf(out, "state-directory = \"%s\"\nrun-directory = \"%s\"\n",
 		conf->state_directory, conf->run_directory);
+	fprintf(out, "capacity = %u\n", conf->capacity);
+	fprintf(out, "log-level = %s\n", conf_log_level_name(conf->log_level));
+}
+
+static void print_options(const struct conf *conf, enum scope scope, FILE *out)
+{
+	if (scope != SCOPE_EQUAL)
+		fprintf(out, "version = %u\n", conf->version);
 	fprintf(out, "mode = %s\n", conf_mode_name(conf->mode));
 	fprintf(out, "detection-interval = %u\n", conf->detection_interval);
-	fprintf(out, "capacity = %u\n", conf->capacity);
 	fprintf(out, "balance-interval = %u\n", conf->balance_interval);
 	fprintf(out, "moves-per-round = %u\n", conf->moves_per_round);
-	fprintf(out, "log-level = %s\n", conf_log_level_name(conf->log_level));
+	fprintf(out, "hold-back = %u\n", conf->hold_back);
 	fprintf(out, "\ninterconnect {\n\tport = %u\n}\n", conf->port);
-	for (unsigned i = 0; i < conf->nmembers; i++)
-		print_member(conf, &conf->members[i], out);
-	for (unsigned i = 0; i < conf->nnetworks; i++)
-		print_network(&conf->networks[i], out);
-	fprintf(out, "\ntunnel {\n\tdevice = \"%s\"\n\tmtu = %u\n}\n",
-		conf->tunnel.device, conf->tunnel.mtu);
-	fprintf(out,
-		"\nipsec {\n\tsocket = \"%s\"\n\tinbound-commit = %s\n"
-		"\treplay-window = %u\n}\n",
-		conf->ipsec.socket, conf->ipsec.inbound_commit ? "on" : "off",
-		conf->ipsec.replay_window);
+}
+
+static void print_tunnels(const struct conf *conf, enum scope scope, FILE *out)
+{
+	fprintf(out, "\ntunnel {\n");
+	if (scope == SCOPE_ALL)
+		fprintf(out, "\tdevice = \"%s\"\n", conf->tunnel.device);
+	fprintf(out, "\tmtu = %u\n}\n\nipsec {\n", conf->tunnel.mtu);
+	if (scope == SCOPE_ALL)
+		fprintf(out, "\tsocket = \"%s\"\n", conf->ipsec.socket);
+	fprintf(out, "\tinbound-commit = %s\n\treplay-window = %u\n}\n",
+		conf->ipsec.inbound_commit ? "on" : "off", conf->ipsec.replay_window);
+}
+
+static void print_part(const struct conf *conf, enum conf_part part, enum scope scope,
+		       FILE *out)
+{
+	switch (part) {
+	case CONF_PART_OPTIONS:
+		print_options(conf, scope, out);
+		break;
+	case CONF_PART_MEMBERS:
+		for (unsigned i = 0; i < conf->nmembers; i++)
+			print_member(conf, &conf->members[i], out);
+		break;
+	case CONF_PART_NETWORKS:
+		for (unsigned i = 0; i < conf->nnetworks; i++)
+			print_network(&conf->networks[i], scope, out);
+		break;
+	case CONF_PART_TUNNELS:
+		print_tunnels(conf, scope, out);
+	}
+}
+
+void conf_print_part(const struct conf *conf, enum conf_part part, FILE *out)
+{
+	print_part(conf, part, SCOPE_EQUAL, out);
+}
+
+void conf_print_shared(const struct conf *conf, FILE *out)
+{
+	for (int part = 0; part < CONF_PARTS; part++)
+		print_part(conf, (enum conf_part)part, SCOPE_SHARED, out);
+}
+
+void conf_print(const struct conf *conf, FILE *out)
+{
+	print_local(conf, out);
+	for (int part = 0; part < CONF_PARTS; part++)
+		print_part(conf, (enum conf_part)part, SCOPE_ALL, out);
 }

@@ -285,11 +285,13 @@ const struct option conf_top_options[] = {
 	PATH("authority", authority),
 	PATH("state-directory", state_directory),
 	PATH("run-directory", run_directory),
+	NUMBER("version", version, 1, 1000000000),
 	OTHER("mode", set_mode, mode),
 	NUMBER("detection-interval", detection_interval, 50, 5000),
 	NUMBER("capacity", capacity, 1, 1000000),
 	NUMBER("balance-interval", balance_interval, 100, 3600000),
 	NUMBER("moves-per-round", moves_per_round, 0, CLUSTER_UNITS),
+	NUMBER("hold-back", hold_back, 0, 60000),
 	OTHER("log-level", set_log_level, log_level),
 	END,
 };

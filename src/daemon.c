@@ -121,6 +121,8 @@ static void tell_able(struct daemon *d)
 				 d->conf->networks[i].interface);
 	if (!*why && mono_before(daemon_now(d), d->settled))
 		snprintf(why, sizeof(why), "a network is back, looking for the others");
+	if (!*why && *d->config_why)
+		snprintf(why, sizeof(why), "%.*s", (int)sizeof(why) - 1, d->config_why);
 	if (!*why && !d->tunnel_able)
 		snprintf(why, sizeof(why), "%s", d->tunnel_why);
 	cluster_set_able(d->cluster, !*why, why, daemon_now(d));
@@ -161,6 +163,7 @@ static bool settle_one(struct daemon *d)
 		d->table = false;
 		tell_filter(d);
 		keep_drained(d);
+		daemon_members_log(d);
 		d->rewait = !waiting_empty(d->waiting);
 	} else if (d->role) {
 		d->role = false;
@@ -177,7 +180,7 @@ static bool settle_one(struct daemon *d)
 		d->rewait = false;
 		daemon_path_review(d);
 	} else {
-		return false;
+		return daemon_members_settle(d);
 	}
 	return true;
 }
@@ -295,11 +298,6 @@ void daemon_on_stop(evutil_socket_t signal, short what, void *arg)
 	event_add(d->leave, &(struct timeval){ .tv_sec = LEAVE_SECONDS });
 	cluster_leave(d->cluster, daemon_now(d));
 	daemon_settle(d);
-}
-
-void daemon_on_reload(evutil_socket_t signal, short what, void *arg)
-{
-	log_warnx("SIGHUP: a changed configuration needs a restart; nothing changed");
 }
 
 int daemon_run(struct daemon *d)

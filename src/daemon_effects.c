@@ -163,6 +163,11 @@ const struct cluster_io daemon_cluster_io = {
 	.role = io_role,
 	.refused = io_refused,
 	.log = io_log,
+	.join_asked = daemon_join_asked,
+	.joined = daemon_joined,
+	.departed = daemon_departed,
+	.config_text = daemon_config_text,
+	.config = daemon_config,
 };
 
 /* The interconnect. */

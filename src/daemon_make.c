@@ -6,6 +6,7 @@
 #include <string.h>
 
 #include "src/activation.h"
+#include "src/conf_shared.h"
 #include "src/daemon_parts.h"
 #include "src/drained.h"
 #include "src/log.h"
@@ -52,10 +53,15 @@ static int make_cluster(struct daemon *d, char err[DAEMON_ERROR_SIZE])
 		.capacity = d->conf->capacity,
 		.moves = d->conf->moves_per_round,
 		.balance = d->conf->balance_interval * MONO_MS,
+		.hold_back = d->conf->hold_back * MONO_MS,
 		.npeers = d->conf->nmembers,
 		.drained = drained_read(d->conf->state_directory),
 	};
 
+	if (conf_shared_digest(d->conf, &config.shared)) {
+		snprintf(err, DAEMON_ERROR_SIZE, "out of memory");
+		return -ENOMEM;
+	}
 	io.ctx = d;
 	d->drained = config.drained;
 	d->activation =
@@ -312,6 +318,8 @@ void daemon_free(struct daemon *d)
 	netlink_close(d->netlink);
 	cluster_free(d->cluster);
 	activation_close(d->activation);
+	conf_free(d->published);
+	free(d->fetched.text);
 	while ((change = STAILQ_FIRST(&d->units))) {
 		STAILQ_REMOVE_HEAD(&d->units, next);
 		free(change);

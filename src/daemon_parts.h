@@ -42,6 +42,12 @@ struct unit_change {
 	uint32_t activation;
 };
 
+/* A member that wants to join: the tunnels are asked. */
+struct daemon_wish {
+	member_id id;
+	uint64_t incarnation;
+};
+
 struct daemon {
 	const struct conf *conf;
 	const struct conf_member *self;
@@ -87,6 +93,18 @@ struct daemon {
 	char tunnel_why[128];
 	struct refusal_log refusals[CLUSTER_MEMBERS_MAX][2]; /* [member][fault] */
 
+	struct daemon_wish wishes[CLUSTER_MEMBERS_MAX];
+	unsigned nwishes;
+	char barred[CLUSTER_MEMBERS_MAX][256]; /* as the log says */
+	struct conf *published; /* newer than `conf`: for members that join; or NULL */
+	struct {
+		uint8_t *text; /* NULL: none has come */
+		size_t len;
+		uint32_t version;
+		member_id from;
+	} fetched;
+	char config_why[640]; /* why it could not be used; "" if it could */
+
 	STAILQ_HEAD(, unit_change) units;
 	bool able_changed, committed, table, role, leaving;
 	int status;
@@ -108,6 +126,18 @@ void daemon_on_lease(evutil_socket_t fd, short what, void *arg);
 void daemon_on_leave_timeout(evutil_socket_t fd, short what, void *arg);
 void daemon_on_stop(evutil_socket_t signal, short what, void *arg);
 void daemon_on_reload(evutil_socket_t signal, short what, void *arg);
+
+/* daemon_members.c; the first five are upcalls of the core. */
+void daemon_join_asked(void *ctx, member_id id, const char *name, uint64_t incarnation);
+void daemon_joined(void *ctx, member_id id);
+void daemon_departed(void *ctx, member_id id, const char *why);
+size_t daemon_config_text(void *ctx, uint8_t *out, size_t size);
+void daemon_config(void *ctx, member_id from, uint32_t version, const uint8_t *text,
+		   size_t len);
+/* One thing of what they have brought. False: nothing. */
+bool daemon_members_settle(struct daemon *d);
+/* Who is not let in, and why. */
+void daemon_members_log(struct daemon *d);
 
 /* daemon_path.c */
 int daemon_path_make(struct daemon *d);

@@ -220,6 +220,19 @@ static int exit_status(const siginfo_t *how)
 	return how->si_status ? how->si_status : 1;
 }
 
+/* Returns if that is not possible. */
+static void begin_again(const struct keeper *k)
+{
+	sigset_t none;
+
+	if (!k->config->again)
+		return;
+	sigemptyset(&none);
+	sigprocmask(SIG_SETMASK, &none, NULL);
+	k->config->again(k->config->ctx);
+	log_warn("cannot start again");
+}
+
 static _Noreturn void child_over(const struct keeper *k, const siginfo_t *how)
 {
 	unsigned peers;
@@ -231,6 +244,8 @@ static _Noreturn void child_over(const struct keeper *k, const siginfo_t *how)
 	if (k->config->at_death)
 		k->config->at_death(k->config->ctx);
 	kill_rest(k->child);
+	if (how->si_code == CLD_EXITED && how->si_status == KEEPER_AGAIN)
+		begin_again(k);
 	peers = send_notes(k);
 	if (how->si_code == CLD_EXITED)
 		log_warnx("the member (process %d) exited with status %d; told %u peers",

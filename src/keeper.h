@@ -21,6 +21,8 @@
 #define KEEPER_PATHS 4	    /* networks of the interconnect */
 #define KEEPER_NOTE_MAX 512 /* bytes of a sealed note */
 
+#define KEEPER_AGAIN 90 /* exit status of a member that wants to start anew */
+
 struct keeper_page;
 
 /* Zeroed memory that is shared with children. NULL and errno on failure. */
@@ -32,6 +34,10 @@ struct keeper_config {
 	 * It must not block. The daemon stops the filter here. */
 	void (*at_death)(void *ctx);
 	void *ctx;
+	/* Called in the parent when the child has exited with KEEPER_AGAIN, instead of
+	 * telling the peers: it executes the program again, and returns only if it cannot.
+	 * May be NULL. */
+	void (*again)(void *ctx);
 };
 
 /*

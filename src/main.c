@@ -16,6 +16,7 @@
 #include "config.h"
 #include "src/cert.h"
 #include "src/conf.h"
+#include "src/conf_shared.h"
 #include "src/daemon.h"
 #include "src/filter.h"
 #include "src/host.h"
@@ -188,6 +189,14 @@ static void at_death(void *ctx)
 	filter_revoke(*(int *)ctx);
 }
 
+static char **arguments;
+
+/* In the parent, when the member wants to use another configuration. */
+static void again(void *ctx)
+{
+	execv("/proc/self/exe", arguments);
+}
+
 /* Secrets must not end up in a core file or in swap-backed dumps. */
 static void no_core(void)
 {
@@ -211,7 +220,7 @@ static void go_first(void)
 static int run(const struct conf *conf, const struct conf_member *self)
 {
 	int lease = filter_lease_open();
-	const struct keeper_config keeper = { at_death, &lease };
+	const struct keeper_config keeper = { at_death, &lease, again };
 	char err[DAEMON_ERROR_SIZE];
 	struct keeper_page *page;
 	struct daemon *d;
@@ -238,10 +247,14 @@ int main(int argc, char **argv)
 	struct options options = { .path = CONF_PATH };
 	const struct conf_member *self;
 	struct conf *conf;
+	bool newer = false;
 	int status = 0;
 
+	arguments = argv;
 	read_options(argc, argv, &options);
-	conf = conf_read(options.path, stderr);
+	conf = options.check || options.print
+		   ? conf_read(options.path, stderr)
+		   : conf_shared_read(options.path, &newer, stderr);
 	if (!conf)
 		return CONF_EXIT;
 	if (options.print)
@@ -257,6 +270,10 @@ int main(int argc, char **argv)
 		conf_free(conf);
 		return status;
 	}
+	if (newer)
+		log_info("uses configuration version %u, which another member gave, from "
+			 "%s; %s has a lower one",
+			 conf->version, conf->state_directory, options.path);
 	no_core();
 	self = find_self(conf);
 	check_host(conf);

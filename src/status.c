@@ -111,6 +111,8 @@ static void add_keepalives(const struct view *v, const struct cluster_member_sta
 
 	json_object_set_new(o, "heard_ms", m->self ? json_null() : ago(m->heard));
 	json_object_set_new(o, "loss", json_real(m->loss));
+	json_object_set_new(o, "stress", json_integer(m->stress));
+	json_object_set_new(o, "barred", printable(m->barred ? m->barred : ""));
 	json_object_set_new(o, "per_interval", json_integer(n));
 	json_object_set_new(o, "keepalive_ms",
 			    n ? json_real((double)v->source->conf->detection_interval / n)

@@ -92,6 +92,10 @@ struct tunnel_ops {
 			 struct mono now);
 	void (*deactivate)(void *tunnel, const struct unit_set *units, struct mono now);
 	void (*committed)(void *tunnel, struct mono now);
+	/* At the master, a member wants to join: why it must not, or NULL. Optional. */
+	const char *(*objects)(void *tunnel, member_id id, const char *name);
+	/* Another member has gone. From inside a call to the core. Optional. */
+	void (*departed)(void *tunnel, member_id id, const char *why);
 	/* False if the session is not one that a user would list. */
 	bool (*view)(void *tunnel, struct session *s, struct session_view *out,
 		     struct mono now);

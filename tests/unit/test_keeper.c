@@ -29,7 +29,7 @@
 #define PATIENCE_MS 20000
 
 /* What the member of a test does after it has stored its notes, as `member`. */
-enum life { LEAVES, EXITS, EXITS_WITH_78, WAITS, WAITS_WITH_HELPER };
+enum life { LEAVES, EXITS, EXITS_WITH_78, BEGINS_AGAIN, WAITS, WAITS_WITH_HELPER };
 
 /* Shared with all processes of a test. */
 struct board {
@@ -70,6 +70,15 @@ static void at_death(void *ctx)
 {
 	struct board *b = ctx;
 	b->deaths++;
+}
+
+/* In place of the program's execution: the parent is still the same process. */
+static void again(void *ctx)
+{
+	sigset_t blocked;
+
+	sigprocmask(SIG_SETMASK, NULL, &blocked);
+	_exit(sigisemptyset(&blocked) ? 42 : 43);
 }
 
 static void on_hangup(int signal)
@@ -125,6 +134,8 @@ static _Noreturn void be_member(struct keeper_page *page, enum life life)
 		_exit(0);
 	case EXITS_WITH_78:
 		_exit(78);
+	case BEGINS_AGAIN:
+		_exit(KEEPER_AGAIN);
 	default:
 		for (;;)
 			pause();
@@ -154,7 +165,7 @@ static pid_t start(enum life life)
 	pid_t keeper = fork();
 
 	if (keeper == 0) {
-		const struct keeper_config config = { at_death, board };
+		const struct keeper_config config = { at_death, board, again };
 		struct keeper_page *page = keeper_run(&config);
 		if (!page)
 			_exit(99);
@@ -252,6 +263,17 @@ static void test_exit_status_is_passed_on(void **state)
 	expect_announced();
 }
 
+/* Nobody is told: it is back at once, and had nothing of the cluster's. */
+static void test_begins_again(void **state)
+{
+	pid_t keeper = start(BEGINS_AGAIN);
+
+	assert_int_equal(WEXITSTATUS(status_of(keeper)), 42);
+	assert_int_equal(board->deaths, 1);
+	expect_notes(sockets[0], 0, 0, 0);
+	expect_notes(sockets[1], 0, 0, 0);
+}
+
 static void test_leaves_in_good_order(void **state)
 {
 	int status = status_of(start(LEAVES));
@@ -296,7 +318,7 @@ static void test_member_dies_with_its_keeper(void **state)
 /* The whole of it: 2 runs under a keeper and is killed; 1 hears of it by way of its link. */
 static _Noreturn void run_second(uint16_t port_one, uint16_t port_two)
 {
-	const struct keeper_config config = { at_death, board };
+	const struct keeper_config config = { at_death, board, NULL };
 	struct keeper_page *page = keeper_run(&config);
 	struct node two;
 
@@ -349,6 +371,7 @@ int main(void)
 		TEST(test_killed),
 		TEST(test_exits_without_leaving),
 		TEST(test_exit_status_is_passed_on),
+		TEST(test_begins_again),
 		TEST(test_leaves_in_good_order),
 		TEST(test_helpers_die_as_well),
 		TEST(test_signals_are_forwarded),
