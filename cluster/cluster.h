@@ -320,6 +320,10 @@ const struct session_key *session_key(const struct session *s);
 const uint8_t *session_initial(const struct session *s, size_t *len);
 const uint8_t *session_essential(const struct session *s, size_t *len);
 uint64_t session_counter(const struct session *s, unsigned slot);
+/* What it takes here, with all that belongs to it; and what this member has sent of it to
+ * all others, as its owner, since it is in its store. Bytes. */
+size_t session_held(const struct session *s);
+uint64_t session_sent(const struct session *s);
 /* A pointer for the tunnel's use, NULL at first; survives changes of part and of owner. */
 void *session_user(const struct session *s);
 void session_set_user(struct session *s, void *user);
@@ -362,6 +366,16 @@ struct cluster_member_state {
 	uint32_t processor;	 /* that its daemon uses, likewise */
 };
 
+/* The store: the records of all sessions, whoever owns them. */
+struct cluster_store_state {
+	unsigned records;
+	uint64_t bytes;		/* of their parts */
+	uint64_t memory;	/* that they take here */
+	uint64_t record_bytes;	/* sent to others in this run, as records ... */
+	uint64_t counter_bytes; /* ... and as counters */
+};
+
+void cluster_store(const struct cluster *c, struct cluster_store_state *out);
 enum cluster_role cluster_role(const struct cluster *c);
 const char *cluster_role_name(enum cluster_role role);
 member_id cluster_master(const struct cluster *c); /* 0: none */

@@ -183,6 +183,7 @@ static void send_batch(struct cluster *c, struct member *m)
 	struct batch *b = take_batch(c, m);
 	struct wire_counters w = { .seq = b->seq };
 	struct session *s;
+	size_t len;
 
 	while (b->n < WIRE_COUNTS_MAX && (s = TAILQ_FIRST(&m->dirty))) {
 		uint64_t epoch = c->units[s->unit].e.epoch;
@@ -199,7 +200,9 @@ static void send_batch(struct cluster *c, struct member *m)
 	m->inflight++;
 	m->batch_retry = mono_min(m->batch_retry, mono_add(c->now, retransmit_after(m)));
 	count(c, STAT_counter_batches);
-	DATAGRAM(c, m, counters, &w);
+	len = ENCODE(c, counters, &w);
+	c->statistics[STAT_counter_bytes] += len;
+	core_datagram(c, m, len);
 }
 
 static void flush(struct cluster *c, struct member *m)

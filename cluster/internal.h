@@ -38,6 +38,7 @@ struct session {
 	uint64_t committed[CLUSTER_COUNTERS];
 	uint8_t *initial, *essential;
 	size_t initial_len, essential_len;
+	uint64_t sent; /* bytes of its records that this member has sent, as its owner */
 	void *user;
 };
 

@@ -128,6 +128,19 @@ static void fill_put(const struct session *s, uint64_t epoch, uint64_t position,
 	}
 }
 
+/* c->out holds the record. */
+static int send_put(struct cluster *c, struct member *m, struct session *s, size_t len)
+{
+	int rc = core_stream(c, m, len);
+
+	if (rc)
+		return rc;
+	c->statistics[STAT_record_bytes] += len;
+	if (s)
+		s->sent += len;
+	return 0;
+}
+
 static int send_unit(struct cluster *c, struct member *m, unit_id u, size_t *bytes)
 {
 	struct unit *unit = &c->units[u];
@@ -153,7 +166,7 @@ static int send_unit(struct cluster *c, struct member *m, unit_id u, size_t *byt
 			     (s->essential ? WIRE_PUT_ESSENTIAL : 0) | WIRE_PUT_COUNTERS,
 			 &put);
 		*bytes += s->initial_len + s->essential_len + 64;
-		rc = STREAM(c, m, put, &put);
+		rc = send_put(c, m, s, ENCODE(c, put, &put));
 	}
 	if (!rc && unit->nsessions)
 		rc = STREAM(c, m, unit_end, &end);
@@ -206,13 +219,15 @@ void replica_pump(struct cluster *c)
 			pump(c, m);
 }
 
-/* To all that have the unit; the others get it whole. c->out holds the record. */
-static void spread(struct cluster *c, unit_id u, uint64_t position, size_t len)
+/* To all that have the unit; the others get it whole. c->out holds the record, which is
+ * of `s` if that is still there. */
+static void spread(struct cluster *c, unit_id u, struct session *s, uint64_t position,
+		   size_t len)
 {
 	EACH_PRESENT(c, m) {
 		if (!m->syncing || m->synced[u] == NOT_SENT || unit_set_has(&m->need, u))
 			continue;
-		if (core_stream(c, m, len) == 0) {
+		if (send_put(c, m, s, len) == 0) {
 			m->sent = position;
 			count(c, STAT_records_sent);
 		}
@@ -275,7 +290,7 @@ int cluster_put(struct cluster *c, unit_id unit, const struct session_key *key,
 	fill_put(s, c->units[unit].e.epoch, c->position,
 		 (initial ? WIRE_PUT_INITIAL : 0) | (essential ? WIRE_PUT_ESSENTIAL : 0),
 		 &put);
-	spread(c, unit, c->position, ENCODE(c, put, &put));
+	spread(c, unit, s, c->position, ENCODE(c, put, &put));
 	if (out)
 		*out = s;
 	core_leave(c);
@@ -292,7 +307,7 @@ int cluster_remove(struct cluster *c, struct session *s, struct mono now)
 	core_enter(c, now);
 	m.position = unit->last = ++c->position;
 	store_drop(c, s, false);
-	spread(c, m.unit, m.position, ENCODE(c, remove, &m));
+	spread(c, m.unit, NULL, m.position, ENCODE(c, remove, &m));
 	core_leave(c);
 	return 0;
 }

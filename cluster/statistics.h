@@ -56,7 +56,9 @@
 	X(configuration_differs)                                                         \
 	X(configurations_fetched)                                                        \
 	X(expelled)                                                                      \
-	X(told_to_go)
+	X(told_to_go)                                                                    \
+	X(record_bytes)                                                                  \
+	X(counter_bytes)
 
 enum statistic {
 #define X(name) STAT_##name,

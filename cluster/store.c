@@ -222,6 +222,33 @@ uint64_t session_counter(const struct session *s, unsigned slot)
 	return slot < CLUSTER_COUNTERS ? s->counter[slot] : 0;
 }
 
+size_t session_held(const struct session *s)
+{
+	return sizeof(*s) + s->initial_len + s->essential_len;
+}
+
+uint64_t session_sent(const struct session *s)
+{
+	return s->sent;
+}
+
+void cluster_store(const struct cluster *c, struct cluster_store_state *out)
+{
+	const struct session *s;
+
+	*out = (struct cluster_store_state){
+		.records = c->nsessions,
+		.memory = c->nbuckets * sizeof(*c->buckets),
+		.record_bytes = c->statistics[STAT_record_bytes],
+		.counter_bytes = c->statistics[STAT_counter_bytes],
+	};
+	EACH_UNIT(u)
+		LIST_FOREACH(s, &c->units[u].sessions, in_unit) {
+			out->bytes += s->initial_len + s->essential_len;
+			out->memory += session_held(s);
+		}
+}
+
 void *session_user(const struct session *s)
 {
 	return s->user;

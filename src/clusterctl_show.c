@@ -244,6 +244,22 @@ static void show_session_totals(const json_t *s, FILE *out)
 	fputc('\n', out);
 }
 
+static void show_replication(const json_t *s, FILE *out)
+{
+	const json_t *r = json_object_get(s, "replication");
+	char buf[32];
+
+	fprintf(out, "replication  %lld records", (long long)number(r, "records"));
+	fprintf(out, " in %s", bytes(number(r, "memory"), buf, sizeof(buf)));
+	fprintf(out, ", %s sent",
+		bytes(number(r, "record_bytes_sent") + number(r, "counter_bytes_sent"),
+		      buf, sizeof(buf)));
+	fprintf(out, "; of a session %s",
+		bytes(number(r, "held_per_session"), buf, sizeof(buf)));
+	fprintf(out, ", %s sent\n",
+		bytes(number(r, "sent_per_session"), buf, sizeof(buf)));
+}
+
 void show_status(const json_t *s, FILE *out, bool bold)
 {
 	char buf[32];
@@ -259,6 +275,7 @@ void show_status(const json_t *s, FILE *out, bool bold)
 		is_true(s, "able") ? "" : text(s, "why"));
 	show_protection(s, out);
 	show_session_totals(s, out);
+	show_replication(s, out);
 	fputc('\n', out);
 	show_member_list(s, out, bold);
 	fputc('\n', out);
@@ -356,7 +373,7 @@ static const char *traffic(const json_t *session, const char *name, char *buf,
 void show_sessions(const json_t *reply, FILE *out, bool bold)
 {
 	struct table *t = table_new("USER|CLIENT|VIRTUAL|KIND|>UNIT|OWNER|SUCCESSOR|>AGE|"
-				    ">IN|>OUT");
+				    ">IN|>OUT|>HELD|>SENT");
 	char buf[32];
 	size_t i;
 	json_t *s;
@@ -377,6 +394,8 @@ void show_sessions(const json_t *reply, FILE *out, bool bold)
 			       : "-");
 		table_cell(t, "%s", traffic(s, "bytes_in", buf, sizeof(buf)));
 		table_cell(t, "%s", traffic(s, "bytes_out", buf, sizeof(buf)));
+		table_cell(t, "%s", bytes(number(s, "held"), buf, sizeof(buf)));
+		table_cell(t, "%s", bytes(number(s, "sent"), buf, sizeof(buf)));
 	}
 	table_print(t, out, bold);
 	table_free(t);

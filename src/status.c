@@ -252,6 +252,7 @@ struct session_walk {
 	json_t *list;	/* of sessions, or NULL */
 	json_t *totals; /* sessions by owner's name, or NULL */
 	unsigned total;
+	uint64_t held, sent; /* bytes, of all of them */
 };
 
 static bool view_session(const struct view *v, struct session *s,
@@ -294,6 +295,8 @@ static json_t *session_json(const struct view *v, struct session *s,
 	json_object_set_new(o, "bytes_out", traffic_json(sv, sv->bytes_out));
 	json_object_set_new(o, "packets_in", traffic_json(sv, sv->packets_in));
 	json_object_set_new(o, "packets_out", traffic_json(sv, sv->packets_out));
+	json_object_set_new(o, "held", json_integer((json_int_t)sv->held));
+	json_object_set_new(o, "sent", json_integer((json_int_t)sv->sent));
 	return o;
 }
 
@@ -307,6 +310,8 @@ static int walk_session(void *ctx, struct session *s)
 		return 0;
 	cluster_unit(w->view->source->cluster, session_unit(s), &u);
 	w->total++;
+	w->held += sv.held;
+	w->sent += sv.sent;
 	if (w->list)
 		json_array_append_new(w->list, session_json(w->view, s, &sv, &u));
 	if (w->totals) {
@@ -319,20 +324,38 @@ static int walk_session(void *ctx, struct session *s)
 	return 0;
 }
 
-static json_t *sessions_reply(const struct view *v)
+/* What replication takes: of the whole store, and of a session on the average. */
+static json_t *replication_json(const struct view *v, const struct session_walk *w)
 {
-	struct session_walk walk = { v, json_array(), NULL, 0 };
+	struct cluster_store_state s;
 
-	cluster_each(v->source->cluster, CLUSTER_UNITS, walk_session, &walk);
-	return json_pack("{s:o}", "sessions", walk.list);
+	cluster_store(v->source->cluster, &s);
+	return json_pack(
+	    "{s:i,s:I,s:I,s:I,s:I,s:I,s:I}", "records", (int)s.records, "bytes",
+	    (json_int_t)s.bytes, "memory", (json_int_t)s.memory, "record_bytes_sent",
+	    (json_int_t)s.record_bytes, "counter_bytes_sent", (json_int_t)s.counter_bytes,
+	    "held_per_session", (json_int_t)(w->total ? w->held / w->total : 0),
+	    "sent_per_session", (json_int_t)(w->total ? w->sent / w->total : 0));
 }
 
-static json_t *session_totals(const struct view *v)
+static json_t *sessions_reply(const struct view *v)
 {
-	struct session_walk walk = { v, NULL, json_object(), 0 };
+	struct session_walk walk = { .view = v, .list = json_array() };
 
 	cluster_each(v->source->cluster, CLUSTER_UNITS, walk_session, &walk);
-	return json_pack("{s:i,s:o}", "total", (int)walk.total, "by_owner", walk.totals);
+	return json_pack("{s:o,s:o}", "sessions", walk.list, "replication",
+			 replication_json(v, &walk));
+}
+
+static void add_totals(const struct view *v, json_t *status)
+{
+	struct session_walk walk = { .view = v, .totals = json_object() };
+
+	cluster_each(v->source->cluster, CLUSTER_UNITS, walk_session, &walk);
+	json_object_set_new(
+	    status, "sessions",
+	    json_pack("{s:i,s:o}", "total", (int)walk.total, "by_owner", walk.totals));
+	json_object_set_new(status, "replication", replication_json(v, &walk));
 }
 
 /* Counters */
@@ -447,11 +470,12 @@ static json_t *status_json(const struct view *v, const json_t *arguments)
 			    json_integer(source->conf->detection_interval));
 	json_object_set_new(o, "protected", json_boolean(!cluster_unprotected(c)));
 	json_object_set_new(o, "able", json_boolean(self && self->able));
+	json_object_set_new(o, "drained", json_boolean(self && self->drained));
 	json_object_set_new(o, "why", printable(self && self->why ? self->why : ""));
 	json_object_set_new(o, "networks", networks_json(v));
 	json_object_set_new(o, "members", members_json(v));
 	json_object_set_new(o, "units", unit_totals(v));
-	json_object_set_new(o, "sessions", session_totals(v));
+	add_totals(v, o);
 	if (json_is_true(json_object_get(arguments, "counters")))
 		json_object_set_new(o, "counters", counters_json(v));
 	return o;

@@ -38,6 +38,8 @@ struct session_view {
 	bool counted; /* the traffic is known: the session is worked on here */
 	uint64_t bytes_in, bytes_out, packets_in, packets_out;
 	uint64_t age; /* seconds, UINT64_MAX: unknown */
+	/* session_held() and session_sent() of all its records. */
+	uint64_t held, sent;
 };
 
 /* What a tunnel has carried for the sessions of a unit, both ways, since it began. */

@@ -11,6 +11,7 @@
 #include <cmocka.h>
 
 #include "src/clusterctl.h"
+#include "src/operate.h"
 #include "src/status.h"
 
 #define KEY_LISTED 7
@@ -83,6 +84,8 @@ static bool view(void *tunnel, struct session *s, struct session_view *out,
 	out->counted = true;
 	out->bytes_in = 1234567;
 	out->age = 3700;
+	out->held = 917;
+	out->sent = 1042;
 	return true;
 }
 
@@ -307,7 +310,7 @@ static void test_before_joining(void **state)
 static void test_master(void **state)
 {
 	struct fixture *f = *state;
-	json_t *s, *network;
+	json_t *s, *network, *replication;
 
 	become_master(f);
 	put(f, 5, KEY_LISTED, 1);
@@ -330,6 +333,11 @@ static void test_master(void **state)
 	assert_string_equal(string_at(network, "mac"), "03:00:00:00:00:00");
 	assert_true(json_is_false(json_object_get(network, "up")));
 	assert_non_null(json_object_get(s, "counters"));
+	replication = json_object_get(s, "replication");
+	assert_int_equal(number_at(replication, "records"), 3);
+	assert_true(number_at(replication, "bytes") > 0);
+	assert_true(number_at(replication, "memory") > number_at(replication, "bytes"));
+	assert_int_equal(number_at(replication, "sent_per_session"), 1042);
 	json_decref(s);
 }
 
@@ -360,6 +368,123 @@ static void test_paths(void **state)
 	assert_non_null(strstr(text, " PATHS "));
 	assert_non_null(strstr(text, " DOWN up* "));
 	free(text);
+}
+
+static void test_members(void **state)
+{
+	static uint32_t traffic[CLUSTER_UNITS];
+	struct fixture *f = *state;
+	json_t *reply, *m;
+
+	become_master(f);
+	put(f, 5, KEY_LISTED, 1);
+	traffic[5] = 30000;
+	cluster_set_load(f->cluster, traffic, 200000, f->now);
+	reply = get(f, "members", json_object());
+	assert_int_equal(number_at(reply, "detection_interval"), 200);
+	m = json_array_get(json_object_get(reply, "members"), 0);
+	assert_string_equal(string_at(m, "state"), "ready");
+	assert_true(json_number_value(json_object_get(m, "load")) == 0.0301);
+	assert_true(json_number_value(json_object_get(m, "processor")) == 0.2);
+	assert_true(json_number_value(json_object_get(m, "keepalive_ms")) > 0);
+	assert_int_equal(number_at(m, "refused"), 0);
+	m = json_array_get(json_object_get(reply, "members"), 1);
+	assert_string_equal(string_at(m, "state"), "absent");
+	json_decref(reply);
+	reply = get(f, "units", json_pack("{s:[i]}", "units", 5));
+	m = json_array_get(json_object_get(reply, "units"), 0);
+	assert_true(json_number_value(json_object_get(m, "traffic")) == 0.03);
+	json_decref(reply);
+}
+
+static json_t *tell(struct fixture *f, const char *command, json_t *arguments)
+{
+	json_t *reply = operate_reply(f->cluster, &f->conf, command, arguments, f->now);
+
+	json_decref(arguments);
+	assert_non_null(reply);
+	return reply;
+}
+
+static void expect_error(struct fixture *f, const char *command, json_t *arguments,
+			 const char *text)
+{
+	json_t *reply = tell(f, command, arguments);
+
+	assert_string_equal(string_at(reply, "error"), text);
+	json_decref(reply);
+}
+
+static void expect_state(struct fixture *f, const char *state)
+{
+	json_t *reply = get(f, "members", json_object());
+	json_t *m = json_array_get(json_object_get(reply, "members"), 0);
+
+	assert_string_equal(string_at(m, "state"), state);
+	json_decref(reply);
+}
+
+static void test_drain(void **state)
+{
+	struct fixture *f = *state;
+	json_t *reply, *none = json_object();
+
+	become_master(f);
+	expect_error(
+	    f, "drain", json_pack("{s:s}", "member", "m1"),
+	    "no other member is able to work: nobody would serve the sessions of "
+	    "m1");
+	reply = tell(f, "drain", json_pack("{s:s,s:b}", "member", "m1", "force", 1));
+	assert_string_equal(string_at(reply, "member"), "m1");
+	assert_int_equal(number_at(reply, "id"), 1);
+	assert_true(json_is_true(json_object_get(reply, "done")));
+	json_decref(reply);
+	assert_true(cluster_drained(f->cluster));
+	expect_state(f, "draining");
+	reply = get(f, "status", json_object());
+	assert_true(json_is_true(json_object_get(reply, "drained")));
+	assert_true(json_is_false(json_object_get(reply, "able")));
+	assert_string_equal(string_at(reply, "why"), "drained");
+	json_decref(reply);
+	/* By its id, as a number and as text. */
+	json_decref(tell(f, "undrain", json_pack("{s:i}", "member", 1)));
+	assert_false(cluster_drained(f->cluster));
+	json_decref(tell(f, "undrain", json_pack("{s:s}", "member", "1")));
+	pass(f, MONO_SEC);
+	expect_state(f, "ready");
+	expect_error(f, "drain", json_pack("{s:s}", "member", "m2"),
+		     "m2 is not in the cluster");
+	expect_error(f, "drain", json_pack("{s:s}", "member", "m7"),
+		     "there is no member 'm7'; the members are m1, m2");
+	expect_error(f, "drain", json_pack("{s:s}", "member", "2x"),
+		     "there is no member '2x'; the members are m1, m2");
+	expect_error(f, "drain", json_pack("{s:i}", "member", 70000),
+		     "no member has the id 70000; the members are m1, m2");
+	expect_error(f, "undrain", json_object(), "the member's name or id is missing");
+	assert_null(operate_reply(f->cluster, &f->conf, "status", none, f->now));
+	json_decref(none);
+}
+
+static void test_move(void **state)
+{
+	struct fixture *f = *state;
+
+	expect_error(f, "move", json_pack("{s:i,s:s}", "unit", 5, "member", "m1"),
+		     "there is no master at the moment; try again");
+	become_master(f);
+	json_decref(tell(f, "move", json_pack("{s:i,s:s}", "unit", 5, "member", "m1")));
+	expect_error(f, "move", json_pack("{s:i,s:s}", "unit", 5, "member", "m2"),
+		     "m2 is not in the cluster");
+	expect_error(f, "move", json_pack("{s:i,s:s}", "unit", 1024, "member", "m2"),
+		     "a work unit is a number from 0 to 1023");
+	expect_error(f, "move", json_pack("{s:s}", "member", "m2"),
+		     "a work unit is a number from 0 to 1023");
+	expect_error(f, "result", json_pack("{s:s}", "member", "m2"),
+		     "the result of which command?");
+	expect_error(
+	    f, "result",
+	    json_pack("{s:s,s:s,s:i}", "command", "drain", "member", "m2", "ticket", 7),
+	    "there is no such ticket");
 }
 
 static void test_counters(void **state)
@@ -452,9 +577,31 @@ static void test_text(void **state)
 	assert_string_equal(
 	    text,
 	    "USER     CLIENT              VIRTUAL   KIND  UNIT  OWNER  SUCCESSOR   "
-	    " AGE      IN  OUT\n"
+	    " AGE      IN  OUT   HELD    SENT\n"
 	    "m?ller?  198.51.100.11:4500  10.3.0.1  test     5  m1     -          1h"
-	    " 1m  1.2 MB  0 B\n");
+	    " 1m  1.2 MB  0 B  917 B  1.0 kB\n");
+	free(text);
+	text = shown(get(f, "units", json_pack("{s:i}", "unit", 5)), show_units);
+	assert_string_equal(text, "unit         5\n"
+				  "owner        m1\n"
+				  "successor    -\n"
+				  "epoch        1\n"
+				  "moving to    -\n"
+				  "records      1\n"
+				  "load         0.01 % of a processor, of which traffic "
+				  "0.00 %\n");
+	free(text);
+	text = shown(get(f, "units", json_pack("{s:[i,i,i]}", "units", 5, 6, 9)),
+		     show_units);
+	assert_string_equal(
+	    text, "UNITS  COUNT  OWNER  SUCCESSOR  EPOCH  MOVING TO  RECORDS\n"
+		  "5-6        2  m1     -              1  -                1\n"
+		  "9          1  m1     -              1  -                0\n");
+	free(text);
+	text = shown(get(f, "members", json_object()), show_members);
+	assert_non_null(strstr(text, "detection interval 200 ms\n"));
+	assert_non_null(strstr(text, "absent\n"));
+	assert_non_null(strstr(text, "MEMBER  KEEPALIVE  LINK  LAG  PROCESSOR"));
 	free(text);
 	text = shown(get(f, "status", json_object()), show_status);
 	assert_non_null(strstr(text, "node         m1 (id 1), master, up 5s, phalanx "));
@@ -473,6 +620,9 @@ int main(void)
 		cmocka_unit_test_setup_teardown(test_before_joining, start, end),
 		cmocka_unit_test_setup_teardown(test_master, start, end),
 		cmocka_unit_test_setup_teardown(test_paths, start, end),
+		cmocka_unit_test_setup_teardown(test_members, start, end),
+		cmocka_unit_test_setup_teardown(test_drain, start, end),
+		cmocka_unit_test_setup_teardown(test_move, start, end),
 		cmocka_unit_test_setup_teardown(test_counters, start, end),
 		cmocka_unit_test_setup_teardown(test_units, start, end),
 		cmocka_unit_test_setup_teardown(test_sessions, start, end),

@@ -454,6 +454,8 @@ static int view_child(void *ctx, struct session *s)
 	view->out->packets_in += c->in.packets;
 	view->out->bytes_out += c->out.bytes;
 	view->out->packets_out += c->out.packets;
+	view->out->held += session_held(s);
+	view->out->sent += session_sent(s);
 	return 0;
 }
 
@@ -485,6 +487,8 @@ static bool ipsec_view(void *tunnel, struct session *s, struct session_view *out
 	}
 	out->counted = unit_set_has(&t->units, sa->unit);
 	out->age = mono_since(now, sa->born) / MONO_SEC;
+	out->held = session_held(s);
+	out->sent = session_sent(s);
 	view = (struct view){ sa->spi, out };
 	cluster_each(t->host.cluster, sa->unit, view_child, &view);
 	return true;
