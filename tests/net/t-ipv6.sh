@@ -1,18 +1,26 @@
 #!/bin/bash
 # SPDX-License-Identifier: GPL-2.0-or-later
-# The member that works for the client that came over IPv6 is killed; then the master is,
-# who answers neighbour solicitations. No member's kernel answers any, and packets find
-# their way between three networks, to whichever of the cluster's addresses they go.
+# The members that work for the client and for the site that came over IPv6 are killed; then
+# the master is, who answers neighbour solicitations. No member's kernel answers any, and
+# packets find their way between three networks, to whichever of the cluster's addresses
+# they go.
 set -euo pipefail
 . "$(dirname "${BASH_SOURCE[0]}")/lib.sh"
 
 client=c3
 
-# The lab's clients but for one have IPv4 outside.
+# The lab's clients but for one have IPv4 outside. Its ESP is in UDP, always.
 comes_by_ipv6()
 {
 	ask "$1" sessions | jq -e --arg client "$client@" 'any(.sessions[];
 		(.user | startswith($client)) and (.client | startswith("[2001:db8:")))'
+}
+
+# The site's ESP is in UDP behind a NAT only.
+site_by_ipv6()
+{
+	ask "$1" sessions | jq -e 'any(.sessions[]; (.user | startswith("site.")) and
+		(.client | startswith("[2001:db8:")) and (.detail | contains("/udp") | not))'
 }
 
 counter() { ask "$1" status --counters | jq ".counters[\"$2\"]"; }
@@ -62,10 +70,24 @@ networks_judge()
 
 net_begin "$@"
 
+lab client g1 down
+# Its gateway may have come up just now, without a work unit yet.
+wait_for 20 "the site by IPv6" lab client g1 up --kind site-ip6
+
 scenario_begin ipv6-owner-killed
 must 5 "a session over IPv6" comes_by_ipv6 m1
+must 5 "ESP as a protocol of IPv6" site_by_ipv6 m1
 networks_judge
 victim=$(owner_of "$client" m1)
+witness=$(other_member "$victim")
+lab kill "$victim"
+must 20 "$victim's units to be taken over" owns_nothing "$victim" "$witness"
+must 20 "all clients to reach the server again" all_reach
+scenario_end
+revive "$victim"
+
+scenario_begin ipv6-site-owner-killed
+victim=$(owner_of g1 m1)
 witness=$(other_member "$victim")
 lab kill "$victim"
 must 20 "$victim's units to be taken over" owns_nothing "$victim" "$witness"
@@ -83,3 +105,5 @@ new=$(ask "$witness" status | jq -r .master)
 (($(counter "$new" ndp.announcements) > 0)) || fail "$new did not announce itself"
 scenario_end
 revive "$victim"
+lab client g1 down
+lab client g1 up

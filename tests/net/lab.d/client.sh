@@ -33,7 +33,7 @@ verb_client()
 		kind=$4
 	fi
 	kind=$(client_kind "$node" "$kind")
-	if [[ $kind == site ]]; then
+	if [[ $kind == site* ]]; then
 		[[ $node == g1 ]] || die "the site is called g1"
 		if ! grep -qx g1 "$LAB_DIR/namespaces"; then
 			PEER=1
@@ -60,10 +60,11 @@ client_up()
 	ipsec-cert) auth=cert ;;
 	ipsec-nat) auth=cert place=nat ;;
 	ipsec-ip6) auth=psk gateway=$VIP6_OUTSIDE ;;
-	site) auth= ;;
-	*) die "unknown kind: $kind (ipsec-psk, ipsec-cert, ipsec-nat, ipsec-ip6 or site)" ;;
+	site) site_reload "$VIP_SITE" "$VIP_OUTSIDE" ;;
+	site-ip6) site_reload "$VIP6_SITE" "$VIP6_OUTSIDE" ;;
+	*) die "unknown kind: $kind (ipsec-psk, ipsec-cert, ipsec-nat, ipsec-ip6, site or site-ip6)" ;;
 	esac
-	if [[ $kind != site ]]; then
+	if [[ $kind != site* ]]; then
 		client_down "$node"
 		[[ $(cat "$(node_dir "$node")/place") == "$place" ]] || place_client "$node" "$place"
 		client_config "$node" "$auth" "$gateway"
@@ -73,6 +74,15 @@ client_up()
 	node_run "$node" swanctl --initiate --child net --timeout 30 --loglevel 1 \
 		>>"$(node_dir "$node")/log/initiate.log" 2>&1 ||
 		die "$node could not connect: see lab logs $node"
+}
+
+# The site's connection, between these two addresses.
+site_reload()
+{
+	local dir
+	dir=$(node_dir g1)
+	site_connections "$@" >"$dir/swanctl/swanctl.conf"
+	node_run g1 swanctl --load-all --noprompt >>"$dir/log/swanctl.log" 2>&1
 }
 
 client_down()

@@ -96,7 +96,7 @@ member_strongswan()
 	fi
 	install_cert "$1" gateway
 	if [[ $1 == g1 ]]; then
-		site_connections >"$dir/swanctl/swanctl.conf"
+		site_connections "$VIP_SITE" "$VIP_OUTSIDE" >"$dir/swanctl/swanctl.conf"
 	else
 		gateway_connections >"$dir/swanctl/swanctl.conf"
 	fi
@@ -159,8 +159,8 @@ gateway_connections()
 		site {
 			version = 2
 			mobike = no
-			local_addrs = $VIP_OUTSIDE
-			remote_addrs = $VIP_SITE
+			local_addrs = $VIP_OUTSIDE, $VIP6_OUTSIDE
+			remote_addrs = $VIP_SITE, $VIP6_SITE
 			proposals = $ike_proposals
 			dpd_delay = 30s
 			local {
@@ -193,6 +193,7 @@ gateway_connections()
 	CONF
 }
 
+# site_connections OWN GATEWAY
 site_connections()
 {
 	cat <<-CONF
@@ -200,8 +201,8 @@ site_connections()
 		home {
 			version = 2
 			mobike = no
-			local_addrs = $VIP_SITE
-			remote_addrs = $VIP_OUTSIDE
+			local_addrs = $1
+			remote_addrs = $2
 			proposals = $ike_proposals
 			local {
 				auth = psk

@@ -15,7 +15,7 @@ phalanx_conf()
 		run-directory '"/run/phalanx"' mode "$MODE" log-level debug
 	if [[ $node == g1 ]]; then
 		printf 'member "g1" {\n\tid = 1\n\taddress = "10.5.0.11"\n}\n'
-		phalanx_network outside outside "$VIP_SITE"
+		phalanx_network outside outside "$VIP_SITE" "$VIP6_SITE"
 		phalanx_network inside inside "$VIP_SITE_INSIDE"
 	else
 		for member in $(members); do

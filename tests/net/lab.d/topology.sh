@@ -8,6 +8,7 @@ VIP_DMZ2=10.2.0.2
 VIP6_OUTSIDE=2001:db8:2::1
 VIP6_INSIDE=2001:db8:1::1
 VIP_SITE=198.51.100.50
+VIP6_SITE=2001:db8:100::50
 VIP_SITE_INSIDE=10.5.0.1
 S1=10.1.0.100
 S1_IP6=2001:db8:1::100
@@ -202,10 +203,11 @@ make_peer()
 {
 	node_make g1
 	node_forwards g1
-	cable g1 outside clients 198.51.100.51/24
+	cable g1 outside clients 198.51.100.51/24 2001:db8:100::51/64
 	cable g1 inside site 10.5.0.11/24
 	node_forwards g1
 	gateway_route g1 198.51.100.1
+	gateway_route g1 2001:db8:100::1
 	node_make h1
 	cable h1 eth0 site $H1/24
 	gateway_route h1 $VIP_SITE_INSIDE
