@@ -83,7 +83,8 @@ const uint8_t *unpack_raw(struct unpack *u, size_t len)
 		u->bad = true;
 		return NULL;
 	}
-	u->at += len;
+	if (len)
+		u->at += len;
 	return at;
 }
 

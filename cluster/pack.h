@@ -28,9 +28,10 @@ static inline struct pack pack_to(uint8_t *buf, size_t size)
 	return (struct pack){ buf, buf + size, false };
 }
 
+/* Nothing at all may be NULL. */
 static inline struct unpack unpack_from(const uint8_t *buf, size_t len)
 {
-	return (struct unpack){ buf, buf + len, false };
+	return (struct unpack){ buf, len ? buf + len : buf, false };
 }
 
 void pack_u8(struct pack *p, uint8_t v);
