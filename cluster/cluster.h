@@ -308,6 +308,8 @@ bool cluster_unproven(const struct cluster *c, unit_id unit);
  * does it work on a unit that is about to be released and waits for the last commits.
  */
 bool cluster_serves(const struct cluster *c, unit_id unit, struct mono now);
+/* Not fenced: a member of its cluster, whether it owns units or not. */
+bool cluster_lives(const struct cluster *c, struct mono now);
 
 struct session *cluster_find(const struct cluster *c, unit_id unit,
 			     const struct session_key *key);

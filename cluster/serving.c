@@ -147,10 +147,15 @@ bool serving_rival(const struct cluster *c)
 
 bool cluster_serves(const struct cluster *c, unit_id unit, struct mono now)
 {
+	return unit < CLUSTER_UNITS && c->units[unit].active && !c->units[unit].resting &&
+	       cluster_lives(c, now);
+}
+
+bool cluster_lives(const struct cluster *c, struct mono now)
+{
 	/* A clock that goes back gives nothing back. */
 	now = mono_max(now, c->now);
-	if (unit >= CLUSTER_UNITS || !c->units[unit].active || c->units[unit].resting ||
-	    c->late || !membership_active(c))
+	if (c->late || !membership_active(c))
 		return false;
 	if (c->wanted.ns != UINT64_MAX &&
 	    mono_since(now, c->wanted) >= c->cfg.detection / 2)

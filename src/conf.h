@@ -30,8 +30,9 @@
 #define CONF_EXIT 78 /* sysexits' EX_CONFIG: the file is wrong */
 
 enum conf_mode {
-	CONF_MULTICAST, /* a multicast cluster MAC, which switches flood */
-	CONF_UNICAST,	/* a shared unicast MAC, for switches that flood it */
+	CONF_MULTICAST,	 /* a multicast cluster MAC, which switches flood */
+	CONF_UNICAST,	 /* a shared unicast MAC, for switches that flood it */
+	CONF_FORWARDING, /* the master's own MAC; it passes frames on */
 };
 
 struct conf_member {
@@ -50,7 +51,7 @@ struct conf_network {
 	unsigned naddresses; /* at least 1 */
 	struct address addresses[CONF_ADDRESSES_MAX];
 	bool mac_auto;	/* derived from mode and first address */
-	uint8_t mac[6]; /* the cluster's, in either case */
+	uint8_t mac[6]; /* the cluster's, in either case; zero in mode forwarding */
 };
 
 struct conf {

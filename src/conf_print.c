@@ -7,7 +7,15 @@
 
 const char *conf_mode_name(enum conf_mode mode)
 {
-	return mode == CONF_UNICAST ? "unicast" : "multicast";
+	switch (mode) {
+	case CONF_UNICAST:
+		return "unicast";
+	case CONF_FORWARDING:
+		return "forwarding";
+	case CONF_MULTICAST:
+		break;
+	}
+	return "multicast";
 }
 
 const char *conf_log_level_name(enum log_level level)
@@ -81,6 +89,7 @@ enum scope {
 
 static void print_network(const struct conf_network *n, enum scope scope, FILE *out)
 {
+	static const uint8_t none[6];
 	char address[ADDRESS_TEXT_MAX];
 
 	fprintf(out, "\nnetwork \"%s\" {\n", n->name);
@@ -91,6 +100,10 @@ static void print_network(const struct conf_network *n, enum scope scope, FILE *
 		fprintf(out, "%s\"%s\"", i ? ", " : "",
 			address_print(&n->addresses[i], address));
 	fprintf(out, "}\n");
+	if (!memcmp(n->mac, none, sizeof(none))) { /* mode forwarding has none */
+		fprintf(out, "\tmac = \"auto\"\n}\n");
+		return;
+	}
 	if (n->mac_auto)
 		fprintf(out, "\tmac = \"auto\" # ");
 	else

@@ -117,12 +117,10 @@ static void set_mode(struct reader *r, const struct option *o, void *at,
 	else if (strcmp(value, "unicast") == 0)
 		*mode = CONF_UNICAST;
 	else if (strcmp(value, "forwarding") == 0)
-		conf_complain(
-		    r, r->line,
-		    "mode is 'forwarding', which is not available in this version; "
-		    "expected multicast or unicast");
+		*mode = CONF_FORWARDING;
 	else
-		conf_complain(r, r->line, "mode is '%s', expected multicast or unicast",
+		conf_complain(r, r->line,
+			      "mode is '%s', expected multicast, unicast or forwarding",
 			      value);
 }
 
@@ -449,6 +447,13 @@ static void check_mac(struct reader *r, cfg_t *cfg, struct conf_network *n)
 
 	for (unsigned i = 0; i < sizeof(n->addresses[0].bytes); i++)
 		a[i % 4] ^= n->addresses[0].bytes[i];
+	if (r->conf->mode == CONF_FORWARDING) {
+		if (!n->mac_auto)
+			conf_complain(r, option_line(r, cfg, "mac"),
+				      "mac does not go with mode forwarding, which uses "
+				      "the interfaces' own, expected none");
+		return;
+	}
 	if (n->mac_auto) {
 		const uint8_t mac[6] = { group ? 3 : 2, 'P', a[0], a[1], a[2], a[3] };
 

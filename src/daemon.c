@@ -128,19 +128,9 @@ static void tell_able(struct daemon *d)
 	cluster_set_able(d->cluster, !*why, why, daemon_now(d));
 }
 
-static bool serving(struct daemon *d)
-{
-	struct mono now = daemon_now(d);
-
-	for (unsigned u = 0; u < CLUSTER_UNITS; u++)
-		if (cluster_serves(d->cluster, (unit_id)u, now))
-			return true;
-	return false;
-}
-
 static void renew_lease(struct daemon *d)
 {
-	if (serving(d))
+	if (cluster_lives(d->cluster, daemon_now(d)))
 		filter_renew(d->filter, daemon_now(d).ns +
 					    d->conf->detection_interval * MONO_MS / 2);
 }

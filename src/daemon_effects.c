@@ -193,6 +193,8 @@ static void link_state(void *ctx, member_id peer, bool up)
 	struct daemon *d = ctx;
 
 	cluster_link(d->cluster, peer, up, daemon_now(d));
+	if (up)
+		daemon_path_show(d, peer);
 	daemon_settle(d);
 }
 

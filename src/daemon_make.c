@@ -147,6 +147,7 @@ static int make_filter(struct daemon *d, int lease_fd, char err[DAEMON_ERROR_SIZ
 
 		memcpy(config.networks[i].ifname, n->interface, IF_NAMESIZE);
 		memcpy(config.networks[i].cluster_mac, n->mac, 6);
+		config.networks[i].forwarding = d->conf->mode == CONF_FORWARDING;
 		config.networks[i].outside = i == 0; /* where tunnels send, too */
 		for (unsigned a = 0; a < n->naddresses; a++)
 			config.addresses[config.address_count++] = n->addresses[a];
@@ -163,7 +164,9 @@ static int make_neighbours(struct daemon *d, unsigned i, char err[DAEMON_ERROR_S
 	struct ndp_config ndp = { .ifname = n->interface };
 
 	memcpy(arp.cluster_mac, n->mac, 6);
-	memcpy(ndp.cluster_mac, n->mac, 6);
+	if (d->conf->mode == CONF_FORWARDING)
+		filter_own_mac(d->filter, i, arp.cluster_mac);
+	memcpy(ndp.cluster_mac, arp.cluster_mac, 6);
 	for (unsigned a = 0; a < n->naddresses; a++) {
 		const struct address *address = &n->addresses[a];
 

@@ -78,6 +78,7 @@ struct daemon {
 	struct unit_set active;		     /* and the tunnels know it */
 	struct mono released[CLUSTER_UNITS]; /* 0: never, or by being fenced */
 	bool rewait, urge;
+	struct mono shown; /* when the others were told this member's MACs last */
 	struct {
 		uint64_t handed, unsent, received;
 		uint64_t refused; /* malformed */
@@ -150,6 +151,8 @@ void daemon_path_units(struct daemon *d, const struct unit_set *gained,
 void daemon_path_activated(struct daemon *d, const struct unit_set *gained);
 /* A clear packet that a tunnel could not finish: see struct tunnel_host. */
 void daemon_path_again(void *ctx, unit_id unit, const uint8_t *ip, size_t len);
+/* Mode forwarding: tells a member where this one is. */
+void daemon_path_show(struct daemon *d, member_id to);
 /* Of links_packet(). */
 void daemon_path_handed(void *ctx, member_id from, uint8_t *message, size_t len);
 size_t daemon_path_statistics(const struct daemon *d, struct statistic *out, size_t max);

@@ -160,8 +160,36 @@ void daemon_path_review(struct daemon *d)
 		d->tunnels[i].ops->flush(d->tunnels[i].tunnel, daemon_now(d));
 }
 
+void daemon_path_show(struct daemon *d, member_id to)
+{
+	struct handed_places places = { .count = d->conf->nnetworks };
+	uint8_t message[HANDED_HEADER + 8 * HANDED_NETWORKS_MAX];
+
+	if (d->conf->mode != CONF_FORWARDING)
+		return;
+	for (unsigned i = 0; i < places.count; i++) {
+		places.at[i].network = (uint8_t)i;
+		filter_own_mac(d->filter, i, places.at[i].mac);
+	}
+	links_packet(d->links, to, message,
+		     handed_encode_places(&places, message, sizeof(message)));
+}
+
+/* Datagrams may be lost, so places are shown again and again. */
+static void show_to_all(struct daemon *d)
+{
+	if (d->conf->mode != CONF_FORWARDING ||
+	    mono_since(daemon_now(d), d->shown) < MONO_SEC)
+		return;
+	d->shown = daemon_now(d);
+	for (unsigned i = 0; i < d->conf->nmembers; i++)
+		if (links_up(d->links, d->conf->members[i].id))
+			daemon_path_show(d, d->conf->members[i].id);
+}
+
 void daemon_path_tick(struct daemon *d)
 {
+	show_to_all(d);
 	if (waiting_empty(d->waiting))
 		return;
 	waiting_expire(d->waiting, daemon_now(d));
@@ -222,9 +250,12 @@ static void port_receive(void *ctx, const struct port_frame *frame, uint8_t *ip,
 			 size_t len)
 {
 	struct daemon *d = ctx;
-	const struct waiting_tag tag = { .network = (uint8_t)frame->network,
-					 .checksum_ok = frame->checksum_ok };
+	struct waiting_tag tag = { .network = (uint8_t)frame->network,
+				   .checksum_ok = frame->checksum_ok };
 
+	/* The master has passed it on already. */
+	if (frame->reason == UNIT_BY_STRAY)
+		tag.hops = 1;
 	if (frame->reason == UNIT_BY_FOREIGN && !is_stray(d, frame->unit)) {
 		d->path.dropped++;
 		return;
@@ -270,11 +301,30 @@ void daemon_path_again(void *ctx, unit_id unit, const uint8_t *ip, size_t len)
 	explicit_bzero(copy, len);
 }
 
+static void places_handed(struct daemon *d, member_id from, const uint8_t *message,
+			  size_t len)
+{
+	struct handed_places places;
+
+	if (handed_decode_places(message, len, &places)) {
+		d->path.refused++;
+		return;
+	}
+	for (unsigned i = 0; i < places.count; i++)
+		if (filter_set_place(d->filter, places.at[i].network, from,
+				     places.at[i].mac))
+			d->path.refused++;
+}
+
 void daemon_path_handed(void *ctx, member_id from, uint8_t *message, size_t len)
 {
 	struct daemon *d = ctx;
 	struct handed_packet p;
 
+	if (handed_kind(message, len) == HANDED_PLACES) {
+		places_handed(d, from, message, len);
+		return;
+	}
 	if (handed_kind(message, len) != HANDED_PACKET ||
 	    handed_decode_packet(message, len, &p) ||
 	    p.tag.network >= d->conf->nnetworks) {

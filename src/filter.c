@@ -40,10 +40,8 @@ struct filter {
 };
 
 static const char *const verdict_names[] = {
-	[UNIT_PASS] = "pass",
-	[UNIT_DROP] = "drop",
-	[UNIT_DAEMON] = "daemon",
-	[UNIT_HOST] = "host",
+	[UNIT_PASS] = "pass", [UNIT_DROP] = "drop",	  [UNIT_DAEMON] = "daemon",
+	[UNIT_HOST] = "host", [UNIT_FORWARD] = "forward",
 };
 
 static const char *const reason_names[] = {
@@ -60,7 +58,7 @@ static const char *const counter_names[] = {
 
 const char *filter_verdict_name(enum unit_verdict v)
 {
-	return (unsigned)v <= UNIT_HOST ? verdict_names[v] : "?";
+	return (unsigned)v <= UNIT_FORWARD ? verdict_names[v] : "?";
 }
 
 const char *filter_reason_name(enum unit_reason r)
@@ -115,7 +113,8 @@ static int network_load(struct filter *f, unsigned i, char *err)
 {
 	const struct filter_network *config = &f->config.networks[i];
 	uint32_t ifindex = if_nametoindex(config->ifname);
-	struct unit_network macs = { .outside = config->outside };
+	struct unit_network macs = { .outside = config->outside,
+				     .forwarding = config->forwarding };
 
 	if (!ifindex)
 		return fail(err, -ENODEV, "interface %s", config->ifname);
@@ -293,6 +292,55 @@ void filter_set_master(struct filter *f, bool master)
 	control_store(f);
 }
 
+/* The place of the member on that interface; a new one if there is none. */
+static unsigned place_slot(const struct twin *t, uint32_t ifindex, uint16_t member)
+{
+	unsigned i = 0;
+
+	while (i < t->place_count &&
+	       (t->place_members[i] != member || t->places[i].ifindex != ifindex))
+		i++;
+	return i;
+}
+
+int filter_set_place(struct filter *f, unsigned network, uint16_t member,
+		     const uint8_t mac[6])
+{
+	struct twin *t = &f->twin;
+	uint32_t one = 1;
+
+	if (network >= t->network_count || mac[0] & 1)
+		return -EINVAL;
+	uint32_t ifindex = (uint32_t)t->networks[network].ifindex;
+	unsigned i = place_slot(t, ifindex, member);
+	struct unit_member new = { .ifindex = ifindex }, *at = &t->places[i];
+	const struct unit_place key = { .ifindex = ifindex, .member = member };
+
+	memcpy(new.mac.bytes, mac, 6);
+	if (i < t->place_count && !memcmp(at, &new, sizeof(new)))
+		return 0;
+	if (i == UNIT_PLACES_MAX)
+		return -ENOSPC;
+	if (f->bpf) {
+		if (i < t->place_count)
+			bpf_map_delete_elem(bpf_map__fd(f->bpf->maps.members), at);
+		if (bpf_map_update_elem(bpf_map__fd(f->bpf->maps.places), &key, &new.mac,
+					BPF_ANY) ||
+		    bpf_map_update_elem(bpf_map__fd(f->bpf->maps.members), &new, &one,
+					BPF_ANY))
+			return -errno;
+	}
+	*at = new;
+	t->place_members[i] = member;
+	t->place_count += i == t->place_count;
+	return 0;
+}
+
+void filter_own_mac(const struct filter *f, unsigned network, uint8_t mac[6])
+{
+	memcpy(mac, f->twin.networks[network].macs.own_mac, 6);
+}
+
 const struct unit_key *filter_key(const struct filter *f)
 {
 	return &f->twin.control.key;
@@ -417,7 +465,8 @@ struct unit_result filter_classify_packet(const struct filter *f, unsigned netwo
 	const uint8_t *version = ip;
 
 	if (network >= f->twin.network_count || !len || len > FILTER_PACKET_MAX)
-		return (struct unit_result){ UNIT_DROP, UNIT_BY_MALFORMED, UNIT_NONE };
+		return (struct unit_result){ UNIT_DROP, UNIT_BY_MALFORMED, UNIT_NONE,
+					     UNIT_BY_MALFORMED };
 	memcpy(frame, f->twin.networks[network].macs.own_mac, 6);
 	memset(frame + 6, 0, 6);
 	memcpy(frame + 12, version[0] >> 4 == 6 ? "\x86\xdd" : "\x08\x00", 2);

@@ -34,7 +34,8 @@
 struct filter_network {
 	char ifname[IF_NAMESIZE];
 	uint8_t cluster_mac[6];
-	bool outside; /* packets from sessions' addresses are forgeries there */
+	bool forwarding; /* frames come to own MACs; cluster_mac is not used */
+	bool outside;	 /* packets from sessions' addresses are forgeries there */
 };
 
 struct filter_config {
@@ -77,6 +78,14 @@ void filter_set_owners(struct filter *f, const uint16_t owners[UNIT_COUNT]);
 void filter_set_owner(struct filter *f, uint16_t unit, uint16_t owner);
 /* Whether this member, as the master, takes what belongs to a unit without owner. */
 void filter_set_master(struct filter *f, bool master);
+/*
+ * Where another member is on a network, for mode forwarding. 0, -EINVAL, -ENOSPC. A
+ * member's new MAC replaces its old one.
+ */
+int filter_set_place(struct filter *f, unsigned network, uint16_t member,
+		     const uint8_t mac[6]);
+/* The interface's own MAC, as it was when it was attached. */
+void filter_own_mac(const struct filter *f, unsigned network, uint8_t mac[6]);
 /* The cluster's key of `fold`, the same on all members. */
 void filter_set_key(struct filter *f, const uint8_t key[FILTER_KEY_SIZE]);
 const struct unit_key *filter_key(const struct filter *f);

@@ -276,7 +276,7 @@ static int socket_start(struct packet_port *p, const uint8_t *cluster_mac)
 		return -errno;
 	if (bind(p->fd, (struct sockaddr *)&address, sizeof(address)))
 		return -errno;
-	return membership_add(p, cluster_mac);
+	return cluster_mac ? membership_add(p, cluster_mac) : 0;
 }
 
 static void messages_prepare(struct packet_port *p)
@@ -312,7 +312,9 @@ struct port *port_open_packet(struct event_base *base, const struct filter *filt
 	p->ifindex = (int)if_nametoindex(config->ifname);
 	p->fd = -1;
 	messages_prepare(p);
-	error = p->ifindex ? socket_start(p, config->cluster_mac) : -ENODEV;
+	error = p->ifindex
+		    ? socket_start(p, config->forwarding ? NULL : config->cluster_mac)
+		    : -ENODEV;
 	if (!error)
 		error = sender_open(&p->sender, base);
 	if (!error) {

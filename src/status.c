@@ -429,8 +429,11 @@ static json_t *network_json(const struct view *v, unsigned index)
 
 	for (unsigned i = 0; i < n->naddresses; i++)
 		json_array_append_new(addresses, address_of(&n->addresses[i]));
-	snprintf(mac, sizeof(mac), "%02x:%02x:%02x:%02x:%02x:%02x", n->mac[0], n->mac[1],
-		 n->mac[2], n->mac[3], n->mac[4], n->mac[5]);
+	if (source->conf->mode == CONF_FORWARDING)
+		strcpy(mac, "the master's");
+	else
+		snprintf(mac, sizeof(mac), "%02x:%02x:%02x:%02x:%02x:%02x", n->mac[0],
+			 n->mac[1], n->mac[2], n->mac[3], n->mac[4], n->mac[5]);
 	return json_pack("{s:s,s:s,s:o,s:s,s:o}", "name", n->name, "interface",
 			 n->interface, "addresses", addresses, "mac", mac, "up",
 			 source->network_up

@@ -59,6 +59,30 @@ UNIT_INLINE uint16_t unit_owner(void *ctx, uint16_t unit)
 	return ((const struct look *)ctx)->twin->owners[unit & UNIT_MASK];
 }
 
+UNIT_INLINE const uint8_t *unit_place(void *ctx, uint16_t member)
+{
+	const struct look *l = ctx;
+	const struct twin *t = l->twin;
+
+	for (unsigned i = 0; i < t->place_count; i++)
+		if (t->place_members[i] == member &&
+		    t->places[i].ifindex == (uint32_t)l->ifindex)
+			return t->places[i].mac.bytes;
+	return NULL;
+}
+
+UNIT_INLINE int unit_is_member(void *ctx, const uint8_t *mac)
+{
+	const struct look *l = ctx;
+	const struct twin *t = l->twin;
+
+	for (unsigned i = 0; i < t->place_count; i++)
+		if (t->places[i].ifindex == (uint32_t)l->ifindex &&
+		    !memcmp(t->places[i].mac.bytes, mac, 6))
+			return 1;
+	return 0;
+}
+
 static int is_cluster(const struct look *l, int family, const uint8_t *address)
 {
 	const struct twin *t = l->twin;

@@ -20,6 +20,9 @@ struct twin {
 		struct unit_network macs;
 	} networks[UNIT_NETWORKS_MAX];
 	unsigned network_count;
+	struct unit_member places[UNIT_PLACES_MAX]; /* parallel to: */
+	uint16_t place_members[UNIT_PLACES_MAX];
+	unsigned place_count;
 	struct address addresses[UNIT_ADDRESSES_MAX];
 	unsigned address_count;
 	uint16_t owners[UNIT_COUNT];

@@ -13,6 +13,8 @@
  *   const struct unit_network *unit_network(ctx)   NULL: not one of the cluster's
  *   const struct unit_control *unit_control(ctx)   NULL: not set up
  *   uint16_t unit_owner(ctx, unit)
+ *   const uint8_t *unit_place(ctx, member)  that member's MAC on this network, or NULL
+ *   int unit_is_member(ctx, mac)            it is a member's there
  *   int unit_is_cluster(ctx, address)       4 bytes; unit_is_cluster6(): 16
  *   int unit_route(ctx, address)            a unit, UNIT_ROUTE_DROP, or -1; also
  *                                           unit_route6()
@@ -102,7 +104,7 @@ UNIT_INLINE uint8_t unit_verdict_of(uint8_t reason)
 
 UNIT_INLINE struct unit_result unit_because(uint8_t reason, uint16_t unit)
 {
-	struct unit_result r = { unit_verdict_of(reason), reason, unit };
+	struct unit_result r = { unit_verdict_of(reason), reason, unit, reason };
 	return r;
 }
 
@@ -362,6 +364,28 @@ UNIT_INLINE int unit_header6(void *ctx, uint32_t offset, const uint8_t *h,
 	return ip->local && !ip->fragment && unit_is_extension(ip->protocol) ? -1 : 0;
 }
 
+UNIT_INLINE struct unit_result unit_instead(uint8_t reason, uint16_t unit, uint8_t as)
+{
+	struct unit_result r = { unit_verdict_of(reason), reason, unit, as };
+	return r;
+}
+
+/*
+ * Mode forwarding: what came to this member and is another's goes there, once. If a member
+ * has sent it here, tables differ for a moment, and phalanxd knows what to do.
+ */
+UNIT_INLINE struct unit_result unit_pass_on(void *ctx, const uint8_t *source,
+					    struct unit_result r)
+{
+	if (!unit_is_member(ctx, source) && unit_place(ctx, unit_owner(ctx, r.unit)))
+		return unit_instead(UNIT_BY_PASSED, r.unit, r.as);
+	if (unit_verdict_of(r.as) == UNIT_DAEMON)
+		return unit_instead(UNIT_BY_STRAY, r.unit, r.as);
+	if (r.as == UNIT_BY_ROUTED) /* by way of the TUN device */
+		return unit_instead(r.as, r.unit, r.as);
+	return r;
+}
+
 UNIT_INLINE struct unit_result unit_finish(void *ctx, struct unit_way *way)
 {
 	const struct unit_control *control = unit_control(ctx);
@@ -376,14 +400,14 @@ UNIT_INLINE struct unit_result unit_finish(void *ctx, struct unit_way *way)
 	uint16_t owner = unit_owner(ctx, way->unit);
 	if (owner == UNIT_NOBODY) {
 		if (control->master && verdict == UNIT_DAEMON)
-			return unit_because(UNIT_BY_WAITING, way->unit);
+			return unit_instead(UNIT_BY_WAITING, way->unit, way->reason);
 		/* By way of the TUN device it comes to phalanxd all the same. */
 		if (control->master && way->reason == UNIT_BY_ROUTED)
 			return unit_because(way->reason, way->unit);
 		return unit_because(UNIT_BY_UNOWNED, way->unit);
 	}
 	if (owner != control->self)
-		return unit_because(UNIT_BY_FOREIGN, way->unit);
+		return unit_instead(UNIT_BY_FOREIGN, way->unit, way->reason);
 	return unit_because(way->reason, way->unit);
 }
 
@@ -433,7 +457,7 @@ UNIT_INLINE struct unit_result unit_classify(void *ctx)
 		return unit_because(UNIT_BY_OTHER, UNIT_NONE);
 	if (unit_tagged(ctx))
 		return unit_because(UNIT_BY_VLAN, UNIT_NONE);
-	int to_cluster = unit_same_mac(eth, network->cluster_mac);
+	int to_cluster = !network->forwarding && unit_same_mac(eth, network->cluster_mac);
 	if (!to_cluster && !unit_same_mac(eth, network->own_mac))
 		return unit_because(UNIT_BY_OTHER, UNIT_NONE);
 	uint16_t type = unit_be16(eth + 12);
@@ -445,9 +469,14 @@ UNIT_INLINE struct unit_result unit_classify(void *ctx)
 		type = unit_be16(tag + 2);
 		offset += UNIT_TAG_LEN;
 	}
-	if (type == UNIT_ETHERTYPE_IPV4 || type == UNIT_ETHERTYPE_IPV6)
-		return unit_classify_ip(ctx, offset, type == UNIT_ETHERTYPE_IPV6 ? 6 : 4,
-					to_cluster, network->outside != 0);
+	if (type == UNIT_ETHERTYPE_IPV4 || type == UNIT_ETHERTYPE_IPV6) {
+		struct unit_result r =
+		    unit_classify_ip(ctx, offset, type == UNIT_ETHERTYPE_IPV6 ? 6 : 4,
+				     to_cluster, network->outside != 0);
+		if (r.reason == UNIT_BY_FOREIGN && network->forwarding)
+			return unit_pass_on(ctx, eth + 6, r);
+		return r;
+	}
 	if (!to_cluster)
 		return unit_because(UNIT_BY_OTHER, UNIT_NONE);
 	return unit_because(type == UNIT_ETHERTYPE_ARP ? UNIT_BY_ARP : UNIT_BY_NOT_IP,

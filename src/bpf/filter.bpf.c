@@ -77,6 +77,20 @@ struct {
 } routes6 SEC(".maps");
 
 struct {
+	__uint(type, BPF_MAP_TYPE_HASH);
+	__uint(max_entries, UNIT_PLACES_MAX);
+	__type(key, struct unit_place);
+	__type(value, struct unit_mac);
+} places SEC(".maps");
+
+struct {
+	__uint(type, BPF_MAP_TYPE_HASH);
+	__uint(max_entries, UNIT_PLACES_MAX);
+	__type(key, struct unit_member);
+	__type(value, __u32);
+} members SEC(".maps");
+
+struct {
 	__uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);
 	__uint(max_entries, UNIT_REASON_COUNT);
 	__type(key, __u32);
@@ -125,6 +139,21 @@ UNIT_INLINE uint16_t unit_owner(void *ctx, uint16_t unit)
 	return owner ? *(volatile uint16_t *)owner : UNIT_NOBODY;
 }
 
+UNIT_INLINE const uint8_t *unit_place(void *ctx, uint16_t member)
+{
+	struct unit_place key = { .ifindex = ((struct __sk_buff *)ctx)->ifindex,
+				  .member = member };
+	struct unit_mac *mac = bpf_map_lookup_elem(&places, &key);
+	return mac ? mac->bytes : 0;
+}
+
+UNIT_INLINE int unit_is_member(void *ctx, const uint8_t *mac)
+{
+	struct unit_member key = { .ifindex = ((struct __sk_buff *)ctx)->ifindex };
+	__builtin_memcpy(key.mac.bytes, mac, sizeof(key.mac.bytes));
+	return bpf_map_lookup_elem(&members, &key) != 0;
+}
+
 UNIT_INLINE int unit_is_cluster(void *ctx, const uint8_t *address)
 {
 	__u32 key;
@@ -162,6 +191,22 @@ static __always_inline void count(__u32 reason)
 		(*n)++;
 }
 
+/* The source MAC changes, too, else a switch would learn the router on our port. */
+static __always_inline int forward(struct __sk_buff *skb, __u16 unit)
+{
+	const struct unit_network *network = unit_network(skb);
+	const uint8_t *to = unit_place(skb, unit_owner(skb, unit));
+	uint8_t macs[12];
+
+	if (!network || !to)
+		return TC_ACT_SHOT;
+	__builtin_memcpy(macs, to, 6);
+	__builtin_memcpy(macs + 6, network->own_mac, 6);
+	if (bpf_skb_store_bytes(skb, 0, macs, sizeof(macs), 0))
+		return TC_ACT_SHOT;
+	return (int)bpf_redirect(skb->ifindex, 0);
+}
+
 /*
  * Frames that are not dropped go on to whatever other tc filters stand behind this one.
  * cb[0] tells them what was found, and the tests read it: verdict, reason and unit.
@@ -183,6 +228,8 @@ int ingress(struct __sk_buff *skb)
 		return TC_ACT_UNSPEC;
 	case UNIT_DAEMON:
 		return TC_ACT_STOLEN;
+	case UNIT_FORWARD:
+		return forward(skb, r.unit);
 	default:
 		return TC_ACT_SHOT;
 	}

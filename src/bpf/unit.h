@@ -30,6 +30,7 @@ typedef __u64 uint64_t;
 #define UNIT_NETWORKS_MAX 16
 #define UNIT_ADDRESSES_MAX 128
 #define UNIT_ROUTES_MAX 65536
+#define UNIT_PLACES_MAX 1024 /* members times networks, with room for old ones */
 
 enum unit_verdict {
 	UNIT_PASS,   /* not the cluster's: the kernel takes it as it would without us */
@@ -37,6 +38,7 @@ enum unit_verdict {
 	UNIT_DAEMON, /* ours, and phalanxd's: the kernel's stack must not see it */
 	UNIT_HOST,   /* ours, and the kernel's stack takes it as if it had come to its own
 			MAC */
+	UNIT_FORWARD, /* another member's: sent to its MAC, from ours */
 };
 
 /*
@@ -56,6 +58,8 @@ enum unit_verdict {
 	X(ROUTED, HOST, "routed")                                                        \
 	X(FORWARDED, HOST, "forwarded")                                                  \
 	X(WAITING, DAEMON, "waiting")                                                    \
+	X(STRAY, DAEMON, "stray")                                                        \
+	X(PASSED, FORWARD, "passed")                                                     \
 	X(FOREIGN, DROP, "foreign")                                                      \
 	X(UNOWNED, DROP, "unowned")                                                      \
 	X(LEASE, DROP, "lease")                                                          \
@@ -80,6 +84,7 @@ struct unit_result {
 	uint8_t verdict; /* enum unit_verdict */
 	uint8_t reason;	 /* enum unit_reason */
 	uint16_t unit;	 /* UNIT_NONE if it was not computed */
+	uint8_t as;	 /* the reason, if the unit were this member's */
 };
 
 struct unit_key {
@@ -112,7 +117,27 @@ struct unit_control {
 struct unit_network {
 	uint8_t cluster_mac[6];
 	uint8_t own_mac[6];
-	uint32_t outside; /* not 0: nothing of a session comes from there in clear */
+	uint8_t outside;    /* not 0: nothing of a session comes from there in clear */
+	uint8_t forwarding; /* not 0: other members' frames come here, to be passed on */
+	uint8_t reserved[2];
+};
+
+/* The key of the map `places`; the value is that member's MAC there. */
+struct unit_place {
+	uint32_t ifindex;
+	uint16_t member;
+	uint16_t reserved;
+};
+
+struct unit_mac {
+	uint8_t bytes[6];
+	uint8_t reserved[2];
+};
+
+/* The key of the map `members`: a member's MAC, behind the interface; the value is 1. */
+struct unit_member {
+	uint32_t ifindex;
+	struct unit_mac mac;
 };
 
 /* The keys of the maps `routes` and `routes6`; the value is a unit (uint32_t) or

@@ -638,6 +638,15 @@ static void route(const char *address, unsigned prefixlen, uint16_t unit)
 			 0);
 }
 
+static void routes(void)
+{
+	route("10.9.0.0", 16, FILTER_ROUTE_DROP);
+	route("10.9.0.5", 32, 321);
+	route("10.8.0.0", 16, 1023);
+	route("2001:db8:9::", 48, FILTER_ROUTE_DROP);
+	route("2001:db8:9::5", 128, 322);
+}
+
 static int setup(void **state)
 {
 	char err[FILTER_ERROR_SIZE] = "";
@@ -654,11 +663,7 @@ static int setup(void **state)
 		return -1;
 	}
 	filter_set_key(filter, key_bytes);
-	route("10.9.0.0", 16, FILTER_ROUTE_DROP);
-	route("10.9.0.5", 32, 321);
-	route("10.8.0.0", 16, 1023);
-	route("2001:db8:9::", 48, FILTER_ROUTE_DROP);
-	route("2001:db8:9::5", 128, 322);
+	routes();
 	return 0;
 }
 
@@ -692,9 +697,10 @@ static bool kernel_classify(const struct filter *f, const uint8_t *frame, size_t
 	out->verdict = (uint8_t)(skb.cb[0] >> 24);
 	out->reason = (uint8_t)(skb.cb[0] >> 16);
 	out->unit = (uint16_t)skb.cb[0];
-	int action = out->verdict == UNIT_DROP	   ? 2 /* TC_ACT_SHOT */
-		     : out->verdict == UNIT_DAEMON ? 4 /* TC_ACT_STOLEN */
-						   : -1 /* TC_ACT_UNSPEC */;
+	int action = out->verdict == UNIT_DROP	    ? 2 /* TC_ACT_SHOT */
+		     : out->verdict == UNIT_DAEMON  ? 4 /* TC_ACT_STOLEN */
+		     : out->verdict == UNIT_FORWARD ? 7 /* TC_ACT_REDIRECT */
+						    : -1 /* TC_ACT_UNSPEC */;
 	assert_int_equal((int)run.retval, action);
 	return true;
 }
@@ -721,10 +727,31 @@ static void check_readable(const char *name, const uint8_t *frame, size_t len,
 		return;
 	if (ip_read(frame + at, len - at, &ip))
 		fail_msg("%s: not readable", name);
-	if (r.reason != UNIT_BY_WAITING)
-		assert_int_equal(ip.protocol, r.reason == UNIT_BY_ESP ? 50 : 17);
-	if (r.reason == UNIT_BY_ESP)
+	assert_int_equal(ip.protocol, r.as == UNIT_BY_ESP ? 50 : 17);
+	if (r.as == UNIT_BY_ESP)
 		assert_int_equal((ip.body[2] << 8 | ip.body[3]) & UNIT_MASK, r.unit);
+}
+
+static enum unit_verdict verdict_of(enum unit_reason reason)
+{
+	static const uint8_t verdicts[] = {
+#define X(symbol, verdict, name) UNIT_##verdict,
+		UNIT_REASONS(X)
+#undef X
+	};
+	return verdicts[reason];
+}
+
+/* What a frame to this member's MAC becomes in mode forwarding, if it is OTHER's. */
+static enum unit_reason passed_as(const struct verdict_case *c, bool again)
+{
+	if (c->way == NO_UNIT)
+		return c->reason;
+	if (!again)
+		return UNIT_BY_PASSED;
+	return verdict_of(c->reason) == UNIT_DAEMON ? UNIT_BY_STRAY
+	       : c->reason == UNIT_BY_ROUTED	    ? UNIT_BY_ROUTED
+						    : UNIT_BY_FOREIGN;
 }
 
 static const struct filter *filter_of(const struct verdict_case *c)
@@ -752,16 +779,6 @@ static unsigned expected_unit(const struct verdict_case *c)
 	return c->way == NO_UNIT ? UNIT_NONE
 	       : c->way == UNIT	 ? (unsigned)c->unit
 				 : unit_fold(filter_key(filter), c->high, c->unit);
-}
-
-static enum unit_verdict verdict_of(enum unit_reason reason)
-{
-	static const uint8_t verdicts[] = {
-#define X(symbol, verdict, name) UNIT_##verdict,
-		UNIT_REASONS(X)
-#undef X
-	};
-	return verdicts[reason];
 }
 
 static void test_ours(void **state)
@@ -810,6 +827,107 @@ static void test_unowned_at_master(void **state)
 		check(&cases[i], verdict_of(reason), reason, expected_unit(&cases[i]));
 	}
 	filter_set_master(filter, false);
+}
+
+/*
+ * Mode forwarding: a frame of another member's is sent on to it, from our MAC; but not one
+ * that a member has sent, and not when nobody knows where its owner is.
+ */
+static void test_forwarding(void **state)
+{
+	static const uint8_t router[6] = { 2, 0, 0, 0, 0, 1 },
+			     member[6] = { 2, 0, 0, 0, 0, 8 };
+	struct filter_config config = { .self = SELF,
+					.networks = { { .ifname = "lo",
+							.forwarding = true } },
+					.network_count = 1,
+					.address_count = 4,
+					.lease_fd = -1,
+					.userspace = !in_kernel };
+	char err[FILTER_ERROR_SIZE] = "";
+
+	address_parse("192.0.2.1", &config.addresses[0]);
+	address_parse("192.0.2.2", &config.addresses[1]);
+	address_parse("2001:db8::1", &config.addresses[2]);
+	address_parse("2001:db8::2", &config.addresses[3]);
+	struct filter *was = filter, *was_outside = outside;
+	filter = outside = filter_new(&config, err);
+	if (!filter)
+		fail_msg("%s", err);
+	filter_set_key(filter, key_bytes);
+	routes();
+	filter_renew(filter, NEVER);
+	give_all_to(OTHER);
+	for (int turn = 0; turn < 3; turn++) {
+		/* Nobody knows where the owner is; the router sends; a member sends. */
+		if (turn == 1)
+			assert_int_equal(filter_set_place(filter, 0, OTHER, member), 0);
+		for (size_t i = 0; i < CASES; i++) {
+			struct verdict_case c = cases[i];
+			uint8_t frame[FRAME_MAX];
+			struct unit_result r;
+
+			if (c.frame.mac && strcmp(c.frame.mac, FRAME_OWN_MAC) != 0)
+				continue;
+			if (c.way == NO_UNIT)
+				continue;
+			c.frame.mac = FRAME_OWN_MAC;
+			size_t len = frame_build(&c.frame, frame);
+			memcpy(frame + 6, turn == 2 ? member : router, 6);
+			enum unit_reason want = passed_as(&c, turn != 1);
+			if (c.reason == UNIT_BY_FORWARDED)
+				want = UNIT_BY_OTHER; /* as good as our own traffic */
+			unsigned unit =
+			    want == UNIT_BY_OTHER ? UNIT_NONE : expected_unit(&c);
+			check_one(c.name, "twin",
+				  filter_classify(filter, frame, len, LO, 1),
+				  verdict_of(want), want, unit);
+			if (in_kernel && kernel_classify(filter, frame, len, &r))
+				check_one(c.name, "kernel", r, verdict_of(want), want,
+					  unit);
+		}
+	}
+	filter_free(filter);
+	filter = was;
+	outside = was_outside;
+}
+
+/* The frame that leaves: to the owner's MAC, from our own, and otherwise as it came. */
+static void test_forwarded_frame(void **state)
+{
+	static const uint8_t member[6] = { 2, 0, 0, 0, 0, 8 };
+	struct filter_config config = { .self = SELF,
+					.networks = { { .ifname = "lo",
+							.forwarding = true } },
+					.network_count = 1,
+					.address_count = 1,
+					.lease_fd = -1 };
+	const struct frame_spec spec = { .mac = FRAME_OWN_MAC,
+					 .protocol = 50,
+					 BYTES("\x12\x34\x57\xff\0\0\0\1") };
+	uint8_t frame[FRAME_MAX], out[FRAME_MAX];
+	char err[FILTER_ERROR_SIZE] = "";
+	size_t len = frame_build(&spec, frame);
+
+	if (!in_kernel)
+		skip();
+	address_parse("192.0.2.1", &config.addresses[0]);
+	struct filter *f = filter_new(&config, err);
+	assert_non_null(f);
+	filter_renew(f, NEVER);
+	filter_set_owner(f, 0x3ff, OTHER);
+	assert_int_equal(filter_set_place(f, 0, OTHER, member), 0);
+	memcpy(frame + 6, FRAME_OTHER_MAC, 6);
+	LIBBPF_OPTS(bpf_test_run_opts, run, .data_in = frame,
+		    .data_size_in = (uint32_t)len, .data_out = out,
+		    .data_size_out = sizeof(out));
+	assert_int_equal(bpf_prog_test_run_opts(filter_tc_fd(f), &run), 0);
+	assert_int_equal(run.retval, 7);
+	assert_int_equal(run.data_size_out, len);
+	assert_memory_equal(out, member, 6);
+	assert_memory_equal(out + 6, FRAME_OWN_MAC, 6);
+	assert_memory_equal(out + 12, frame + 12, len - 12);
+	filter_free(f);
 }
 
 /* One unit is ours, all others are not: the owner is looked up under the right number. */
@@ -1124,6 +1242,8 @@ int main(void)
 		cmocka_unit_test(test_ours),
 		cmocka_unit_test(test_not_ours),
 		cmocka_unit_test(test_unowned_at_master),
+		cmocka_unit_test(test_forwarding),
+		cmocka_unit_test(test_forwarded_frame),
 		cmocka_unit_test(test_single_unit),
 		cmocka_unit_test(test_lease_over),
 		cmocka_unit_test(test_revoke),

@@ -33,7 +33,7 @@ net_options()
 		--clients) net_clients=$2 && shift ;;
 		--detection) net_detection=$2 && shift ;;
 		*)
-			echo "usage: ${0##*/} [--mode multicast|unicast] [--members N] [--clients N] [--detection MS]" >&2
+			echo "usage: ${0##*/} [--mode multicast|unicast|forwarding] [--members N] [--clients N] [--detection MS]" >&2
 			exit 2
 			;;
 		esac

@@ -238,8 +238,7 @@ up_check()
 	[[ $INTERCONNECTS =~ ^[12]$ ]] || die "--interconnects: 1 or 2"
 	[[ $CLIENTS =~ ^([0-9]|[1-9][0-9])$ ]] || die "--clients: 0 to 99"
 	case $MODE in
-	multicast | unicast) ;;
-	forwarding) die "this version of phalanxd has no forwarding mode" ;;
+	multicast | unicast | forwarding) ;;
 	*) die "--mode: multicast, unicast or forwarding" ;;
 	esac
 	for set in "${SETS[@]}"; do
