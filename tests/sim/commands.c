@@ -3,6 +3,7 @@
  * The commands of scenarios. Each reads its words first, whether or not there is a world;
  * so a look over the script finds what is wrong in it.
  */
+#include <errno.h>
 #include <string.h>
 
 #include "cluster/wire.h"
@@ -298,6 +299,63 @@ static void cmd_unable(struct player *p)
 		world_judge(p->w);
 	EACH_OF(set, i)
 	world_set_able(p->w, i, false);
+}
+
+static void drain(struct player *p, bool on)
+{
+	uint32_t set = player_members(p), ticket;
+
+	if (!go(p))
+		return;
+	EACH_OF(set, i)
+	{
+		struct node *n = &p->w->nodes[i];
+
+		if (!world_alive(n))
+			continue;
+		p->w->faults[FAULT_drain] += on;
+		cluster_drain(n->c, n->id, on, false, &ticket, world_now(p->w, n));
+		world_touch(p->w, n);
+	}
+	world_run(p->w, 0);
+}
+
+static void cmd_drain(struct player *p)
+{
+	drain(p, true);
+}
+
+static void cmd_undrain(struct player *p)
+{
+	drain(p, false);
+}
+
+/* move unit N to WHO: asked of its owner. */
+static void cmd_move(struct player *p)
+{
+	uint32_t ticket;
+	unsigned to;
+	unit_id u;
+	int rc;
+
+	player_want(p, "unit");
+	u = (unit_id)player_number(p, 0, CLUSTER_UNITS - 1);
+	player_want(p, "to");
+	to = player_member(p);
+	if (!go(p))
+		return;
+	for (unsigned i = 0; i < p->w->nnodes; i++) {
+		struct node *n = &p->w->nodes[i];
+
+		if (!world_alive(n) || !unit_set_has(&n->owned, u) || i == to)
+			continue;
+		rc = cluster_move(n->c, u, p->w->nodes[to].id, &ticket,
+				  world_now(p->w, n));
+		if (rc && rc != -EINPROGRESS && rc != -EALREADY)
+			player_fail(p, "unit %u cannot be moved: %s", u, strerror(-rc));
+		world_touch(p->w, n);
+		return;
+	}
 }
 
 /* leave WHO: until it has left, and its process has ended. */
@@ -704,33 +762,21 @@ static const struct {
 	const char *name;
 	void (*run)(struct player *p);
 } commands[] = {
-	{ "members", cmd_members },
-	{ "seed", cmd_nothing },
-	{ "set", cmd_set },
-	{ "let", cmd_let },
-	{ "run", cmd_run },
-	{ "settle", cmd_settle },
-	{ "until", cmd_until },
-	{ "start", cmd_start },
-	{ "kill", cmd_kill },
-	{ "freeze", cmd_freeze },
-	{ "thaw", cmd_thaw },
-	{ "stall", cmd_stall },
-	{ "able", cmd_able },
-	{ "unable", cmd_unable },
-	{ "leave", cmd_leave },
-	{ "revive", cmd_revive },
-	{ "cut", cmd_cut },
-	{ "heal", cmd_heal },
-	{ "slow", cmd_slow },
-	{ "burst", cmd_burst },
-	{ "sessions", cmd_sessions },
-	{ "confuse", cmd_confuse },
-	{ "mark", cmd_mark },
-	{ "expect", cmd_expect },
-	{ "forgive", cmd_forgive },
-	{ "finish", cmd_finish },
-	{ "end", NULL },
+	{ "members", cmd_members }, { "seed", cmd_nothing },
+	{ "set", cmd_set },	    { "let", cmd_let },
+	{ "run", cmd_run },	    { "settle", cmd_settle },
+	{ "until", cmd_until },	    { "start", cmd_start },
+	{ "kill", cmd_kill },	    { "freeze", cmd_freeze },
+	{ "thaw", cmd_thaw },	    { "stall", cmd_stall },
+	{ "able", cmd_able },	    { "unable", cmd_unable },
+	{ "drain", cmd_drain },	    { "undrain", cmd_undrain },
+	{ "move", cmd_move },	    { "leave", cmd_leave },
+	{ "revive", cmd_revive },   { "cut", cmd_cut },
+	{ "heal", cmd_heal },	    { "slow", cmd_slow },
+	{ "burst", cmd_burst },	    { "sessions", cmd_sessions },
+	{ "confuse", cmd_confuse }, { "mark", cmd_mark },
+	{ "expect", cmd_expect },   { "forgive", cmd_forgive },
+	{ "finish", cmd_finish },   { "end", NULL },
 };
 
 bool command_run(struct player *p)

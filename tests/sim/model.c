@@ -45,9 +45,10 @@ struct thing {
 	bool kept; /* committed in the main part: never to be lost */
 	struct session_key key;
 	unit_id unit;
-	uint64_t version;		 /* essential state: last put */
-	bool doubtful;			 /* touched by more than one failure at a time */
-	uint64_t sent;			 /* what the peer has sent inbound */
+	uint64_t version; /* essential state: last put */
+	uint64_t rekeyed; /* the version with new keys, while others may have the old */
+	bool doubtful;	  /* touched by more than one failure at a time */
+	uint64_t sent;	  /* what the peer has sent inbound */
 	struct past past[NODES_MAX + 1]; /* by node; the last is the main side's */
 	struct tunnel at[NODES_MAX];
 };
@@ -187,6 +188,15 @@ static void verify(struct world *w, struct node *n, struct thing *t, uint64_t ve
 			    (unsigned long long)value);
 }
 
+/* New keys, new numbers: whoever goes on from that version begins where it likes. */
+static void renew(struct thing *t, struct past *p, uint64_t version)
+{
+	if (!t->rekeyed || version < t->rekeyed)
+		return;
+	t->rekeyed = 0;
+	p->out = 0;
+}
+
 /* Taking over. */
 
 static void begin(struct node *n, struct thing *t, struct session *s)
@@ -201,31 +211,11 @@ static void begin(struct node *n, struct thing *t, struct session *s)
 	at->edge = at->delivered = session_counter(s, 1);
 	if (!cluster_unproven(n->c, t->unit))
 		return;
-	/* Outbound what may have been used is skipped; inbound the peer has to begin anew. */
+	/* What may have been used is skipped; the peer is to begin anew, with new keys. */
 	at->unproven = true;
 	at->next += SKIP;
 	t->sent += SKIP;
 	at->edge = at->delivered = t->sent;
-}
-
-/* When the call that activated units has returned. */
-void model_activate(struct world *w, struct node *n)
-{
-	for (unsigned i = 0; i < SESSIONS && n->activated; i++) {
-		struct thing *t = &w->model->things[i];
-		struct tunnel *at = &t->at[n->index];
-		struct session *s;
-
-		if (!t->exists || !at->ready || !at->unproven)
-			continue;
-		at->unproven = false;
-		s = held(n, t);
-		if (!s)
-			continue;
-		cluster_count(n->c, s, 0, at->next, world_now(w, n));
-		cluster_count(n->c, s, 1, at->edge, world_now(w, n));
-	}
-	n->activated = false;
 }
 
 /* State before service: what was committed is there. */
@@ -252,6 +242,8 @@ static void gained(struct world *w, struct node *n, struct thing *t)
 			   t->unit, (unsigned long long)version_of(s),
 			   (unsigned long long)p.committed);
 	}
+	if (s)
+		renew(t, &p, version_of(s));
 	share(w, n, t, p);
 	if (s)
 		begin(n, t, s);
@@ -300,6 +292,7 @@ static void observe(struct world *w, struct node *n, struct thing *t)
 	if (!at->put_version || !cluster_committed(n->c, t->unit, at->put_position))
 		return;
 	verify(w, n, t, at->put_version, 0, 0);
+	renew(t, &p, at->put_version);
 	if (at->put_version > p.committed) {
 		p.committed = at->put_version;
 		share(w, n, t, p);
@@ -350,6 +343,28 @@ static void put(struct world *w, struct node *n, struct thing *t)
 	at->put_position = cluster_position(n->c);
 	at->put_version = t->version;
 	world_touch(w, n);
+}
+
+/* When the call that activated units has returned. */
+void model_activate(struct world *w, struct node *n)
+{
+	for (unsigned i = 0; i < SESSIONS && n->activated; i++) {
+		struct thing *t = &w->model->things[i];
+		struct tunnel *at = &t->at[n->index];
+		struct session *s;
+
+		if (!t->exists || !at->ready || !at->unproven)
+			continue;
+		at->unproven = false;
+		s = held(n, t);
+		if (!s)
+			continue;
+		cluster_count(n->c, s, 0, at->next, world_now(w, n));
+		cluster_count(n->c, s, 1, at->edge, world_now(w, n));
+		put(w, n, t);
+		t->rekeyed = t->version;
+	}
+	n->activated = false;
 }
 
 static void create(struct world *w, struct node *n, struct thing *t, unit_id u)

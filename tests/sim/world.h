@@ -31,6 +31,7 @@
 	X(pair_cut, "cuts between two")                                                  \
 	X(one_way, "one-way cuts")                                                       \
 	X(unable, "members unable to work")                                              \
+	X(drain, "drains")                                                               \
 	X(leave, "leaves")                                                               \
 	X(slow, "slow links")                                                            \
 	X(skew, "skewed clocks")                                                         \
