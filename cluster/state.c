@@ -81,6 +81,9 @@ static void describe(const struct cluster *c, const struct member *m,
 	s->refused = m->refused;
 	s->refused_why = m->refused ? statistic_name(m->refused_why) : "";
 	s->refused_ago = m->refused ? mono_since(now, m->refused_at) : UINT64_MAX;
+	/* Then nothing else matters. */
+	if (!s->present && *s->barred)
+		s->why = s->barred;
 	s->interval = s->per_interval ? c->cfg.detection / s->per_interval : 0;
 	EACH_UNIT(u) {
 		const struct unit *unit = &c->units[u];
