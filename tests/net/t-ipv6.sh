@@ -32,7 +32,15 @@ neighbour()
 		sed -n 's/.* lladdr \([0-9a-f:]*\).*/\1/p'
 }
 
-cluster_mac() { ask m1 status | jq -r --arg n "$1" '.networks[] | select(.name == $n).mac'; }
+# answering_mac MASTER: at which the outside's addresses are to be found.
+answering_mac()
+{
+	if [[ $MODE == forwarding ]]; then
+		lab exec "$1" ip -j link show outside | jq -r '.[0].address'
+	else
+		ask "$1" status | jq -r '.networks[] | select(.name == "outside").mac'
+	fi
+}
 
 answers6() { lab exec "$1" ping -n -q -c 1 -W 1 "$2"; }
 
@@ -47,8 +55,8 @@ at_cluster_mac()
 networks_judge()
 {
 	local mac member master before=()
-	mac=$(cluster_mac outside)
 	master=$(master m1)
+	mac=$(answering_mac "$master")
 	for member in $lab_members; do before+=("$(counter "$member" ndp.advertisements)"); done
 	lab exec r1 ip -6 neigh flush all
 	must 10 "an answer from the cluster's IPv6 address" at_cluster_mac "$mac"
