@@ -101,6 +101,8 @@ static void cmd_set(struct player *p)
 		w->jitter = player_time(p);
 	else if (player_accept(p, "detection"))
 		w->detection = player_time(p);
+	else if (player_accept(p, "hold-back"))
+		w->hold_back = player_time(p);
 	else if (player_accept(p, "queue"))
 		w->queue = 1024 * (size_t)player_number(p, 1, 1 << 20);
 	else if (player_accept(p, "failing-memory"))
@@ -356,6 +358,23 @@ static void cmd_move(struct player *p)
 		world_touch(p->w, n);
 		return;
 	}
+}
+
+/* expel WHO: the master tells it to go; it comes back by itself. */
+static void cmd_expel(struct player *p)
+{
+	unsigned i = player_member(p);
+	struct node *master;
+
+	if (!go(p))
+		return;
+	master = world_master(p->w);
+	world_judge(p->w);
+	if (!master || cluster_expel(master->c, p->w->nodes[i].id, false, "test",
+				     world_now(p->w, master)))
+		player_fail(p, "member %u cannot be expelled", p->w->nodes[i].id);
+	else
+		world_touch(p->w, master);
 }
 
 /* leave WHO: until it has left, and its process has ended. */
@@ -762,21 +781,37 @@ static const struct {
 	const char *name;
 	void (*run)(struct player *p);
 } commands[] = {
-	{ "members", cmd_members }, { "seed", cmd_nothing },
-	{ "set", cmd_set },	    { "let", cmd_let },
-	{ "run", cmd_run },	    { "settle", cmd_settle },
-	{ "until", cmd_until },	    { "start", cmd_start },
-	{ "kill", cmd_kill },	    { "freeze", cmd_freeze },
-	{ "thaw", cmd_thaw },	    { "stall", cmd_stall },
-	{ "able", cmd_able },	    { "unable", cmd_unable },
-	{ "drain", cmd_drain },	    { "undrain", cmd_undrain },
-	{ "move", cmd_move },	    { "leave", cmd_leave },
-	{ "revive", cmd_revive },   { "cut", cmd_cut },
-	{ "heal", cmd_heal },	    { "slow", cmd_slow },
-	{ "burst", cmd_burst },	    { "sessions", cmd_sessions },
-	{ "confuse", cmd_confuse }, { "mark", cmd_mark },
-	{ "expect", cmd_expect },   { "forgive", cmd_forgive },
-	{ "finish", cmd_finish },   { "end", NULL },
+	{ "members", cmd_members },
+	{ "seed", cmd_nothing },
+	{ "set", cmd_set },
+	{ "let", cmd_let },
+	{ "run", cmd_run },
+	{ "settle", cmd_settle },
+	{ "until", cmd_until },
+	{ "start", cmd_start },
+	{ "kill", cmd_kill },
+	{ "freeze", cmd_freeze },
+	{ "thaw", cmd_thaw },
+	{ "stall", cmd_stall },
+	{ "able", cmd_able },
+	{ "unable", cmd_unable },
+	{ "drain", cmd_drain },
+	{ "undrain", cmd_undrain },
+	{ "move", cmd_move },
+	{ "leave", cmd_leave },
+	{ "expel", cmd_expel },
+	{ "revive", cmd_revive },
+	{ "cut", cmd_cut },
+	{ "heal", cmd_heal },
+	{ "slow", cmd_slow },
+	{ "burst", cmd_burst },
+	{ "sessions", cmd_sessions },
+	{ "confuse", cmd_confuse },
+	{ "mark", cmd_mark },
+	{ "expect", cmd_expect },
+	{ "forgive", cmd_forgive },
+	{ "finish", cmd_finish },
+	{ "end", NULL },
 };
 
 bool command_run(struct player *p)

@@ -384,6 +384,7 @@ static struct cluster *new_core(struct world *w, struct node *n)
 	struct cluster_config cfg = {
 		.self = n->id,
 		.detection = w->detection,
+		.hold_back = w->hold_back,
 		.capacity = n->capacity,
 		.moves = w->balancing ? 128 : 0,
 		.balance = 500 * MONO_MS,

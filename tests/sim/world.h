@@ -129,6 +129,7 @@ struct world {
 	uint64_t healed_at; /* end of the last cut */
 
 	uint64_t detection;
+	uint64_t hold_back; /* of unsteady members, 0: none */
 	double short_memory; /* share of the core's allocations that fail */
 	bool balancing;
 	bool working; /* the model acts */
