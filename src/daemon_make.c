@@ -318,6 +318,7 @@ void daemon_free(struct daemon *d)
 	routes_free(d->routes);
 	filter_free(d->filter);
 	waiting_free(d->waiting);
+	fragments_free(d->fragments);
 	netlink_close(d->netlink);
 	cluster_free(d->cluster);
 	activation_close(d->activation);

@@ -20,6 +20,7 @@
 #include "src/control.h"
 #include "src/daemon.h"
 #include "src/filter.h"
+#include "src/fragments.h"
 #include "src/link.h"
 #include "src/ndp.h"
 #include "src/meter.h"
@@ -75,6 +76,7 @@ struct daemon {
 	uint16_t owners[CLUSTER_UNITS]; /* as the filter knows them */
 
 	struct waiting *waiting;
+	struct fragments *fragments;
 	struct unit_set active;		     /* and the tunnels know it */
 	struct mono released[CLUSTER_UNITS]; /* 0: never, or by being fenced */
 	bool rewait, urge;

@@ -23,6 +23,9 @@
 #define UNIT_PACKETS 1024 /* that wait for one unit */
 #define WAITING_BYTES (16u << 20)
 #define WAITING_AGE MONO_SEC
+#define FRAGMENTED_MAX 256 /* datagrams that lack fragments */
+#define FRAGMENTED_SOURCE_MAX 16
+#define FRAGMENTED_AGE (10 * MONO_SEC)
 /* Frames that came before the release are read so much later at most. What a member that
  * was stopped finds in its buffers is older: others have long worked on it. */
 #define STRAY_TIME MONO_SEC
@@ -32,9 +35,13 @@ int daemon_path_make(struct daemon *d)
 	const struct waiting_limits limits = { .unit_packets = UNIT_PACKETS,
 					       .bytes = WAITING_BYTES,
 					       .age = WAITING_AGE };
+	const struct fragments_limits fragments = { .datagrams = FRAGMENTED_MAX,
+						    .per_source = FRAGMENTED_SOURCE_MAX,
+						    .age = FRAGMENTED_AGE };
 
 	d->waiting = waiting_new(&limits);
-	return d->waiting ? 0 : -1;
+	d->fragments = fragments_new(&fragments);
+	return d->waiting && d->fragments ? 0 : -1;
 }
 
 static void view_of(struct daemon *d, unit_id unit, struct course_view *v)
@@ -190,6 +197,7 @@ static void show_to_all(struct daemon *d)
 void daemon_path_tick(struct daemon *d)
 {
 	show_to_all(d);
+	fragments_expire(d->fragments, daemon_now(d));
 	if (waiting_empty(d->waiting))
 		return;
 	waiting_expire(d->waiting, daemon_now(d));
@@ -246,6 +254,23 @@ static bool is_stray(struct daemon *d, unit_id unit)
 	return since.ns && mono_since(daemon_now(d), since) < STRAY_TIME;
 }
 
+/* A datagram that has become whole here may be anybody's. */
+static void fragment_receive(struct daemon *d, const struct port_frame *frame,
+			     uint8_t *ip, size_t len)
+{
+	const struct waiting_tag tag = { .network = (uint8_t)frame->network };
+	struct mono now = daemon_now(d);
+
+	if (fragments_add(d->fragments, ip, len, now, &ip, &len) != 1)
+		return;
+	struct unit_result r =
+	    filter_classify_packet(d->filter, frame->network, ip, len, now.ns);
+	if (r.as == UNIT_BY_IKE || r.as == UNIT_BY_ESP || r.as == UNIT_BY_ESP_UDP)
+		take(d, r.unit, &tag, ip, len);
+	else
+		d->path.dropped++;
+}
+
 static void port_receive(void *ctx, const struct port_frame *frame, uint8_t *ip,
 			 size_t len)
 {
@@ -253,6 +278,10 @@ static void port_receive(void *ctx, const struct port_frame *frame, uint8_t *ip,
 	struct waiting_tag tag = { .network = (uint8_t)frame->network,
 				   .checksum_ok = frame->checksum_ok };
 
+	if (frame->as == UNIT_BY_FRAGMENT) {
+		fragment_receive(d, frame, ip, len);
+		return;
+	}
 	/* The master has passed it on already. */
 	if (frame->reason == UNIT_BY_STRAY)
 		tag.hops = 1;
@@ -349,5 +378,6 @@ size_t daemon_path_statistics(const struct daemon *d, struct statistic *out, siz
 
 	n = n < max ? n : max;
 	memcpy(out, all, n * sizeof(*out));
+	n += fragments_statistics(d->fragments, out + n, max - n);
 	return n + waiting_statistics(d->waiting, out + n, max - n);
 }

@@ -31,6 +31,7 @@ struct port_frame {
 	uint8_t reason;	   /* UNIT_BY_..., of a verdict UNIT_DAEMON; or UNIT_BY_FOREIGN or
 			    * UNIT_BY_UNOWNED, if the unit was ours when the frame came in
 			    * and is not any more */
+	uint8_t as;	   /* the reason, if the unit were ours */
 	uint16_t unit;	   /* the work unit */
 	bool checksum_ok;  /* the transport checksum needs no check (verified by hardware,
 			    * or  never computed: the sender is on this machine) */

@@ -118,6 +118,7 @@ static void frame_deliver(struct packet_port *p, unsigned slot, uint64_t now)
 		.network = p->network,
 		.ifindex = p->ifindex,
 		.reason = r.reason,
+		.as = r.as,
 		.unit = r.unit,
 		.checksum_ok = checksum_ok(&message->msg_hdr),
 	};

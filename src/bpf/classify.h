@@ -69,6 +69,7 @@ struct unit_packet {
 	uint32_t body;	   /* offset of what follows the IP headers */
 	uint32_t body_len; /* and its length */
 	int route;	   /* of the destination, -1: none */
+	uint32_t identification;
 	uint16_t fragment; /* not 0: it is one */
 	uint8_t protocol;
 	uint8_t local;	 /* for a cluster address */
@@ -227,7 +228,9 @@ UNIT_INLINE void unit_local(void *ctx, const struct unit_packet *ip, struct unit
 
 	way->reason = UNIT_BY_MALFORMED;
 	if (ip->fragment) {
-		way->reason = UNIT_BY_FRAGMENT;
+		/* The members' meeting place, not the unit of what is in it. */
+		unit_fold_pair(way, UNIT_BY_FRAGMENT, ip);
+		way->mix.low ^= (uint64_t)ip->identification << 32;
 		return;
 	}
 	switch (ip->protocol) {
@@ -314,6 +317,7 @@ UNIT_INLINE int unit_header(void *ctx, uint32_t offset, const uint8_t *h,
 	ip->body = offset + header;
 	ip->body_len = total - header;
 	ip->fragment = unit_be16(h + 6) & UNIT_IP_FRAGMENT;
+	ip->identification = unit_be16(h + 4);
 	ip->protocol = h[9];
 	return 0;
 }
@@ -332,10 +336,12 @@ UNIT_INLINE int unit_extension(void *ctx, struct unit_packet *ip)
 
 	if (ip->body_len < len || unit_load(ctx, ip->body, x, sizeof(x)))
 		return -1;
-	if (ip->protocol == UNIT_FRAGMENT)
+	if (ip->protocol == UNIT_FRAGMENT) {
 		ip->fragment = unit_be16(x + 2) & UNIT_IP6_FRAGMENT;
-	else
+		ip->identification = unit_be32(x + 4);
+	} else {
 		len = ((uint32_t)x[1] + 1) * 8;
+	}
 	/* Nobody is led through the cluster by a source route. */
 	if (len > ip->body_len || (ip->protocol == UNIT_ROUTING && x[3]))
 		return -1;
@@ -404,7 +410,7 @@ UNIT_INLINE struct unit_result unit_finish(void *ctx, struct unit_way *way)
 		/* By way of the TUN device it comes to phalanxd all the same. */
 		if (control->master && way->reason == UNIT_BY_ROUTED)
 			return unit_because(way->reason, way->unit);
-		return unit_because(UNIT_BY_UNOWNED, way->unit);
+		return unit_instead(UNIT_BY_UNOWNED, way->unit, way->reason);
 	}
 	if (owner != control->self)
 		return unit_instead(UNIT_BY_FOREIGN, way->unit, way->reason);

@@ -57,6 +57,7 @@ enum unit_verdict {
 	X(PROTOCOL, HOST, "protocol")                                                    \
 	X(ROUTED, HOST, "routed")                                                        \
 	X(FORWARDED, HOST, "forwarded")                                                  \
+	X(FRAGMENT, DAEMON, "fragment")                                                  \
 	X(WAITING, DAEMON, "waiting")                                                    \
 	X(STRAY, DAEMON, "stray")                                                        \
 	X(PASSED, FORWARD, "passed")                                                     \
@@ -66,7 +67,6 @@ enum unit_verdict {
 	X(NO_SESSION, DROP, "no-session")                                                \
 	X(CLEAR, DROP, "session-in-clear")                                               \
 	X(KEEPALIVE, DROP, "nat-keepalive")                                              \
-	X(FRAGMENT, DROP, "fragment")                                                    \
 	X(MALFORMED, DROP, "malformed")                                                  \
 	X(DESTINATION, DROP, "destination")                                              \
 	X(ARP, DROP, "arp")                                                              \
