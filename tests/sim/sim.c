@@ -8,7 +8,7 @@
  *   sim --seed N             one random cluster; --print shows its scenario instead
  *   sim --from N --count K   random clusters N..N+K-1
  *   --members M  --faults K (4)  --jobs J (2)  --stop  --verbose
- *   --harsh                  cuts between two members and one-way cuts as well
+ *   --mild                   no cuts between two members, and no one-way cuts
  *
  * What fails is named together with the command that repeats it.
  */
@@ -131,8 +131,7 @@ static bool run_seed(const struct options *o, struct worker *me, uint64_t seed)
 	}
 	snprintf(name, sizeof(name), "seed %llu", (unsigned long long)seed);
 	snprintf(repeat, sizeof(repeat), "--seed %llu --members %u --faults %u%s",
-		 (unsigned long long)seed, members, o->faults,
-		 o->harsh ? " --harsh" : "");
+		 (unsigned long long)seed, members, o->faults, o->harsh ? "" : " --mild");
 	snprintf(me->doing, sizeof(me->doing), "%s", repeat);
 	s = script_parse(name, text, error, sizeof(error));
 	if (!s) {
@@ -328,7 +327,7 @@ static int usage(void)
 	fprintf(
 	    stderr,
 	    "usage: sim [FILE... | --list | --seed N [--print] | --from N --count K]\n"
-	    "           [--members M] [--faults K] [--jobs J] [--harsh] [--stop] "
+	    "           [--members M] [--faults K] [--jobs J] [--mild] [--stop] "
 	    "[--verbose]\n");
 	return 2;
 }
@@ -344,7 +343,7 @@ static int parse(struct options *o, int argc, char **argv)
 		{ "jobs", required_argument, NULL, 'j' },
 		{ "list", no_argument, NULL, 'l' },
 		{ "print", no_argument, NULL, 'p' },
-		{ "harsh", no_argument, NULL, 'h' },
+		{ "mild", no_argument, NULL, 'h' },
 		{ "stop", no_argument, NULL, 'x' },
 		{ "verbose", no_argument, NULL, 'v' },
 		{ 0 },
@@ -380,7 +379,7 @@ static int parse(struct options *o, int argc, char **argv)
 			o->print = true;
 			break;
 		case 'h':
-			o->harsh = true;
+			o->harsh = false;
 			break;
 		case 'x':
 			o->stop = true;
@@ -432,7 +431,7 @@ static void choose(struct options *o, int argc, char **argv)
 
 int main(int argc, char **argv)
 {
-	struct options o = { .faults = 4, .jobs = 2 };
+	struct options o = { .faults = 4, .jobs = 2, .harsh = true };
 	double began = clock_now();
 	int crashed = 0, rc;
 
