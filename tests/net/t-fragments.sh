@@ -1,0 +1,50 @@
+#!/bin/bash
+# SPDX-License-Identifier: GPL-2.0-or-later
+# The way to the cluster takes packets of 800 bytes only: the clients' ESP arrives in
+# fragments, which meet at some member and go to the session's owner whole.
+set -euo pipefail
+. "$(dirname "${BASH_SOURCE[0]}")/lib.sh"
+
+# counted NAME: the sum of a counter over all members.
+counted()
+{
+	local member sum=0
+	for member in $lab_members; do
+		sum=$((sum + $(ask "$member" counters |
+			jq --arg n "$1" '[.. | objects | .[$n]? // empty] | add // 0')))
+	done
+	echo "$sum"
+}
+
+# pings CLIENT: how many of twenty come back.
+pings()
+{
+	lab exec "$(speaker "$1")" ping -n -q -c 20 -i 0.02 -W 2 -s 1200 "$S1" |
+		sed -n 's/.* \([0-9]*\) received.*/\1/p'
+}
+
+# The client's outer address, as the cluster sees it.
+owners_address() { ask m1 sessions | jq -r --arg c "$1" '.sessions[] |
+	select(.user | startswith($c + "@") or ($c == "g1" and startswith("site."))) |
+	.client' | sed 's/:[0-9]*$//'; }
+
+net_begin "$@"
+scenario_begin fragments quiet
+route=$(lab exec r1 ip route show 192.0.2.0/24)
+# shellcheck disable=SC2086
+lab exec r1 ip route change $route mtu lock 800
+whole=$(counted fragments.whole) handed=$(counted handed.received) sent=0
+for client in $lab_clients; do
+	# IPv6 is fragmented by its sender alone.
+	[[ $(owners_address "$client") != *:* ]] || continue
+	# The first one may only tell the client how long its packets may be.
+	got=$(pings "$client")
+	sent=$((sent + got))
+	((got >= 19)) || fail "$client: only $got of 20 pings came back"
+done
+# shellcheck disable=SC2086
+lab exec r1 ip route change $route
+((sent > 0)) || fail "no client to send fragments"
+(($(counted fragments.whole) >= whole + sent)) || fail "nothing was reassembled"
+(($(counted handed.received) > handed)) || fail "no datagram went to another member"
+scenario_end
