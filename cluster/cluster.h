@@ -114,6 +114,19 @@ enum cluster_role {
 };
 
 /*
+ * Whose copy of a session is right, after a cut. The upcall is made for each session of the
+ * unit that either side has; ours or theirs is NULL where a side has none. Nothing has been
+ * changed yet, so all calls see the same: what belongs together must be judged alike, with
+ * cluster_find(), cluster_each(), cluster_offered() and cluster_each_offered(). Theirs have
+ * no user pointer, and session_silence() of theirs is UINT64_MAX unless their part has
+ * heard the peer during the cut. `counters` are the larger ones of both; they may be changed.
+ */
+enum cluster_merge {
+	CLUSTER_OURS,	/* as it is here, or not at all */
+	CLUSTER_THEIRS, /* as it is there, or not at all */
+};
+
+/*
  * Effects. `ctx` is handed back. Messages are borrowed for the call.
  *
  * datagram  best effort, at most CLUSTER_DATAGRAM_MAX bytes; sealed by the caller's side.
@@ -127,10 +140,13 @@ enum cluster_role {
  *           activation number (the sessions are in the store), `lost` must be let go at
  *           once and without a word to any peer. Either may be empty, not both.
  * table     the owner table or the member list changed in any way.
- * changed   a session of another owner was created or changed here (a shadow).
+ * changed   a session was created or changed here by another member: a shadow, or, between
+ *           the loss and the gain of its unit, one that was merged.
  * removed   the session (of whatever owner) goes; `s` is valid until the call returns. Not
  *           called for cluster_remove() by the owner itself.
  * committed some positions became committed: look at what waits.
+ * merge     another part of the cluster, which was cut off, has gone on with this unit of
+ *           ours; see enum cluster_merge. NULL: the larger counter 1 wins, then ours.
  * counted   the committed value of one of the own session's counters grew.
  * role      the role, the term or the master changed.
  * refused   a message of this peer was refused; `why` is the name of a statistic. `fault`:
@@ -162,6 +178,9 @@ struct cluster_io {
 	void (*committed)(void *ctx);
 	void (*counted)(void *ctx, struct session *s, unsigned slot);
 	void (*role)(void *ctx);
+	enum cluster_merge (*merge)(void *ctx, const struct session *ours,
+				    const struct session *theirs,
+				    uint64_t counters[CLUSTER_COUNTERS]);
 	void (*refused)(void *ctx, member_id from, const char *why, bool fault);
 	void (*log)(void *ctx, const char *line);
 	void (*join_asked)(void *ctx, member_id id, const char *name,
@@ -326,6 +345,20 @@ uint64_t session_counter(const struct session *s, unsigned slot);
  * all others, as its owner, since it is in its store. Bytes. */
 size_t session_held(const struct session *s);
 uint64_t session_sent(const struct session *s);
+/*
+ * Owner only, cheap: an authentic message came from the session's peer; something was sent
+ * to it that it may remember. After a cut, only what a peer has heard or said in the losing
+ * part is merged. A new session counts as heard.
+ */
+void session_heard(struct session *s, struct mono now);
+void session_told(struct session *s, struct mono now);
+/* ns since the peer was heard, by whatever owner; UINT64_MAX: never. */
+uint64_t session_silence(const struct session *s, struct mono now);
+/* During the merge upcall: what the other part has of the unit. */
+const struct session *cluster_offered(const struct cluster *c, unit_id unit,
+				      const struct session_key *key);
+int cluster_each_offered(const struct cluster *c, unit_id unit,
+			 int (*fn)(void *ctx, struct session *s), void *ctx);
 /* A pointer for the tunnel's use, NULL at first; survives changes of part and of owner. */
 void *session_user(const struct session *s);
 void session_set_user(struct session *s, void *user);

@@ -141,6 +141,7 @@ void core_enter(struct cluster *c, struct mono now)
 
 void core_leave(struct cluster *c)
 {
+	merge_review(c);
 	handover_review(c);
 	table_announce(c);
 	table_yields(c);
@@ -168,6 +169,7 @@ void core_leave(struct cluster *c)
 	c->wanted = mono_min(c->wanted, assign_timeout(c));
 	c->wanted = mono_min(c->wanted, replica_timeout(c));
 	c->wanted = mono_min(c->wanted, counters_timeout(c));
+	c->wanted = mono_min(c->wanted, merge_timeout(c));
 	if (mono_before(c->wanted, c->now))
 		c->wanted = c->now;
 }
@@ -185,6 +187,7 @@ void cluster_tick(struct cluster *c, struct mono now)
 	assign_tick(c);
 	replica_tick(c);
 	counters_tick(c);
+	merge_tick(c);
 	core_leave(c);
 }
 
@@ -245,6 +248,9 @@ static const struct rule {
 	RULE(load, BY_STREAM, FROM_MEMBER, IN_CLUSTER),
 	RULE(config_request, BY_STREAM, FROM_ANY, IN(MASTER)),
 	RULE(config, BY_STREAM, FROM_ANY, IN(JOINING)),
+	RULE(merge_put, BY_STREAM, FROM_MEMBER, IN_CLUSTER),
+	RULE(merge_end, BY_STREAM, FROM_MEMBER, IN_CLUSTER),
+	RULE(merge_ack, BY_STREAM, FROM_MEMBER, IN_CLUSTER),
 #undef RULE
 };
 
@@ -473,6 +479,7 @@ struct cluster *cluster_new(const struct cluster_config *cfg, const struct clust
 		LIST_INIT(&c->units[u].sessions);
 		c->units[u].retry = c->units[u].orphan = MONO_NEVER;
 	}
+	c->offer_retry = c->offer_until = MONO_NEVER;
 	c->lease = c->deferred_at = c->handover_at = c->activate_at = MONO_NEVER;
 	c->prove_at = MONO_NEVER;
 	c->table_retry = c->leave_by = c->offer_at = c->offer_end = MONO_NEVER;
@@ -494,6 +501,7 @@ void cluster_free(struct cluster *c)
 {
 	if (!c)
 		return;
+	merge_free(c);
 	store_free(c);
 	explicit_bzero(c, sizeof(*c));
 	free(c);

@@ -277,6 +277,8 @@ static bool apply(struct cluster *c, struct member *from, const struct wire_coun
 		return false;
 	if (s->counted_epoch != w->epoch || s->counter[0] < w->first)
 		s->counter[0] = w->first;
+	if (s->counter[1] < w->second)
+		s->heard = c->now; /* what comes from the peer is counted there */
 	if (s->counted_epoch != w->epoch || s->counter[1] < w->second)
 		s->counter[1] = w->second;
 	s->counted_epoch = w->epoch;

@@ -68,6 +68,7 @@ static void become_master(struct cluster *c)
 		if (!c->founded)
 			c->io.random(c->io.ctx, c->fold_key, sizeof(c->fold_key));
 		c->founded = c->complete = c->have_table = true;
+		merge_remember(c);
 		if (c->remembers) {
 			core_log(c, "begins with %u remembered sessions", c->nsessions);
 			count(c, STAT_remembered);

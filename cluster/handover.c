@@ -172,7 +172,7 @@ void handover_keep(struct cluster *c, unit_id u)
 	struct unit_set none = { { 0 } };
 
 	e.unproven = takeover_unproven(c, &c->units[u]);
-	c->units[u].remembered = false;
+	c->units[u].remembered = c->units[u].mine = false;
 	table_set(c, u, &e);
 	c->units[u].orphan = MONO_NEVER;
 	replica_need(c, u);

@@ -31,6 +31,7 @@ struct session {
 	unit_id unit;
 	bool dirty;	   /* on the dirty list of its unit's target */
 	bool kept;	   /* mentioned since UNIT_BEGIN */
+	uint8_t verdict;   /* enum cluster_merge, while two parts are merged */
 	uint16_t inflight; /* places in batches that point here */
 	uint64_t counted_epoch;
 	uint64_t counter[CLUSTER_COUNTERS];
@@ -39,6 +40,8 @@ struct session {
 	uint8_t *initial, *essential;
 	size_t initial_len, essential_len;
 	uint64_t sent; /* bytes of its records that this member has sent, as its owner */
+	struct mono heard; /* the peer, by whoever owned the unit; 0: never */
+	struct mono told;  /* the peer, by this member; 0: never */
 	void *user;
 };
 
@@ -71,8 +74,11 @@ struct unit {
 	bool active;  /* owned and activated by this member */
 	bool skips;   /* began with state that may be behind: cluster_unproven() */
 	bool resting; /* about to be released: works on nothing until all is committed */
-	bool replacing;	   /* between UNIT_BEGIN and UNIT_END */
-	bool remembered;   /* its sessions are those of an earlier incarnation of ours */
+	bool replacing;	 /* between UNIT_BEGIN and UNIT_END */
+	bool remembered; /* its sessions are those of an earlier incarnation of ours */
+	bool mine;	 /* which worked on it: what happened to them counts */
+	struct session_list offers; /* joiner: set aside for the owner; owner: offered */
+	member_id offered_to;	    /* 0: nobody yet */
 	uint32_t switched; /* version that asks the previous successor to yield */
 	enum handover handover;
 	member_id next;
@@ -129,6 +135,14 @@ struct member {
 	uint32_t capacity, activation;
 	uint32_t processor; /* that its daemon uses, see struct cluster_member_state */
 	uint32_t sessions;
+
+	/* Merging, see merge.c. */
+	struct mono lost;	    /* when it was heard last, before we were parted */
+	uint64_t lost_run;	    /* and the run that it was */
+	struct session_list claims; /* what it offers, until MERGE_END */
+	size_t claimed;		    /* bytes of them */
+	struct unit_set merged;	    /* units of ours that hold what it has offered */
+	struct unit_set owed; /* of these, what it is to be told when it is committed */
 
 	/* Its messages that were not heeded. */
 	uint64_t refused;
@@ -296,6 +310,11 @@ struct cluster {
 	unsigned nsessions;
 	struct session_list *buckets;
 	size_t nbuckets;
+
+	/* Merging: units with offers that nobody has acknowledged. */
+	struct unit_set offers;
+	struct mono offer_retry, offer_until;
+	bool owes; /* some member's `owed` is not empty */
 
 	/* What core_leave() has to do. */
 	bool review_all, review_busy;
@@ -508,6 +527,10 @@ void table_tick(struct cluster *c);
 struct mono table_timeout(const struct cluster *c);
 
 /* takeover.c: taking units. */
+int takeover_number(struct cluster *c); /* a new activation number, or -1 */
+/* The owner begins anew with state that it has changed: takeover_number() was called, and
+ * the loss was told. */
+void takeover_renew(struct cluster *c, const struct unit_set *set);
 bool takeover_activate(struct cluster *c, const struct unit_set *set, const char *why);
 void takeover_died(struct cluster *c, struct member *m);
 void takeover_defer(struct cluster *c, unit_id u); /* considered anew, a little later */
@@ -551,8 +574,36 @@ struct session *store_find(const struct cluster *c, unit_id u,
 struct session *store_make(struct cluster *c, unit_id u, const struct session_key *key);
 int store_set(uint8_t **part, size_t *part_len, const uint8_t *bytes, size_t len);
 void store_drop(struct cluster *c, struct session *s, bool upcall);
+/* A session outside of the store, NULL: out of memory. Not in any list. */
+struct session *store_new(unit_id u, const struct session_key *key);
+void store_discard(struct session *s); /* of a session outside of the store */
+/* With the upcall: it is not in the store any more, and in no list. */
+void store_detach(struct cluster *c, struct session *s);
+/* There is none with its key; no upcall. */
+void store_attach(struct cluster *c, struct session *s);
 void store_clear(struct cluster *c);
 void store_clear_unit(struct cluster *c, unit_id u);
+
+/* merge.c: what a losing part did is offered to the owners of the winning one. */
+void merge_free(struct cluster *c);
+void merge_parted(struct cluster *c, struct member *m); /* it is about to be forgotten */
+/* Another member has begun with a unit that this one works on, and this one did not know. */
+void merge_overtaken(struct cluster *c, unit_id u, member_id by);
+void merge_resign(struct cluster *c);	/* before the units are given up */
+void merge_remember(struct cluster *c); /* offers become remembered sessions again */
+void merge_forget(struct cluster *c);	/* drops all that was to be offered */
+void merge_unit_begin(struct cluster *c, unit_id u); /* the owner's sessions follow */
+void merge_unit_end(struct cluster *c, unit_id u);
+/* Not all is brought to its owner yet: the joiner is not complete. */
+bool merge_waits(const struct cluster *c);
+void merge_reset(struct cluster *c, struct member *m); /* its link broke, or it went */
+void merge_let_go(struct cluster *c, unit_id u);       /* the unit is another's now */
+void merge_review(struct cluster *c);
+void merge_tick(struct cluster *c);
+struct mono merge_timeout(const struct cluster *c);
+/* How long ago the session's peer was heard, as it travels; and back. */
+uint32_t merge_age(const struct cluster *c, struct mono heard);
+struct mono merge_time(const struct cluster *c, uint32_t age);
 
 /* replica.c: the record stream. */
 void replica_reset(struct cluster *c, struct member *m);

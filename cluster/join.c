@@ -116,6 +116,7 @@ void recv_ok_to_join(struct cluster *c, struct member *from, const struct wire_h
 	/* Another cluster's; and the store is hashed with the key. */
 	if (memcmp(c->fold_key, m.fold_key, sizeof(c->fold_key))) {
 		c->remembers = false;
+		merge_forget(c);
 		store_clear(c);
 	}
 	memcpy(c->fold_key, m.fold_key, sizeof(c->fold_key));

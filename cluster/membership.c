@@ -29,6 +29,7 @@ unsigned membership_count(const struct cluster *c)
 
 static void forget(struct cluster *c, struct member *m)
 {
+	merge_parted(c, m);
 	m->present = m->complete = m->able = m->drained = m->confirmed = false;
 	m->seq = m->stamp = m->echo = m->vouched = 0;
 	m->expelled = 0;
@@ -46,16 +47,20 @@ static void remember(struct cluster *c)
 		c->remembers = true;
 		c->remembered_at = c->sure;
 	}
-	EACH_UNIT(u)
-		c->units[u].remembered = c->remembers && c->units[u].nsessions;
-	if (!c->remembers)
+	if (!c->remembers) {
+		merge_forget(c);
 		store_clear(c);
+	}
+	merge_remember(c);
+	EACH_UNIT(u)
+		c->units[u].remembered = c->units[u].nsessions;
 }
 
 void membership_rejoin(struct cluster *c, const char *why)
 {
 	core_set_role(c, CLUSTER_JOINING, why);
 	count(c, STAT_rejoins);
+	merge_resign(c);
 	table_drop_all(c);
 	remember(c);
 	EACH_MEMBER(c, m)
@@ -143,6 +148,8 @@ void membership_enlist(struct cluster *c, struct member *m, uint64_t incarnation
 	m->joined_at = c->now;
 	m->barred.reason = 0;
 	admission_note_run(m, incarnation);
+	if (c->complete)
+		m->lost.ns = 0;
 	count(c, STAT_joins);
 	if (c->io.joined)
 		c->io.joined(c->io.ctx, m->id);
@@ -362,6 +369,8 @@ void membership_check_complete(struct cluster *c)
 	EACH_PRESENT(c, m)
 		if (!m->whole && m->complete)
 			return;
+	if (merge_waits(c))
+		return;
 	c->complete = true;
 	c->remembers = false;
 	/* What is being replaced right now is cleared at its end. */
@@ -371,6 +380,7 @@ void membership_check_complete(struct cluster *c)
 			c->units[u].remembered = false;
 			store_clear_unit(c, u);
 		}
+	merge_forget(c);
 	core_log(c, "complete");
 	c->upcall_table = true;
 	keepalive_send(c);

@@ -40,6 +40,7 @@ void replica_reset(struct cluster *c, struct member *m)
 	m->sync_retry = m->ack_repeat = MONO_NEVER;
 	m->ack_owed = false;
 	counters_reset(c, m);
+	merge_reset(c, m);
 }
 
 /* What this member's part knew before it joined; the owners rise above it. */
@@ -106,17 +107,18 @@ void replica_need(struct cluster *c, unit_id u)
 
 /* Sending. */
 
-static void fill_put(const struct session *s, uint64_t epoch, uint64_t position,
+static void fill_put(const struct cluster *c, const struct session *s, uint64_t position,
 		     uint8_t flags, struct wire_put *m)
 {
 	*m = (struct wire_put){
 		.position = position,
 		.unit = s->unit,
-		.epoch = epoch,
+		.epoch = c->units[s->unit].e.epoch,
 		.flags = flags,
 		.key = s->key,
 		.first = s->counter[0],
 		.second = s->counter[1],
+		.age = merge_age(c, s->heard),
 	};
 	if (flags & WIRE_PUT_INITIAL) {
 		m->initial = s->initial;
@@ -161,7 +163,7 @@ static int send_unit(struct cluster *c, struct member *m, unit_id u, size_t *byt
 	LIST_FOREACH(s, &unit->sessions, in_unit) {
 		if (rc)
 			return rc;
-		fill_put(s, unit->e.epoch, 0,
+		fill_put(c, s, 0,
 			 (s->initial ? WIRE_PUT_INITIAL : 0) |
 			     (s->essential ? WIRE_PUT_ESSENTIAL : 0) | WIRE_PUT_COUNTERS,
 			 &put);
@@ -240,7 +242,7 @@ void replica_send_counters(struct cluster *c, struct member *m, unit_id u)
 	struct session *s;
 
 	LIST_FOREACH(s, &c->units[u].sessions, in_unit) {
-		fill_put(s, c->units[u].e.epoch, 0, WIRE_PUT_COUNTERS, &put);
+		fill_put(c, s, 0, WIRE_PUT_COUNTERS, &put);
 		STREAM(c, m, put, &put);
 	}
 }
@@ -286,8 +288,10 @@ int cluster_put(struct cluster *c, unit_id unit, const struct session_key *key,
 		return rc;
 	}
 	core_enter(c, now);
+	if (fresh)
+		s->heard = c->now;
 	c->units[unit].last = ++c->position;
-	fill_put(s, c->units[unit].e.epoch, c->position,
+	fill_put(c, s, c->position,
 		 (initial ? WIRE_PUT_INITIAL : 0) | (essential ? WIRE_PUT_ESSENTIAL : 0),
 		 &put);
 	spread(c, unit, s, c->position, ENCODE(c, put, &put));
@@ -501,6 +505,7 @@ static void end_unit(struct cluster *c, struct member *from, unit_id u, uint64_t
 			store_drop(c, s, true);
 	}
 	unit->replacing = unit->remembered = false;
+	merge_unit_end(c, u);
 	advance_unit(c, from, position);
 }
 
@@ -520,6 +525,7 @@ void recv_unit_begin(struct cluster *c, struct member *from, const struct wire_h
 	table_merge(c, from, w->unit, &e);
 	if (fenced(c, from, w->unit, w->epoch))
 		return;
+	merge_unit_begin(c, w->unit);
 	c->units[w->unit].replacing = true;
 	LIST_FOREACH(s, &c->units[w->unit].sessions, in_unit)
 		s->kept = false;
@@ -555,6 +561,7 @@ static int apply_put(struct cluster *c, const struct wire_put *m)
 	if (rc)
 		return rc;
 	s->kept = true;
+	s->heard = merge_time(c, m->age);
 	if (m->flags & WIRE_PUT_COUNTERS) {
 		/* A datagram of this epoch may have overtaken the stream. */
 		bool same = s->counted_epoch == m->epoch;

@@ -58,7 +58,13 @@
 	X(expelled)                                                                      \
 	X(told_to_go)                                                                    \
 	X(record_bytes)                                                                  \
-	X(counter_bytes)
+	X(counter_bytes)                                                                 \
+	X(merge_offered)                                                                 \
+	X(merge_given_up)                                                                \
+	X(merge_refused)                                                                 \
+	X(merge_judged)                                                                  \
+	X(merge_taken)                                                                   \
+	X(merge_ended)
 
 enum statistic {
 #define X(name) STAT_##name,

@@ -72,6 +72,27 @@ static void grow(struct cluster *c)
 			LIST_INSERT_HEAD(&fresh[bucket_of(c, u, &s->key)], s, chain);
 }
 
+struct session *store_new(unit_id u, const struct session_key *key)
+{
+	struct session *s = calloc(1, sizeof(*s));
+
+	if (!s)
+		return NULL;
+	s->key = *key;
+	s->unit = u;
+	return s;
+}
+
+void store_attach(struct cluster *c, struct session *s)
+{
+	if (c->nsessions >= c->nbuckets)
+		grow(c);
+	LIST_INSERT_HEAD(&c->buckets[bucket_of(c, s->unit, &s->key)], s, chain);
+	LIST_INSERT_HEAD(&c->units[s->unit].sessions, s, in_unit);
+	c->units[s->unit].nsessions++;
+	c->nsessions++;
+}
+
 struct session *store_make(struct cluster *c, unit_id u, const struct session_key *key)
 {
 	struct session *s = store_find(c, u, key);
@@ -80,17 +101,9 @@ struct session *store_make(struct cluster *c, unit_id u, const struct session_ke
 		return s;
 	if (c->nsessions >= SESSIONS_MAX)
 		return NULL;
-	s = calloc(1, sizeof(*s));
-	if (!s)
-		return NULL;
-	if (c->nsessions >= c->nbuckets)
-		grow(c);
-	s->key = *key;
-	s->unit = u;
-	LIST_INSERT_HEAD(&c->buckets[bucket_of(c, u, key)], s, chain);
-	LIST_INSERT_HEAD(&c->units[u].sessions, s, in_unit);
-	c->units[u].nsessions++;
-	c->nsessions++;
+	s = store_new(u, key);
+	if (s)
+		store_attach(c, s);
 	return s;
 }
 
@@ -118,18 +131,35 @@ static void wipe(uint8_t *part, size_t len)
 	free(part);
 }
 
-void store_drop(struct cluster *c, struct session *s, bool upcall)
+void store_discard(struct session *s)
 {
-	if (upcall)
-		c->io.removed(c->io.ctx, s);
+	wipe(s->initial, s->initial_len);
+	wipe(s->essential, s->essential_len);
+	free(s);
+}
+
+static void unlink_session(struct cluster *c, struct session *s)
+{
 	counters_forget(c, s);
 	LIST_REMOVE(s, chain);
 	LIST_REMOVE(s, in_unit);
 	c->units[s->unit].nsessions--;
 	c->nsessions--;
-	wipe(s->initial, s->initial_len);
-	wipe(s->essential, s->essential_len);
-	free(s);
+}
+
+void store_detach(struct cluster *c, struct session *s)
+{
+	c->io.removed(c->io.ctx, s);
+	s->user = NULL;
+	unlink_session(c, s);
+}
+
+void store_drop(struct cluster *c, struct session *s, bool upcall)
+{
+	if (upcall)
+		c->io.removed(c->io.ctx, s);
+	unlink_session(c, s);
+	store_discard(s);
 }
 
 static void drop_unit(struct cluster *c, unit_id u, bool upcall)
@@ -247,6 +277,21 @@ void cluster_store(const struct cluster *c, struct cluster_store_state *out)
 			out->bytes += s->initial_len + s->essential_len;
 			out->memory += session_held(s);
 		}
+}
+
+void session_heard(struct session *s, struct mono now)
+{
+	s->heard = now;
+}
+
+void session_told(struct session *s, struct mono now)
+{
+	s->told = now;
+}
+
+uint64_t session_silence(const struct session *s, struct mono now)
+{
+	return s->heard.ns ? mono_since(now, s->heard) : UINT64_MAX;
 }
 
 void *session_user(const struct session *s)

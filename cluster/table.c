@@ -130,6 +130,7 @@ void table_let_go(struct cluster *c, unit_id u, struct unit_set *lost)
 		unit_set_remove(&c->busy, u), c->nbusy--;
 	unit_set_remove(&c->respread, u);
 	unit_set_remove(&c->announce, u);
+	merge_let_go(c, u);
 	EACH_MEMBER(c, m) {
 		unit_set_remove(&m->need, u);
 		m->synced[u] = NOT_SENT;
@@ -261,6 +262,8 @@ static void merge(struct cluster *c, struct member *from, unit_id u,
 		/* It is ours that was stale: nothing is refused. */
 		if (unit->active)
 			c->statistics[STAT_stale_epoch]++;
+		if (unit->active)
+			merge_overtaken(c, u, epoch_owner(e->epoch));
 		table_let_go(c, u, &merged->lost);
 		unit->orphan = MONO_NEVER;
 		unit->next = 0;

@@ -10,7 +10,7 @@
 #define TAKEOVER_RETRY (20 * MONO_MS)
 #define PROVE_TIME (20 * MONO_MS)
 
-static int next_activation(struct cluster *c)
+int takeover_number(struct cluster *c)
 {
 	uint32_t next = c->activation + 1;
 
@@ -68,7 +68,7 @@ void takeover_doubt(struct cluster *c, struct unit *unit)
 static void begin_unproven(struct cluster *c, struct unit *unit)
 {
 	unit->skips = takeover_unproven(c, unit);
-	unit->remembered = false;
+	unit->remembered = unit->mine = false;
 	if (unit->skips)
 		count(c, STAT_unproven);
 	takeover_doubt(c, unit);
@@ -94,6 +94,18 @@ static bool proved(struct cluster *c, unit_id u)
 	return true;
 }
 
+/*
+ * What was skipped is more than counters usually are behind: whoever is the next to begin
+ * with what it happens to have must know of it.
+ */
+static void tell_counters(struct cluster *c, unit_id u)
+{
+	EACH_PRESENT(c, m)
+		if (m->linked && m->syncing && m->synced[u] != NOT_SENT &&
+		    !unit_set_has(&m->need, u))
+			replica_send_counters(c, m, u);
+}
+
 static void prove(struct cluster *c)
 {
 	c->prove_at = MONO_NEVER;
@@ -107,6 +119,8 @@ static void prove(struct cluster *c)
 			continue;
 		}
 		unit->e.unproven = false;
+		if (unit->skips)
+			tell_counters(c, u);
 		handover_amend(c, u, unit->e.successor, 0, unit->e.moving_to);
 	}
 }
@@ -129,7 +143,7 @@ bool takeover_activate(struct cluster *c, const struct unit_set *set, const char
 		}
 	if (!n)
 		return true;
-	if (c->late || !c->complete || next_activation(c))
+	if (c->late || !c->complete || takeover_number(c))
 		return false;
 	core_log(c, "activates %u units, number %u: %s", n, c->activation, why);
 	EACH_IN(&gained, u) {
@@ -145,6 +159,23 @@ bool takeover_activate(struct cluster *c, const struct unit_set *set, const char
 	c->keepalive_at = c->now;
 	c->review_all = true;
 	return true;
+}
+
+void takeover_renew(struct cluster *c, const struct unit_set *set)
+{
+	static const struct unit_set none;
+
+	EACH_IN(set, u) {
+		struct unit *unit = &c->units[u];
+
+		unit->skips = false;
+		unit->next = 0;
+		takeover_doubt(c, unit);
+		new_epoch(c, u);
+	}
+	c->io.units(c->io.ctx, set, &none, c->activation);
+	c->keepalive_at = c->now;
+	c->review_all = true;
 }
 
 /* Another part of the cluster had a higher epoch: rise above it and go on. */

@@ -165,6 +165,7 @@
 	K(key)                                                                           \
 	V(u64, first)                                                                    \
 	V(u64, second)                                                                   \
+	V(u32, age)                                                                      \
 	B(initial, WIRE_PARTS_MAX)                                                       \
 	B(essential, WIRE_PARTS_MAX)
 #define WIRE_REMOVE(V, L, B, K, R)                                                       \
@@ -197,6 +198,20 @@
 #define WIRE_LOAD(V, L, B, K, R)                                                         \
 	V(u32, processor)                                                                \
 	L(weight, units, CLUSTER_UNITS)
+#define WIRE_MERGE_PUT(V, L, B, K, R)                                                    \
+	V(unit, unit)                                                                    \
+	V(u64, epoch)                                                                    \
+	V(u8, flags)                                                                     \
+	K(key)                                                                           \
+	V(u64, first)                                                                    \
+	V(u64, second)                                                                   \
+	V(u32, age)                                                                      \
+	B(initial, WIRE_PARTS_MAX)                                                       \
+	B(essential, WIRE_PARTS_MAX)
+#define WIRE_MERGE_END(V, L, B, K, R) L(ref, units, CLUSTER_UNITS)
+#define WIRE_MERGE_ACK(V, L, B, K, R)                                                    \
+	V(u64, target)                                                                   \
+	L(ref, units, CLUSTER_UNITS)
 
 #define WIRE_CONFIG_REQUEST(V, L, B, K, R) V(u32, version)
 #define WIRE_CONFIG(V, L, B, K, R)                                                       \
@@ -245,7 +260,10 @@
 	X(command_result, WIRE_COMMAND_RESULT)                                           \
 	X(load, WIRE_LOAD)                                                               \
 	X(config_request, WIRE_CONFIG_REQUEST)                                           \
-	X(config, WIRE_CONFIG)
+	X(config, WIRE_CONFIG)                                                           \
+	X(merge_put, WIRE_MERGE_PUT)                                                     \
+	X(merge_end, WIRE_MERGE_END)                                                     \
+	X(merge_ack, WIRE_MERGE_ACK)
 
 enum wire_type {
 	WIRE_TYPE_NONE,
@@ -274,6 +292,9 @@ enum wire_type {
 #define WIRE_PUT_INITIAL 1
 #define WIRE_PUT_ESSENTIAL 2
 #define WIRE_PUT_COUNTERS 4
+#define WIRE_PUT_TOLD 8 /* MERGE_PUT: the peer was told something during the cut */
+/* Age of what nobody has heard. */
+#define WIRE_AGE_NEVER UINT32_MAX
 
 enum wire_reason {
 	WIRE_REASON_IN_PROGRESS = 1,

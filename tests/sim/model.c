@@ -260,6 +260,18 @@ void model_gained(struct world *w, struct node *n, const struct unit_set *set)
 	}
 }
 
+/* The later version, which is the peer's last word wherever it was said. */
+enum cluster_merge model_merge(const struct session *ours, const struct session *theirs)
+{
+	if (!theirs)
+		return CLUSTER_OURS;
+	if (ours)
+		return version_of(theirs) > version_of(ours) ? CLUSTER_THEIRS
+							     : CLUSTER_OURS;
+	return session_silence(theirs, MONO_NEVER) < UINT64_MAX ? CLUSTER_THEIRS
+								: CLUSTER_OURS;
+}
+
 void model_lost(struct world *w, struct node *n, const struct unit_set *lost)
 {
 	for (unsigned i = 0; i < SESSIONS; i++)
@@ -329,7 +341,7 @@ static void put(struct world *w, struct node *n, struct thing *t)
 	uint8_t bytes[200];
 	size_t len = sizeof(t->version) + world_random(w, sizeof(bytes) - 8);
 	struct tunnel *at = &t->at[n->index];
-	struct session *s;
+	struct session *s = NULL;
 	bool fresh = !held(n, t);
 
 	t->version++;
@@ -340,6 +352,8 @@ static void put(struct world *w, struct node *n, struct thing *t)
 		world_fail(w, "member %u cannot put into unit %u", n->id, t->unit);
 	else if (fresh || !at->ready)
 		begin(n, t, s);
+	if (s)
+		session_heard(s, world_now(w, n));
 	at->put_position = cluster_position(n->c);
 	at->put_version = t->version;
 	world_touch(w, n);
@@ -407,6 +421,7 @@ static void send_out(struct world *w, struct node *n, struct thing *t, struct se
 			world_fail(w, "member %u sends number %llu of unit %u again",
 				   n->id, (unsigned long long)at->next, t->unit);
 		p.out = ++at->next;
+		session_told(s, world_now(w, n));
 		use_nonce(w, n, t);
 	}
 	verify(w, n, t, 0, 0, cluster_counted(n->c, s, 0));
@@ -446,6 +461,7 @@ static void receive(struct world *w, struct node *n, struct thing *t, struct ses
 		if (at->delivered + 1 < number)
 			at->delivered = number - 1;
 		cluster_count(n->c, s, 1, number, world_now(w, n));
+		session_heard(s, world_now(w, n));
 		world_touch(w, n);
 	}
 	deliver(w, n, t, s);

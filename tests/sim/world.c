@@ -182,8 +182,12 @@ static void io_units(void *ctx, const struct unit_set *gained,
 	struct node *n = ctx;
 
 	own(n, lost, false);
+	for (unsigned i = 0; i < CLUSTER_UNITS / 64; i++)
+		n->fresh.bits[i] &= ~lost->bits[i];
 	if (!empty(gained)) {
 		own(n, gained, true);
+		for (unsigned i = 0; i < CLUSTER_UNITS / 64; i++)
+			n->fresh.bits[i] |= gained->bits[i];
 		/* Always, whatever has happened: no number is used twice. */
 		if (activation <= n->handed || activation > n->disk)
 			world_fail(n->w, "member %u is handed activation %u after %u",
@@ -201,6 +205,13 @@ static void io_nothing(void *ctx)
 
 static void io_session(void *ctx, struct session *s)
 {
+}
+
+static enum cluster_merge io_merge(void *ctx, const struct session *ours,
+				   const struct session *theirs,
+				   uint64_t counters[CLUSTER_COUNTERS])
+{
+	return model_merge(ours, theirs);
 }
 
 static void io_counted(void *ctx, struct session *s, unsigned slot)
@@ -262,6 +273,9 @@ static void settle_touched(struct world *w)
 		if (!world_alive(n))
 			continue;
 		model_activate(w, n);
+		if (w->gained)
+			w->gained(w, n, &n->fresh);
+		memset(&n->fresh, 0, sizeof(n->fresh));
 		set_timer(w, n);
 		check_node(w, n);
 	}
@@ -376,6 +390,7 @@ static const struct cluster_io io_template = {
 	.removed = io_session,
 	.committed = io_nothing,
 	.counted = io_counted,
+	.merge = io_merge,
 	.role = io_nothing,
 };
 
@@ -394,6 +409,9 @@ static struct cluster *new_core(struct world *w, struct node *n)
 	struct cluster_io io = io_template;
 
 	io.ctx = n;
+	/* A test with sessions of its own sees what the core does by itself. */
+	if (w->gained)
+		io.merge = NULL;
 	io.log = w->verbose ? io_log : NULL;
 	for (unsigned j = 0; j < w->nnodes; j++) {
 		cfg.peers[j].id = w->nodes[j].id;

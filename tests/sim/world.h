@@ -74,6 +74,7 @@ struct node {
 	struct unit_set owned;
 	bool activated; /* units, in the call before */
 	uint64_t touches, gains;
+	struct unit_set fresh; /* these, while w->gained is to be called */
 	uint8_t note[64];
 	size_t note_len;
 	/* What came while it was frozen, in order. */
@@ -129,7 +130,7 @@ struct world {
 	uint64_t healed_at; /* end of the last cut */
 
 	uint64_t detection;
-	uint64_t hold_back; /* of unsteady members, 0: none */
+	uint64_t hold_back;  /* of unsteady members, 0: none */
 	double short_memory; /* share of the core's allocations that fail */
 	bool balancing;
 	bool working; /* the model acts */
@@ -138,6 +139,9 @@ struct world {
 	uint16_t owners[CLUSTER_UNITS]; /* how many nodes own it */
 	unsigned multiple;		/* units that several own */
 	struct model *model;
+	/* Of a test with sessions of its own: units were gained, and the call has returned. */
+	void (*gained)(struct world *w, struct node *n, const struct unit_set *units);
+	void *own;
 };
 
 /* Where the model hooks in (model.c). */
@@ -145,6 +149,8 @@ struct model *model_new(void);
 void model_free(struct model *m);
 void model_gained(struct world *w, struct node *n, const struct unit_set *gained);
 void model_activate(struct world *w, struct node *n); /* when that call has returned */
+/* Whose copy of a session of the model is right. */
+enum cluster_merge model_merge(const struct session *ours, const struct session *theirs);
 void model_lost(struct world *w, struct node *n, const struct unit_set *lost);
 void model_work(struct world *w);    /* one random action of the outside world */
 void model_forgive(struct world *w); /* more than one failure at a time */

@@ -281,7 +281,7 @@ static uint64_t statistic(const struct fixture *f, const char *name)
 static void refused_messages_are_counted(void **state)
 {
 	struct fixture *f = *state;
-	uint8_t note[64], msg[64] = { WIRE_VERSION, WIRE_TYPES };
+	uint8_t note[64], msg[96] = { WIRE_VERSION, WIRE_TYPES };
 	struct wire_put put = { 0 };
 	size_t len = cluster_death_note(f->c, note, sizeof(note));
 
