@@ -386,6 +386,7 @@ struct cluster_member_state {
 	uint64_t incarnation;
 	uint32_t capacity, activation;
 	const char *barred; /* why it is not let in, as told lately; "" if it was not */
+	bool pending;	    /* and that is just not decided yet */
 	uint64_t heard;	    /* ns since the last keepalive, UINT64_MAX: never */
 	double loss;	    /* P: share of keepalives lost, 0..1 */
 	unsigned per_interval; /* n: keepalives sent in a detection interval */

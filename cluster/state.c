@@ -81,6 +81,8 @@ static void describe(const struct cluster *c, const struct member *m,
 	s->refused = m->refused;
 	s->refused_why = m->refused ? statistic_name(m->refused_why) : "";
 	s->refused_ago = m->refused ? mono_since(now, m->refused_at) : UINT64_MAX;
+	s->pending = *s->barred && (self ? c->barred.reason : m->barred.reason) ==
+				       WIRE_REASON_IN_PROGRESS;
 	/* Then nothing else matters. */
 	if (!s->present && *s->barred)
 		s->why = s->barred;

@@ -152,7 +152,7 @@ void daemon_members_log(struct daemon *d)
 		if (same_but_numbers(m[i].barred, d->barred[i]))
 			continue;
 		snprintf(d->barred[i], sizeof(d->barred[i]), "%s", m[i].barred);
-		if (*m[i].barred)
+		if (*m[i].barred && !m[i].pending)
 			log_warnx("%s is not let in: %s",
 				  m[i].self ? "this member" : m[i].name, m[i].barred);
 	}

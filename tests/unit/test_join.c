@@ -70,6 +70,7 @@ static void applications_are_asked(void **state)
 	assert_true(k->sent[1][wire_type_join_request] > 10);
 	assert_int_equal(cluster_role(joiner->c), CLUSTER_JOINING);
 	assert_true(barred(k, 1, "being asked"));
+	assert_true(cores_view(k, 1, 1).pending && cores_view(k, 0, 1).pending);
 	/* Nobody waits for an answer about somebody else, or an earlier incarnation. */
 	cluster_join_answer(master->c, 20, master->asked_incarnation + 1, true, "",
 			    k->now);
@@ -83,6 +84,7 @@ static void applications_are_asked(void **state)
 	cores_wait(k, MONO_SEC, barred(k, 1, "refused by an application"));
 	assert_true(barred(k, 1, "its disk is full"));
 	assert_true(strstr(cores_view(k, 0, 1).barred, "its disk is full"));
+	assert_false(cores_view(k, 1, 1).pending || cores_view(k, 0, 1).pending);
 	assert_true(cores_statistic(k, 0, "joins_refused") > 0);
 	assert_int_equal(cluster_role(joiner->c), CLUSTER_JOINING);
 	/* They may think again. */

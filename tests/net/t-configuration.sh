@@ -1,0 +1,41 @@
+#!/bin/bash
+# SPDX-License-Identifier: GPL-2.0-or-later
+# A newer configuration is given to the master; the other member fetches it when it comes
+# back, and uses it.
+set -euo pipefail
+. "$(dirname "${BASH_SOURCE[0]}")/lib.sh"
+
+net_members=2 net_clients=0 net_peer=0
+net_begin "$@"
+wait_for 40 "both members" whole m1
+first=$(master m1)
+other=$(other_member "$first")
+conf=$LAB_DIR/nodes/$first/phalanx.conf
+fetched=$LAB_DIR/nodes/$other/state/phalanx.conf
+
+published() { lab logs "$first" | grep -q "version 2 is given to members"; }
+mtu_is() { lab exec "$1" ip -o link show phalanx0 | grep -q " mtu $2 "; }
+
+reasons=()
+{
+	echo 'version = 2'
+	sed 's/^tunnel {/tunnel {\n\tmtu = 1300/' "$conf"
+} >"$conf.new"
+mv "$conf.new" "$conf"
+kill -HUP "$(cat "$LAB_DIR/nodes/$first/phalanxd.pid")"
+must 10 "$first to read it" published
+lab kill "$other"
+wait_for 20 "$other's units to be taken over" owns_nothing "$other" "$first"
+lab revive "$other"
+must 40 "$other to be back" whole "$first"
+must 10 "the new MTU on $other" mtu_is "$other" 1300
+mtu_is "$first" 1400 || fail "$first has changed what it works with"
+[[ -e $fetched ]] || fail "$other has kept no configuration"
+grep -q '^version' "$LAB_DIR/nodes/$other/phalanx.conf" &&
+	fail "the administrator's file was written"
+if ((${#reasons[@]})); then
+	net_failed=1
+	echo "not ok configuration-$MODE - $(printf '%s; ' "${reasons[@]}")"
+else
+	echo "ok configuration-$MODE"
+fi
