@@ -50,7 +50,8 @@ start()
 	program_start "$1" "moved-$3" traffic ping "$2" -i 1 -w 5 -o "$out/$3.json"
 }
 
-# Packets that a kernel dropped because the daemon had no processor: no move's fault.
+# Packets that a kernel dropped because phalanxd, or the client's charon, had no processor:
+# no move's fault.
 overruns()
 {
 	local member sum=0
@@ -59,6 +60,8 @@ overruns()
 		sum=$((sum + $(ask "$member" counters |
 			jq '[.. | objects | ."cluster.late"? // empty] | add // 0')))
 	done
+	sum=$((sum + $(lab exec "$client" awk '$1 == "Udp:" { n = $6 } END { print n }' \
+		/proc/net/snmp)))
 	echo "$sum"
 }
 
