@@ -295,6 +295,8 @@ int cluster_put(struct cluster *c, unit_id unit, const struct session_key *key,
 		 (initial ? WIRE_PUT_INITIAL : 0) | (essential ? WIRE_PUT_ESSENTIAL : 0),
 		 &put);
 	spread(c, unit, s, c->position, ENCODE(c, put, &put));
+	if (!c->units[unit].e.successor)
+		c->upcall_committed = true;
 	if (out)
 		*out = s;
 	core_leave(c);
@@ -311,6 +313,8 @@ int cluster_remove(struct cluster *c, struct session *s, struct mono now)
 	core_enter(c, now);
 	m.position = unit->last = ++c->position;
 	store_drop(c, s, false);
+	if (!unit->e.successor)
+		c->upcall_committed = true;
 	spread(c, m.unit, NULL, m.position, ENCODE(c, remove, &m));
 	core_leave(c);
 	return 0;

@@ -73,7 +73,7 @@ static void io_table(void *ctx)
 	daemon_want_settle(d);
 }
 
-static const struct status_tunnel *tunnel_of(struct daemon *d, struct session *s)
+static const struct status_tunnel *tunnel_of(struct daemon *d, const struct session *s)
 {
 	for (unsigned i = 0; i < d->ntunnels; i++)
 		if (d->tunnels[i].ops->owns(session_key(s)->type))
@@ -105,6 +105,18 @@ static void io_committed(void *ctx)
 
 	d->committed = true;
 	daemon_want_settle(d);
+}
+
+static enum cluster_merge io_merge(void *ctx, const struct session *ours,
+				   const struct session *theirs,
+				   uint64_t counters[CLUSTER_COUNTERS])
+{
+	struct daemon *d = ctx;
+	const struct status_tunnel *t = tunnel_of(d, ours ? ours : theirs);
+
+	if (!t || !t->ops->merge)
+		return CLUSTER_OURS;
+	return t->ops->merge(t->tunnel, ours, theirs, counters);
 }
 
 static void io_counted(void *ctx, struct session *s, unsigned slot)
@@ -160,6 +172,7 @@ const struct cluster_io daemon_cluster_io = {
 	.removed = io_removed,
 	.committed = io_committed,
 	.counted = io_counted,
+	.merge = io_merge,
 	.role = io_role,
 	.refused = io_refused,
 	.log = io_log,

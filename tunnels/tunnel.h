@@ -89,6 +89,10 @@ struct tunnel_ops {
 	void (*changed)(void *tunnel, struct session *s, struct mono now);
 	void (*removed)(void *tunnel, struct session *s);
 	void (*counted)(void *tunnel, struct session *s);
+	/* Whose copy is right, after a cut: see cluster_merge. May be NULL. */
+	enum cluster_merge (*merge)(void *tunnel, const struct session *ours,
+				    const struct session *theirs,
+				    uint64_t counters[CLUSTER_COUNTERS]);
 	/* After the core's call has returned: units came or went, commits moved. */
 	void (*activate)(void *tunnel, const struct unit_set *units, uint32_t activation,
 			 struct mono now);

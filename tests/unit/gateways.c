@@ -105,6 +105,13 @@ static void io_committed(void *ctx)
 	((struct node *)ctx)->committed = true;
 }
 
+static enum cluster_merge io_merge(void *ctx, const struct session *ours,
+				   const struct session *theirs,
+				   uint64_t counters[CLUSTER_COUNTERS])
+{
+	return ipsec_ops.merge(((struct node *)ctx)->t, ours, theirs, counters);
+}
+
 static void io_counted(void *ctx, struct session *s, unsigned slot)
 {
 	ipsec_ops.counted(((struct node *)ctx)->t, s);
@@ -122,6 +129,7 @@ static const struct cluster_io node_io = {
 	.removed = io_removed,
 	.committed = io_committed,
 	.counted = io_counted,
+	.merge = io_merge,
 	.role = io_nothing,
 };
 

@@ -534,6 +534,219 @@ static int start6(void **state)
 	return gateways_start(state);
 }
 
+/* Cuts: member 2 is alone for a while, and gives way to the others when it hears them. */
+
+static void part(struct node *n)
+{
+	n->cut = true;
+	gateways_link(n, false);
+	for (unsigned ms = 0;
+	     cluster_role(n->c) != CLUSTER_MASTER || !cluster_unprotected(n->c); ms++) {
+		assert_true(ms < 10000);
+		gateways_run(1);
+	}
+	gateways_run(500);
+	EACH_NODE(peer)
+		gateways_forget(peer);
+}
+
+static bool is_complete(const struct node *n)
+{
+	struct cluster_member_state m[NODES];
+	unsigned count = cluster_members(n->c, m, NODES, gateways_now);
+
+	for (unsigned i = 0; i < count; i++)
+		if (m[i].self)
+			return m[i].complete && cluster_role(n->c) == CLUSTER_MEMBER;
+	return false;
+}
+
+static void reunite(struct node *n)
+{
+	n->cut = false;
+	gateways_link(n, false);
+	gateways_link(n, true);
+	for (unsigned ms = 0; !is_complete(n); ms++) {
+		assert_true(ms < 10000);
+		gateways_run(1);
+	}
+	gateways_run(300);
+}
+
+static struct node *owner_of(unit_id u)
+{
+	struct cluster_unit_state state;
+
+	cluster_unit(gateways[1].c, u, &state);
+	return &gateways[state.owner];
+}
+
+static void login(struct node *n, uint64_t spi, const char *user)
+{
+	struct local_message put = { .type = LOCAL_IKE_PUT };
+	uint8_t vip[17] = { 4, 10, 3, 0, 7 };
+
+	put.ike_put.spi = spi;
+	put.ike_put.peer_spi = PEER_SPI;
+	put.ike_put.local = gateway;
+	put.ike_put.remote = client;
+	put.ike_put.user = (struct local_blob){ (const uint8_t *)user, strlen(user) };
+	put.ike_put.vips = (struct local_blob){ vip, sizeof(vip) };
+	put.ike_put.state = (struct local_blob){ (const uint8_t *)"state", 5 };
+	gateways_say(n, &put);
+	add_child(n, spi, 0xd0000000u + (uint32_t)(spi % CLUSTER_UNITS));
+}
+
+/* The unit's owner works on this login, and all others know it. */
+static bool goes_on(uint64_t spi)
+{
+	struct node *owner = owner_of(spi_unit(spi));
+
+	EACH_NODE(n) {
+		const struct ike_sa *sa = login_find(n->t, spi);
+
+		if (!sa || sa->live != (n == owner))
+			return false;
+	}
+	return true;
+}
+
+static bool is_gone(uint64_t spi)
+{
+	EACH_NODE(n)
+		if (login_find(n->t, spi))
+			return false;
+	return true;
+}
+
+static void test_what_a_client_did_in_the_losing_part_is_kept(void **state)
+{
+	struct scene s = begin();
+	struct ike request = ike(s.spi, true, false, 2, 'q');
+	struct ike answer = ike(s.spi, false, true, 2, 'a');
+	uint64_t fresh = s.spi + 3 * CLUSTER_UNITS;
+	struct local_message m;
+	struct node *owner;
+
+	part(s.owner);
+	receive(s.owner, &request);
+	assert_true(gateways_hear(s.owner, LOCAL_IKE_RX, &m));
+	transmit(s.owner, &answer);
+	assert_int_equal(times_sent(s.owner, &answer), 1);
+	login(s.owner, fresh, "new");
+	reunite(s.owner);
+	assert_true(goes_on(s.spi));
+	assert_true(goes_on(fresh));
+	owner = owner_of(s.unit);
+	owner->nsent = 0;
+	receive(owner, &request);
+	assert_int_equal(times_sent(owner, &answer), 1);
+	assert_non_null(child_find(owner->t, 0xd0000000u + s.unit));
+}
+
+/* The winning part has gone on with the old IKE SA, which its client has left. */
+static void test_a_rekey_in_the_losing_part_is_kept(void **state)
+{
+	struct scene s = begin();
+	uint32_t spi_in = 0xc0000000u + s.unit;
+	uint64_t newer = s.spi + 7 * CLUSTER_UNITS;
+	struct local_message del = { .type = LOCAL_IKE_DEL };
+
+	add_child(s.owner, s.spi, spi_in);
+	gateways_run(50);
+	part(s.owner);
+	establish(s.owner, newer);
+	put_child(s.owner, newer, spi_in);
+	del.ike_del.spi = s.spi;
+	gateways_say(s.owner, &del);
+	reunite(s.owner);
+	assert_true(goes_on(newer));
+	assert_true(is_gone(s.spi));
+	EACH_NODE(n) {
+		assert_non_null(child_find(n->t, spi_in));
+		assert_true(child_find(n->t, spi_in)->ike == newer);
+	}
+}
+
+/* Nobody was in the losing part: nothing is skipped, refused or begun anew. */
+static void test_a_silent_part_changes_nothing(void **state)
+{
+	struct scene s = begin();
+	uint32_t spi_in = 0xc0000000u + s.unit;
+	struct numbers before, after;
+	struct node *owner;
+
+	s.owner = s.successor;
+	add_child(&gateways[2], s.spi, spi_in);
+	gateways_run(50);
+	part(&gateways[2]);
+	owner = owner_of(s.unit);
+	assert_true(owner != &gateways[2]);
+	forward(owner);
+	gateways_run(50);
+	before = numbers(owner);
+	reunite(&gateways[2]);
+	assert_true(goes_on(s.spi));
+	owner = owner_of(s.unit);
+	assert_false(child_find(owner->t, spi_in)->refused);
+	forward(owner);
+	gateways_run(50);
+	after = numbers(owner);
+	assert_true(after.seq > before.seq);
+	assert_true(after.seq < before.seq + 3 * CHILD_LEASE_STEP);
+}
+
+/* Both parts have sent with the same numbers: from now on they are above all of them. */
+static void test_numbers_go_on_above_those_of_both_parts(void **state)
+{
+	struct scene s = begin();
+	uint32_t spi_in = 0xc0000000u + s.unit;
+	struct numbers here, there, after;
+	struct node *owner;
+
+	add_child(s.owner, s.spi, spi_in);
+	gateways_run(50);
+	part(s.owner);
+	owner = owner_of(s.unit);
+	forward(owner);
+	forward(s.owner);
+	gateways_run(50);
+	here = numbers(owner);
+	there = numbers(s.owner);
+	assert_true(here.iv != there.iv);
+	reunite(s.owner);
+	assert_true(goes_on(s.spi));
+	owner = owner_of(s.unit);
+	forward(owner);
+	gateways_run(50);
+	after = numbers(owner);
+	assert_true(after.seq > here.seq && after.seq > there.seq);
+}
+
+static void test_an_address_given_twice_stays_with_one(void **state)
+{
+	struct scene s = begin();
+	uint64_t there = s.spi + 3 * CLUSTER_UNITS, here;
+	unsigned left_out = 0;
+	struct node *owner;
+
+	part(s.owner);
+	here = s.spi + 1;
+	while (owner_of(spi_unit(here)) == s.owner)
+		here++;
+	assert_int_not_equal(spi_unit(here), s.unit);
+	login(owner_of(spi_unit(here)), here, "one");
+	login(s.owner, there, "two");
+	reunite(s.owner);
+	assert_true(goes_on(here));
+	assert_true(is_gone(there));
+	EACH_NODE(n)
+		left_out += (unsigned)statistic(n, "ipsec.merge-left-out");
+	assert_int_equal(left_out, 1);
+	owner = owner_of(s.unit);
+	assert_null(child_find(owner->t, 0xd0000000u + s.unit));
+}
+
 int main(void)
 {
 #define TEST(name) cmocka_unit_test_setup_teardown(name, start4, gateways_stop)
@@ -552,6 +765,11 @@ int main(void)
 		TEST6(test_numbers_of_esp_go_on_above_the_lease),
 		TEST(test_records_of_another_unit_are_refused),
 		TEST(test_a_flood_does_not_end_the_plugin),
+		TEST(test_what_a_client_did_in_the_losing_part_is_kept),
+		TEST(test_a_rekey_in_the_losing_part_is_kept),
+		TEST(test_a_silent_part_changes_nothing),
+		TEST(test_numbers_go_on_above_those_of_both_parts),
+		TEST(test_an_address_given_twice_stays_with_one),
 	};
 
 	/* The socket is for root's charon only. */

@@ -156,6 +156,16 @@ bool children_serve(const struct ipsec *t, uint32_t address)
 	return false;
 }
 
+struct ike_sa *children_login(struct ipsec *t, uint32_t address)
+{
+	struct outbound *o;
+
+	LIST_FOREACH(o, &t->outbound[outbound_bucket(address, 32)], next)
+		if (o->prefix == address && o->len == 32)
+			return login_find(t, o->child->ike);
+	return NULL;
+}
+
 void children_retire(struct ipsec *t, uint32_t spi_out, const struct local_addr *dst)
 {
 	struct child *c = find_by_way(t, spi_out, false, dst);

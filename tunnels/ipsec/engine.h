@@ -7,6 +7,7 @@
  *   children.c  CHILD SAs: creation, shadows, routes
  *   traffic.c   ESP in and out, and what waits for a commit
  *   addresses.c virtual addresses of pools
+ *   merging.c   after a cut: whose copy of a login goes on
  *
  * Records in the store, by type of key:
  *
@@ -64,6 +65,7 @@
 	X(imports, "ipsec.imports")                                                      \
 	X(imports_failed, "ipsec.imports-failed")                                        \
 	X(records_bad, "ipsec.records-unreadable")                                       \
+	X(merge_left_out, "ipsec.merge-left-out")                                        \
 	X(pool_empty, "ipsec.pool-exhausted")
 
 struct ipsec_statistics {
@@ -162,6 +164,7 @@ static inline unit_id spi_unit(uint64_t spi)
 }
 
 /* logins.c */
+struct session_key login_key(uint64_t spi);
 struct ike_sa *login_find(struct ipsec *t, uint64_t spi);
 void login_receive(struct ipsec *t, const struct local_addr *src,
 		   const struct local_addr *dst, const uint8_t *packet, size_t len,
@@ -194,6 +197,8 @@ void children_unstage(struct ipsec *t, uint32_t spi, bool inbound);
 void children_retire(struct ipsec *t, uint32_t spi_out, const struct local_addr *dst);
 /* Whether packets to just this address (network order) go to a child of any member. */
 bool children_serve(const struct ipsec *t, uint32_t address);
+/* The login of such a child; NULL if there is none. */
+struct ike_sa *children_login(struct ipsec *t, uint32_t address);
 void children_unstage_all(struct ipsec *t);
 void children_query(struct ipsec *t, const struct local_sa_query *q, struct mono now);
 void children_shadow(struct ipsec *t, struct session *s, struct mono now);
@@ -215,6 +220,11 @@ void traffic_release(struct ipsec *t, struct mono now);
 void traffic_stop(struct ipsec *t, struct child *c, struct mono now);
 /* Asks for more outbound numbers in time. */
 void traffic_lease(struct ipsec *t, struct child *c, struct mono now);
+
+/* merging.c: the upcall of struct cluster_io */
+enum cluster_merge merging_judge(struct ipsec *t, const struct session *ours,
+				 const struct session *theirs,
+				 uint64_t counters[CLUSTER_COUNTERS]);
 
 /* addresses.c */
 void address_want(struct ipsec *t, const struct local_address_want *want,

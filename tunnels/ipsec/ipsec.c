@@ -322,6 +322,13 @@ static void ipsec_removed(void *tunnel, struct session *s)
 	}
 }
 
+static enum cluster_merge ipsec_merge(void *tunnel, const struct session *ours,
+				      const struct session *theirs,
+				      uint64_t counters[CLUSTER_COUNTERS])
+{
+	return merging_judge(tunnel, ours, theirs, counters);
+}
+
 static void ipsec_counted(void *tunnel, struct session *s)
 {
 	if (session_key(s)->type == RECORD_CHILD && session_user(s))
@@ -531,6 +538,7 @@ const struct tunnel_ops ipsec_ops = {
 	.changed = ipsec_changed,
 	.removed = ipsec_removed,
 	.counted = ipsec_counted,
+	.merge = ipsec_merge,
 	.activate = ipsec_activate,
 	.deactivate = ipsec_deactivate,
 	.committed = ipsec_committed,

@@ -52,7 +52,7 @@ static struct ike_trace *trace_of(struct ipsec *t, uint64_t spi)
 	return trace;
 }
 
-static struct session_key login_key(uint64_t spi)
+struct session_key login_key(uint64_t spi)
 {
 	struct session_key key = { .type = RECORD_IKE, .len = 8 };
 	struct pack p = pack_to(key.bytes, 8);
@@ -211,9 +211,10 @@ void login_transmit(struct ipsec *t, const struct local_ike_tx *tx, struct mono 
 		t->statistics.ike_deferred++;
 		return;
 	}
-	if (h.response)
+	if (h.response) {
 		copy_response(t, sa, &h, tx);
-	else
+		session_heard(sa->session, now); /* charon answers what is authentic */
+	} else
 		copy_request(t, sa, &h, tx);
 	/* What cannot be kept is not said; both ends repeat what is not answered. */
 	if (keep(t, sa, now))

@@ -66,6 +66,7 @@ static void deliver(struct ipsec *t, struct child *c, uint32_t seq, size_t len,
 {
 	struct cluster *cluster = t->host.cluster;
 
+	session_heard(c->session, now);
 	if (t->config.inbound_commit &&
 	    seq > cluster_counted(cluster, c->session, CHILD_EDGE)) {
 		cluster_count(cluster, c->session, CHILD_EDGE, replay_edge(&c->window),
@@ -127,6 +128,7 @@ static void seal_and_send(struct ipsec *t, struct child *c, const uint8_t *ip, s
 		return;
 	}
 	t->statistics.esp_out++;
+	session_told(c->session, now);
 	meter(t, c, got);
 	t->host.send_outside(t->host.ctx, t->scratch, got);
 }
