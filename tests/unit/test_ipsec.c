@@ -696,6 +696,40 @@ static void test_a_silent_part_changes_nothing(void **state)
 	assert_true(after.seq < before.seq + 3 * CHILD_LEASE_STEP);
 }
 
+/* The losing part took over unproven, and refuses what it cannot judge; the other can. */
+static void test_a_doubtful_part_spoils_no_session(void **state)
+{
+	struct scene s = { .owner = &gateways[1] };
+	struct cluster_unit_state unit;
+	struct ike request, answer;
+	struct local_message m;
+	struct node *owner;
+
+	for (s.unit = 0;; s.unit++) {
+		assert_true(s.unit < CLUSTER_UNITS);
+		cluster_unit(s.owner->c, s.unit, &unit);
+		if (unit.owner == s.owner->id && unit.successor == 3)
+			break;
+	}
+	s.spi = UINT64_C(0xabcdef0123456000) / CLUSTER_UNITS * CLUSTER_UNITS + s.unit;
+	establish(s.owner, s.spi);
+	add_child(s.owner, s.spi, 0xc0000000u + s.unit);
+	gateways_run(50);
+	part(&gateways[2]);
+	assert_true(child_find(gateways[2].t, 0xc0000000u + s.unit)->refused);
+	request = ike(s.spi, true, false, 2, 'q');
+	answer = ike(s.spi, false, true, 2, 'a');
+	receive(&gateways[2], &request);
+	assert_true(gateways_hear(&gateways[2], LOCAL_IKE_RX, &m));
+	transmit(&gateways[2], &answer);
+	gateways_run(10);
+	reunite(&gateways[2]);
+	assert_true(goes_on(s.spi));
+	owner = owner_of(s.unit);
+	assert_int_equal(login_find(owner->t, s.spi)->exchanges.response.mid, 2);
+	assert_false(child_find(owner->t, 0xc0000000u + s.unit)->refused);
+}
+
 /* Both parts have sent with the same numbers: from now on they are above all of them. */
 static void test_numbers_go_on_above_those_of_both_parts(void **state)
 {
@@ -768,6 +802,7 @@ int main(void)
 		TEST(test_what_a_client_did_in_the_losing_part_is_kept),
 		TEST(test_a_rekey_in_the_losing_part_is_kept),
 		TEST(test_a_silent_part_changes_nothing),
+		TEST(test_a_doubtful_part_spoils_no_session),
 		TEST(test_numbers_go_on_above_those_of_both_parts),
 		TEST(test_an_address_given_twice_stays_with_one),
 	};
