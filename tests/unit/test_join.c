@@ -298,6 +298,7 @@ static bool lose_orders(struct cores *k, unsigned from, unsigned to,
 static void who_does_not_hear_is_dead_in_an_interval(void **state)
 {
 	struct cores *k = cluster_of(3, 3);
+	struct mono then;
 	unsigned moved = 0;
 
 	for (unit_id u = 0; u < CLUSTER_UNITS; u += 8)
@@ -305,8 +306,10 @@ static void who_does_not_hear_is_dead_in_an_interval(void **state)
 	assert_true(moved > 0);
 	cores_wait(k, 2 * MONO_SEC, cores_view(k, 2, 2).units == CLUSTER_UNITS / 8);
 	k->lose = lose_orders;
+	then = k->now;
 	assert_int_equal(cluster_expel(k->at[0].c, 30, false, "test", k->now), 0);
 	while (cores_view(k, 0, 2).present || cores_view(k, 0, 2).units) {
+		assert_true(mono_since(k->now, then) < 4 * DETECTION);
 		for (unit_id u = 0; u < CLUSTER_UNITS; u++)
 			for (unsigned i = 0; i < 2; i++)
 				assert_false(cluster_serves(k->at[2].c, u, k->now) &&
