@@ -369,7 +369,7 @@ static void check_member(const struct node *n)
 	must(cluster_members(n->c, states, CLUSTER_MEMBERS_MAX, members_now) ==
 	     members_count);
 	for (unsigned i = 0; i < members_count; i++) {
-		must(strlen(states[i].why) <= WIRE_WHY_MAX);
+		must(strlen(states[i].why) <= WIRE_BARRED_MAX);
 		must(states[i].loss >= 0 && states[i].loss <= 1);
 		must(!states[i].refused == !*states[i].refused_why);
 		units += states[i].units;
