@@ -126,6 +126,13 @@ enum cluster_merge {
 	CLUSTER_THEIRS, /* as it is there, or not at all */
 };
 
+/* Who has an errand: for cluster_answer(). */
+struct cluster_asker {
+	member_id from;
+	uint64_t incarnation;
+	uint32_t number;
+};
+
 /*
  * Effects. `ctx` is handed back. Messages are borrowed for the call.
  *
@@ -163,6 +170,9 @@ enum cluster_merge {
  *           NULL.
  * config    a newer shared configuration has come, which this member was not let in without.
  *           May be NULL: then none is fetched.
+ * asked     another member has an errand for the owner of a unit, who is this one: see
+ *           cluster_ask(). Returns what became of it; or -EINPROGRESS, then
+ *           cluster_answer() follows. May be NULL.
  */
 struct cluster_io {
 	void *ctx;
@@ -190,6 +200,8 @@ struct cluster_io {
 	size_t (*config_text)(void *ctx, uint8_t *out, size_t size);
 	void (*config)(void *ctx, member_id from, uint32_t version, const uint8_t *text,
 		       size_t len);
+	int (*asked)(void *ctx, const struct cluster_asker *asker, unit_id unit,
+		     const struct session_key *key, const uint8_t *what, size_t len);
 };
 
 /* Both structs are copied. NULL on bad configuration or out of memory. */
@@ -256,7 +268,25 @@ int cluster_drain(struct cluster *c, member_id id, bool on, bool force, uint32_t
 /* Moves the unit. Balance leaves it there for ten minutes. */
 int cluster_move(struct cluster *c, unit_id unit, member_id to, uint32_t *ticket,
 		 struct mono now);
-/* What became of a command: 0 and -errno as above; -EINPROGRESS: no answer yet; -ENOENT:
+/*
+ * Asks the owner of the unit, another member, to do something about a session that is or
+ * may come there; only the tunnels know what `what` means. -EINPROGRESS: sent; or
+ *   -EALREADY   this member owns the unit
+ *   -ESRCH      nobody does at the moment
+ *   -ENOTCONN   there is no connection to its owner
+ *   -EINVAL     `what` is longer than CLUSTER_ERRAND_MAX
+ * When the answer is there, committed() is called. It may get lost with the connection, and
+ * the errand be done all the same.
+ */
+#define CLUSTER_ERRAND_MAX 1024
+int cluster_ask(struct cluster *c, unit_id unit, const struct session_key *key,
+		const uint8_t *what, size_t len, uint32_t *ticket, struct mono now);
+/* By who was asked, not from within an upcall. The values of cluster_result(), -EEXIST and
+ * -EPERM arrive as they are, others as -EOPNOTSUPP. */
+void cluster_answer(struct cluster *c, const struct cluster_asker *asker, int result,
+		    struct mono now);
+/* What became of a command or an errand: 0 and -errno as above, for an errand -EEXIST and
+ * -EPERM besides, or -ESTALE if its owner has changed; -EINPROGRESS: no answer yet; -ENOENT:
  * no such ticket, or one of too long ago. */
 int cluster_result(const struct cluster *c, uint32_t ticket);
 /* Whether this member is drained. Worth keeping over restarts. */
@@ -372,6 +402,9 @@ struct cluster_unit_state {
 	uint32_t traffic; /* as its owner reports it, see cluster_set_load() */
 	uint64_t load;	  /* traffic and sessions */
 	bool served;	  /* this member owns it and is active */
+	/* Records of it that the successor does not hold; UINT64_MAX: not known here, as
+	 * another member owns the unit, or nobody succeeds. */
+	uint64_t lag;
 };
 
 struct cluster_member_state {

@@ -251,6 +251,7 @@ static const struct rule {
 	RULE(merge_put, BY_STREAM, FROM_MEMBER, IN_CLUSTER),
 	RULE(merge_end, BY_STREAM, FROM_MEMBER, IN_CLUSTER),
 	RULE(merge_ack, BY_STREAM, FROM_MEMBER, IN_CLUSTER),
+	RULE(errand, BY_STREAM, FROM_MEMBER, IN_CLUSTER),
 #undef RULE
 };
 

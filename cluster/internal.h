@@ -19,7 +19,7 @@
 #define NOT_SENT UINT64_MAX
 #define BATCHES 32
 #define WHY_SIZE (WIRE_WHY_MAX + 1)
-#define COMMANDS_MAX 64
+#define COMMANDS_MAX 256
 
 struct member;
 
@@ -300,7 +300,7 @@ struct cluster {
 	struct unit_set stale; /* entries to be shown to stale_to */
 	struct member *stale_to;
 
-	/* The operator's commands that another member carries out. */
+	/* Commands and errands that another member carries out. */
 	struct command commands[COMMANDS_MAX];
 	uint32_t command_number;
 
@@ -564,6 +564,13 @@ int assign_move(struct cluster *c, unit_id u, member_id to);
 /* load.c: what units cost. */
 #define LOAD_MAX (1u << 30) /* of a unit */
 uint64_t load_of(const struct unit *unit);
+
+/* operate.c: what another member carries out, until its answer comes. */
+/* The number and the receiver's run, for a message to it; 0 or -ENOTCONN. */
+int command_open(struct cluster *c, struct member *m, uint64_t *target, uint32_t *number);
+/* The message was sent, or could not be (`rc`). -EINPROGRESS or -ENOTCONN. */
+int command_sent(struct cluster *c, uint32_t number, int rc, uint32_t *ticket);
+uint8_t command_result_to_wire(int result);
 
 /* store.c */
 int store_init(struct cluster *c);

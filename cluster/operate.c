@@ -14,17 +14,18 @@
 
 /* As they stand on the wire. Append only. */
 static const int results[] = {
-	0,	-EINVAL,    -ENOTCONN, -EBUSY,	    -EAGAIN,
-	-ESRCH, -EHOSTDOWN, -EALREADY, -EOPNOTSUPP,
+	0,	    -EINVAL,   -ENOTCONN,   -EBUSY,  -EAGAIN, -ESRCH,
+	-EHOSTDOWN, -EALREADY, -EOPNOTSUPP, -EEXIST, -EPERM,  -ESTALE,
 };
 #define RESULTS (sizeof(results) / sizeof(results[0]))
+#define RESULT_OTHER 8 /* -EOPNOTSUPP */
 
-static uint8_t result_to_wire(int result)
+uint8_t command_result_to_wire(int result)
 {
 	for (unsigned i = 0; i < RESULTS; i++)
 		if (results[i] == result)
 			return (uint8_t)i;
-	return RESULTS - 1;
+	return RESULT_OTHER;
 }
 
 static int drain(struct cluster *c, bool on, bool force)
@@ -57,29 +58,37 @@ static int carry_out(struct cluster *c, uint8_t command, unit_id unit, member_id
 	return -EOPNOTSUPP;
 }
 
-/* The place of the oldest command is taken. */
-static int send_command(struct cluster *c, struct member *m, uint8_t command,
-			unit_id unit, member_id to, uint32_t *ticket)
+int command_open(struct cluster *c, struct member *m, uint64_t *target, uint32_t *number)
 {
-	struct wire_command w = {
-		.target = m->incarnation,
-		.command = command,
-		.unit = unit,
-		.to = to,
-	};
-	struct command *slot;
-
 	if (!m->present || !m->linked)
 		return -ENOTCONN;
 	if (!++c->command_number)
 		c->command_number = 1;
-	w.number = c->command_number;
-	if (STREAM(c, m, command, &w))
+	*number = c->command_number;
+	*target = m->incarnation;
+	/* The place of the oldest one is taken. */
+	c->commands[*number % COMMANDS_MAX] =
+	    (struct command){ *number, m, m->incarnation, -EINPROGRESS };
+	return 0;
+}
+
+int command_sent(struct cluster *c, uint32_t number, int rc, uint32_t *ticket)
+{
+	if (rc) {
+		c->commands[number % COMMANDS_MAX].number = 0;
 		return -ENOTCONN;
-	slot = &c->commands[w.number % COMMANDS_MAX];
-	*slot = (struct command){ w.number, m, m->incarnation, -EINPROGRESS };
-	*ticket = w.number;
+	}
+	*ticket = number;
 	return -EINPROGRESS;
+}
+
+static int send_command(struct cluster *c, struct member *m, uint8_t command,
+			unit_id unit, member_id to, uint32_t *ticket)
+{
+	struct wire_command w = { .command = command, .unit = unit, .to = to };
+	int rc = command_open(c, m, &w.target, &w.number);
+
+	return rc ? rc : command_sent(c, w.number, STREAM(c, m, command, &w), ticket);
 }
 
 int cluster_drain(struct cluster *c, member_id id, bool on, bool force, uint32_t *ticket,
@@ -152,7 +161,7 @@ void recv_command(struct cluster *c, struct member *from, const struct wire_head
 	if (m.target != c->incarnation)
 		return;
 	answer.number = m.number;
-	answer.result = result_to_wire(carry_out(c, m.command, m.unit, m.to));
+	answer.result = command_result_to_wire(carry_out(c, m.command, m.unit, m.to));
 	STREAM(c, from, command_result, &answer);
 }
 
@@ -170,4 +179,5 @@ void recv_command_result(struct cluster *c, struct member *from,
 	if (m.target != c->incarnation || slot->number != m.number || slot->to != from)
 		return;
 	slot->result = m.result < RESULTS ? results[m.result] : -EOPNOTSUPP;
+	c->upcall_committed = true; /* who has an errand looks for its answer */
 }

@@ -108,6 +108,21 @@ unsigned cluster_members(const struct cluster *c, struct cluster_member_state *o
 	return c->nmembers < max ? c->nmembers : max;
 }
 
+static uint64_t lag_of(const struct cluster *c, unit_id unit)
+{
+	const struct unit *u = &c->units[unit];
+	const struct member *m = core_member(c, u->e.successor);
+
+	if (!u->active || !m)
+		return UINT64_MAX;
+	if (replica_holds(c, m, unit, u->last))
+		return 0;
+	/* It may not have been given the unit at all. */
+	if (m->acked >= u->last || !m->syncing || unit_set_has(&m->need, unit))
+		return u->nsessions;
+	return u->last - m->acked;
+}
+
 void cluster_unit(const struct cluster *c, unit_id unit, struct cluster_unit_state *out)
 {
 	const struct unit *u;
@@ -124,6 +139,7 @@ void cluster_unit(const struct cluster *c, unit_id unit, struct cluster_unit_sta
 	out->traffic = u->traffic;
 	out->load = load_of(u);
 	out->served = u->active;
+	out->lag = lag_of(c, unit);
 }
 
 bool cluster_present(const struct cluster *c, member_id id)

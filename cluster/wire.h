@@ -213,6 +213,13 @@
 	V(u64, target)                                                                   \
 	L(ref, units, CLUSTER_UNITS)
 
+#define WIRE_ERRAND(V, L, B, K, R)                                                       \
+	V(u64, target)                                                                   \
+	V(u32, number)                                                                   \
+	V(unit, unit)                                                                    \
+	K(key)                                                                           \
+	B(what, CLUSTER_ERRAND_MAX)
+
 #define WIRE_CONFIG_REQUEST(V, L, B, K, R) V(u32, version)
 #define WIRE_CONFIG(V, L, B, K, R)                                                       \
 	V(u32, version)                                                                  \
@@ -263,7 +270,8 @@
 	X(config, WIRE_CONFIG)                                                           \
 	X(merge_put, WIRE_MERGE_PUT)                                                     \
 	X(merge_end, WIRE_MERGE_END)                                                     \
-	X(merge_ack, WIRE_MERGE_ACK)
+	X(merge_ack, WIRE_MERGE_ACK)                                                     \
+	X(errand, WIRE_ERRAND)
 
 enum wire_type {
 	WIRE_TYPE_NONE,

@@ -172,6 +172,18 @@ static void io_config(void *ctx, member_id from, uint32_t version, const uint8_t
 		 (const char *)text);
 }
 
+static int io_asked(void *ctx, const struct cluster_asker *asker, unit_id unit,
+		    const struct session_key *key, const uint8_t *what, size_t len)
+{
+	struct core *me = ctx;
+
+	me->errands++;
+	me->asker = *asker;
+	memcpy(me->errand, what, len);
+	me->errand_len = len;
+	return me->errand_result;
+}
+
 struct cores *cores_new(unsigned n)
 {
 	struct cores *k = calloc(1, sizeof(*k));
@@ -234,6 +246,7 @@ void cores_start(struct cores *k, unsigned i)
 		.departed = io_departed,
 		.config_text = io_config_text,
 		.config = io_config,
+		.asked = io_asked,
 	};
 
 	assert_null(core->c);

@@ -37,6 +37,11 @@ struct core {
 	char config_got[256];
 	uint32_t config_version;
 	unsigned configs;
+	int errand_result; /* what it says to an errand */
+	unsigned errands;
+	struct cluster_asker asker;
+	uint8_t errand[CLUSTER_ERRAND_MAX];
+	size_t errand_len;
 	char lines[CORES_LINES][160]; /* the log, in a ring */
 	unsigned nlines;
 };
