@@ -294,6 +294,31 @@ static void host_pool_add(void *ctx, uint32_t prefix, unsigned len)
 	routes_pool(d->routes, prefix, len);
 }
 
+/* The next one in the order of ids, so that each has its turn. */
+static int host_pass_on(void *ctx, unit_id unit)
+{
+	struct daemon *d = ctx;
+	struct cluster_member_state m[CLUSTER_MEMBERS_MAX];
+	unsigned n = cluster_members(d->cluster, m, CLUSTER_MEMBERS_MAX, daemon_now(d));
+	member_id self = 0, to = 0;
+	uint32_t ticket;
+	int err;
+
+	for (unsigned i = 0; i < n; i++)
+		if (m[i].self)
+			self = m[i].id;
+	for (unsigned i = 0; i < n; i++) {
+		if (m[i].self || !m[i].present || !m[i].able || !m[i].complete)
+			continue;
+		if (!to || (uint16_t)(m[i].id - self) < (uint16_t)(to - self))
+			to = m[i].id;
+	}
+	if (!to)
+		return -EHOSTDOWN;
+	err = cluster_move(d->cluster, unit, to, &ticket, daemon_now(d));
+	return err == -EINPROGRESS || err == -EALREADY ? 0 : err;
+}
+
 static void host_able(void *ctx, bool able, const char *why)
 {
 	struct daemon *d = ctx;
@@ -310,6 +335,7 @@ const struct tunnel_host daemon_tunnel_host = {
 	.route_add = host_route_add,
 	.route_remove = host_route_remove,
 	.pool_add = host_pool_add,
+	.pass_on = host_pass_on,
 	.able = host_able,
 	.again = daemon_path_again,
 	.settle = daemon_want_settle,

@@ -66,6 +66,10 @@ struct tunnel_host {
 	/* A clear packet for a session of `unit` that could not be finished before the
 	 * unit went: to its new owner. Not from within a call of the core. */
 	void (*again)(void *ctx, unit_id unit, const uint8_t *packet, size_t len);
+	/* Another member is to try with this unit of ours, which has a session that this
+	 * one cannot work on. Not from within a call of the core. -errno: none can have it
+	 * now. */
+	int (*pass_on)(void *ctx, unit_id unit);
 	/* Whether the tunnel can work, and if not why (shown to the operator). */
 	void (*able)(void *ctx, bool able, const char *why);
 	/* The tunnel has changed sessions outside of a call from the daemon: soon after

@@ -137,6 +137,11 @@ static void host_pool(void *ctx, uint32_t prefix, unsigned len)
 	must(len <= 32);
 }
 
+static int host_pass_on(void *ctx, unit_id unit)
+{
+	return -EHOSTDOWN;
+}
+
 static void host_able(void *ctx, bool able, const char *why)
 {
 	must(able || *why);
@@ -164,6 +169,7 @@ static void start(void)
 				    .route_remove = host_route_remove,
 				    .pool_add = host_pool,
 				    .again = host_again,
+				    .pass_on = host_pass_on,
 				    .able = host_able,
 				    .settle = nothing,
 				    .now = host_now };

@@ -12,6 +12,7 @@
  *   takeover A|B   that charon becomes the active one and gets all SAs
  *   activate A|B   that charon becomes the active one, and that is all
  *   drop A|B       that charon is told to drop all SAs
+ *   ping A|B       that charon is asked whether it is alive
  *   expire A|B     each inbound SA's soft lifetime runs out
  *   shift N        clients' ports appear N higher, as a NAT that forgot them would do
  *   mark TEXT      logs the text
@@ -401,6 +402,9 @@ static void handle(struct peer *p, const struct local_message *m)
 		say("%c IMPORT_FAILED %.*s", p->name, (int)m->import_failed.reason.len,
 		    m->import_failed.reason.bytes);
 		break;
+	case LOCAL_PONG:
+		say("%c PONG %u", p->name, m->pong.id);
+		break;
 	case LOCAL_SA_UPDATE:
 		say("%c SA_UPDATE spi=%08x %s port=%u", p->name, m->sa_update.spi,
 		    m->sa_update.inbound ? "in" : "out",
@@ -505,6 +509,11 @@ static bool command(void)
 	if (!strcmp(verb, "quit"))
 		return false;
 	p = who == 'B' ? &peers[1] : &peers[0];
+	if (!strcmp(verb, "ping")) {
+		struct local_message m = { .type = LOCAL_PING, .ping = { 4711 } };
+
+		tell(p, &m);
+	}
 	if (!strcmp(verb, "takeover") || !strcmp(verb, "activate"))
 		active = p;
 	for_all(p, verb);

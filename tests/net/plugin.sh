@@ -354,6 +354,7 @@ takeover() { # FROM TO
 	check "$2 has the CHILD_SAs" sas_count "$2" 'net: .*INSTALLED' 2
 	check "$2 has the identities" sas_have "$2" 'c1@psk.example.org.*10.200.0.1'
 	check "$2 has the selectors" sas_have "$2" 'remote 10.200.0.2/32'
+	check "each IKE_SA's import is confirmed" since_count "takeover-$2" "^$2 IMPORTED" 2
 	check_not "nothing failed" since_has "takeover-$2" 'IMPORT_FAILED'
 	check_not "$2 reports nothing of it back" since_has "takeover-$2" \
 		"^$2 (IKE_PUT|CHILD_PUT|SA_ADD|SA_DEL|IKE_DEL|ADDRESS)"
@@ -387,6 +388,9 @@ main() {
 		start_charon c2 plug-c2 || fail "charons start"
 	check "the plugin greets phalanxd" log_has '^A HELLO 5'
 	check "the plugin tells its pools" log_has '^B POOL clients count=254'
+
+	tell "ping A"
+	check "charon says that it is alive" log_has '^A PONG 4711'
 
 	connect_clients
 	check "reports precede the response to IKE_AUTH" report_order

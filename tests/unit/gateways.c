@@ -163,6 +163,20 @@ static void host_pool(void *ctx, uint32_t prefix, unsigned len)
 {
 }
 
+static int host_pass_on(void *ctx, unit_id unit)
+{
+	struct node *n = ctx, *to = &gateways[n->id % NODES + 1];
+	uint32_t ticket;
+	int err;
+
+	if (to->dead)
+		to = &gateways[to->id % NODES + 1];
+	if (to == n)
+		return -EHOSTDOWN;
+	err = cluster_move(n->c, unit, to->id, &ticket, gateways_now);
+	return err == -EINPROGRESS ? 0 : err;
+}
+
 static void host_able(void *ctx, bool able, const char *why)
 {
 	struct node *n = ctx;
@@ -230,10 +244,16 @@ static void lose(struct node *from)
 	}
 }
 
+static void take(struct node *n);
+
 void gateways_events(void)
 {
-	for (unsigned i = 0; i < 4; i++)
+	for (unsigned i = 0; i < 4; i++) {
 		event_base_loop(base, EVLOOP_NONBLOCK);
+		EACH_NODE(n)
+			if (!n->dead)
+				take(n);
+	}
 	EACH_NODE(n)
 		if (!n->dead)
 			settle(n);
@@ -294,25 +314,80 @@ void gateways_kill(struct node *n)
 
 /* The plugin. */
 
-void gateways_say(struct node *n, const struct local_message *m)
+static void say(struct node *n, const struct local_message *m)
 {
 	static uint8_t buf[LOCAL_MESSAGE_MAX];
 	size_t len = local_encode(m, buf, sizeof(buf));
 
 	assert_true(len > 0);
 	assert_int_equal(send(n->plugin, buf, len, 0), len);
+}
+
+void gateways_say(struct node *n, const struct local_message *m)
+{
+	say(n, m);
 	gateways_events();
+}
+
+/* What charon does by itself. False: the test is to see it. */
+static bool answer(struct node *n, const struct local_message *m)
+{
+	struct local_message reply = { .type = LOCAL_PONG };
+
+	if (m->type == LOCAL_PING) {
+		reply.pong.id = m->ping.id;
+		say(n, &reply);
+		return true;
+	}
+	if (m->type != LOCAL_IKE_ACTIVATE)
+		return false;
+	if (n->refuses) {
+		reply.type = LOCAL_IMPORT_FAILED;
+		reply.import_failed.spi = m->ike_activate.spi;
+		reply.import_failed.reason = (struct local_blob){ (uint8_t *)"no", 2 };
+		say(n, &reply);
+	} else if (!n->slow) {
+		reply.type = LOCAL_IMPORTED;
+		reply.imported.spi = m->ike_activate.spi;
+		say(n, &reply);
+	}
+	return false;
+}
+
+/* Takes what the plugin is sent. */
+static void take(struct node *n)
+{
+	static uint8_t buf[LOCAL_MESSAGE_MAX];
+	struct local_message m;
+	struct heard *heard;
+	ssize_t len;
+
+	while (!n->hung && (len = recv(n->plugin, buf, sizeof(buf), MSG_DONTWAIT)) > 0) {
+		assert_int_equal(local_decode(buf, (size_t)len, &m), 0);
+		if (answer(n, &m))
+			continue;
+		heard = malloc(sizeof(*heard) + (size_t)len);
+		assert_non_null(heard);
+		heard->len = (size_t)len;
+		memcpy(heard->bytes, buf, (size_t)len);
+		STAILQ_INSERT_TAIL(&n->heard, heard, next);
+	}
 }
 
 /* The next message of this type; others before it are passed over. */
 bool gateways_hear(struct node *n, enum local_type type, struct local_message *m)
 {
 	static uint8_t buf[LOCAL_MESSAGE_MAX];
-	ssize_t len;
+	struct heard *heard;
+	size_t len;
 
 	gateways_events();
-	while ((len = recv(n->plugin, buf, sizeof(buf), MSG_DONTWAIT)) > 0) {
-		assert_int_equal(local_decode(buf, (size_t)len, m), 0);
+	while ((heard = STAILQ_FIRST(&n->heard))) {
+		STAILQ_REMOVE_HEAD(&n->heard, next);
+		len = heard->len;
+		memcpy(buf, heard->bytes, len);
+		free(heard);
+		assert_int_equal(local_decode(buf, len, m), 0);
 		if (m->type == type)
 			return true;
 	}
@@ -326,14 +401,16 @@ void gateways_forget(struct node *n)
 	assert_false(gateways_hear(n, LOCAL_TYPES, &m));
 }
 
-static void plugin_connect(struct node *n, const char *path)
+void gateways_connect(struct node *n)
 {
 	struct local_message hello = { .type = LOCAL_HELLO,
 				       .hello = { .version = LOCAL_VERSION } };
 	struct sockaddr_un sun = { .sun_family = AF_UNIX };
 
 	hello.hello.charon = (struct local_blob){ (const uint8_t *)"test", 4 };
-	snprintf(sun.sun_path, sizeof(sun.sun_path), "%s", path);
+	snprintf(sun.sun_path, sizeof(sun.sun_path), "%s/%u", folder, n->id);
+	if (n->plugin > 0)
+		close(n->plugin);
 	n->plugin = socket(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0);
 	assert_true(n->plugin >= 0);
 	assert_int_equal(connect(n->plugin, (struct sockaddr *)&sun, sizeof(sun)), 0);
@@ -375,6 +452,7 @@ static void start(struct node *n, member_id id)
 				    .route_add = host_route,
 				    .route_remove = host_route,
 				    .pool_add = host_pool,
+				    .pass_on = host_pass_on,
 				    .able = host_able,
 				    .again = host_again,
 				    .settle = io_nothing,
@@ -386,6 +464,7 @@ static void start(struct node *n, member_id id)
 	memset(n, 0, sizeof(*n));
 	n->id = id;
 	STAILQ_INIT(&n->changes);
+	STAILQ_INIT(&n->heard);
 	for (unsigned i = 0; i < NODES; i++) {
 		config.peers[i].id = (member_id)(i + 1);
 		snprintf(config.peers[i].name, sizeof(config.peers[i].name), "m%u", i);
@@ -399,7 +478,7 @@ static void start(struct node *n, member_id id)
 	n->t = ipsec_new(&host, &ipsec, err);
 	if (!n->t)
 		fail_msg("%s", err);
-	plugin_connect(n, path);
+	gateways_connect(n);
 }
 
 int gateways_start(void **state)
@@ -432,6 +511,7 @@ int gateways_stop(void **state)
 	struct change *change;
 
 	EACH_NODE(n) {
+		gateways_forget(n);
 		ipsec_ops.close(n->t);
 		cluster_free(n->c);
 		close(n->plugin);

@@ -19,12 +19,23 @@ struct change {
 	uint32_t activation;
 };
 
+/* What a plugin was sent. */
+struct heard {
+	STAILQ_ENTRY(heard) next;
+	size_t len;
+	uint8_t bytes[];
+};
+
 struct node {
 	member_id id;
 	bool dead, cut;
 	struct cluster *c;
 	struct ipsec *t;
 	int plugin;
+	STAILQ_HEAD(, heard) heard;
+	bool refuses; /* its charon takes no IKE SA over */
+	bool slow;    /* nor says that it has */
+	bool hung;    /* its charon reads nothing */
 	STAILQ_HEAD(, change) changes;
 	bool able, able_changed, committed;
 	unsigned nsent;
@@ -53,6 +64,8 @@ void gateways_link(struct node *n, bool up);
 void gateways_declare_dead(struct node *n);
 void gateways_kill(struct node *n);
 
+/* The member's charon begins, or begins anew. */
+void gateways_connect(struct node *n);
 /* As the plugin of this member. */
 void gateways_say(struct node *n, const struct local_message *m);
 /* The next message of this type; others before it are passed over. */

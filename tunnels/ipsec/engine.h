@@ -4,6 +4,8 @@
  *
  *   ipsec.c     the tunnel's operations, and the plugin's messages
  *   logins.c    IKE SAs: their packets, their copies, their way to another charon
+ *   imports.c   IKE SAs on their way into this member's charon
+ *   pulse.c     whether charon is alive
  *   children.c  CHILD SAs: creation, shadows, routes
  *   traffic.c   ESP in and out, and what waits for a commit
  *   addresses.c virtual addresses of pools
@@ -64,6 +66,8 @@
 	X(ike_overflow, "ipsec.ike-queue-overflow")                                      \
 	X(imports, "ipsec.imports")                                                      \
 	X(imports_failed, "ipsec.imports-failed")                                        \
+	X(imports_ended, "ipsec.imports-ended")                                          \
+	X(charon_hung, "ipsec.charon-hung")                                              \
 	X(records_bad, "ipsec.records-unreadable")                                       \
 	X(merge_left_out, "ipsec.merge-left-out")                                        \
 	X(pool_empty, "ipsec.pool-exhausted")
@@ -72,6 +76,13 @@ struct ipsec_statistics {
 #define X(name, text) uint64_t name;
 	IPSEC_STATISTICS(X)
 #undef X
+};
+
+enum import_state {
+	IMPORT_NONE,
+	IMPORT_WAITING, /* in ipsec.imports */
+	IMPORT_SENT,	/* the plugin has not answered yet */
+	IMPORT_FAILED,	/* tried again at retry_at */
 };
 
 /* An IKE SA, of this member or a shadow of another's. */
@@ -89,6 +100,11 @@ struct ike_sa {
 	unsigned repeats;
 	struct mono repeat_at;
 	struct mono born;
+	enum import_state import;
+	TAILQ_ENTRY(ike_sa) importing;
+	unsigned failures;
+	struct mono retry_at;
+	struct mono passed_on; /* given to another member, since charon refused it */
 };
 
 /* What was last seen of an exchange before its IKE SA was established. */
@@ -151,7 +167,15 @@ struct ipsec {
 	TAILQ_HEAD(, waiting_packet) packets;
 	TAILQ_HEAD(, waiting_address) addresses;
 	unsigned inherited; /* IKE SAs with a request to repeat */
-	struct mono sweep;  /* next look at lifetimes and addresses */
+	TAILQ_HEAD(, ike_sa) imports;
+	unsigned imports_under_way, imports_failed;
+	struct {
+		uint32_t id, answered; /* of PINGs */
+		unsigned looks;	       /* since the last one was sent */
+		struct mono at;	       /* the next look */
+		bool able;	       /* as the host was told */
+	} pulse;
+	struct mono sweep; /* next look at lifetimes and addresses */
 	struct ipsec_statistics statistics;
 	struct unit_traffic traffic[CLUSTER_UNITS];
 	uint8_t scratch[ESP_PACKET_MAX + CHILD_OUTER_MAX];
@@ -175,8 +199,11 @@ void login_delete(struct ipsec *t, uint64_t spi, struct mono now);
 /* The shadow's record changed; or goes, which frees the IKE SA. */
 void login_shadow(struct ipsec *t, struct session *s, struct mono now);
 void login_free(struct ipsec *t, struct ike_sa *sa);
-/* Makes the IKE SA and its children live in charon; makes charon forget them. */
-void login_import(struct ipsec *t, struct ike_sa *sa, struct mono now);
+/* What its former owner has asked and not been answered is repeated from now on. */
+void login_inherit(struct ipsec *t, struct ike_sa *sa, struct mono now);
+/* Ends it, with its children, in the whole cluster; the peer is not told. Frees it. */
+void login_end(struct ipsec *t, struct ike_sa *sa, struct mono now);
+/* Makes charon forget it. */
 void login_drop(struct ipsec *t, struct ike_sa *sa);
 /* Lets go what has been committed; repeats what a dead owner had asked. */
 void login_release(struct ipsec *t);
@@ -184,6 +211,26 @@ void login_tick(struct ipsec *t, struct mono now);
 struct mono login_timeout(const struct ipsec *t);
 void login_send(struct ipsec *t, const struct local_addr *src,
 		const struct local_addr *dst, const uint8_t *packet, size_t len);
+
+/* imports.c */
+/* All IKE SAs of these units that charon does not have. */
+void imports_add(struct ipsec *t, const struct unit_set *units, struct mono now);
+/* Its client speaks: if it waits, it goes first. */
+void imports_urge(struct ipsec *t, struct ike_sa *sa);
+/* It is not to be imported any more; or none is, since charon has gone. */
+void imports_forget(struct ipsec *t, struct ike_sa *sa);
+void imports_forget_all(struct ipsec *t);
+void imports_done(struct ipsec *t, uint64_t spi, struct mono now);
+void imports_failed(struct ipsec *t, const struct local_import_failed *f,
+		    struct mono now);
+void imports_tick(struct ipsec *t, struct mono now);
+
+/* pulse.c */
+/* charon has greeted; the host is told that it is able when it has answered. */
+void pulse_begin(struct ipsec *t, struct mono now);
+void pulse_answer(struct ipsec *t, uint32_t id);
+/* To be asked at each tick: true if charon hangs. */
+bool pulse_missed(struct ipsec *t, struct mono now);
 
 /* children.c */
 struct child *child_find(struct ipsec *t, uint32_t spi);

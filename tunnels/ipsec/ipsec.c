@@ -27,16 +27,6 @@ static void tell_units(struct ipsec *t)
 	plugin_send(t->plugin, &m);
 }
 
-static void import_units(struct ipsec *t, const struct unit_set *units, struct mono now)
-{
-	struct ike_sa *sa;
-
-	for (unsigned i = 0; i < TABLE_SIZE; i++)
-		LIST_FOREACH(sa, &t->ikes[i], by_spi)
-			if (unit_set_has(units, sa->unit) && !sa->live)
-				login_import(t, sa, now);
-}
-
 static void welcome(struct ipsec *t, const struct local_hello *hello, struct mono now)
 {
 	struct local_message m = { .type = LOCAL_WELCOME };
@@ -59,19 +49,19 @@ static void welcome(struct ipsec *t, const struct local_hello *hello, struct mon
 	plugin_send(t->plugin, &m);
 	t->welcomed = true;
 	tell_units(t);
-	import_units(t, &t->units, now);
-	t->host.able(t->host.ctx, true, "");
+	imports_add(t, &t->units, now);
+	pulse_begin(t, now);
 }
 
-static void plugin_gone(void *ctx)
+static void without_charon(struct ipsec *t, const char *why)
 {
-	struct ipsec *t = ctx;
 	struct waiting_address *w;
 	struct ike_sa *sa;
 
 	if (t->welcomed)
-		log_warnx("ipsec: charon has left; its sessions go to other members");
+		log_warnx("ipsec: %s; its sessions go to other members", why);
 	t->welcomed = false;
+	imports_forget_all(t);
 	for (unsigned i = 0; i < TABLE_SIZE; i++)
 		LIST_FOREACH(sa, &t->ikes[i], by_spi)
 			sa->live = false;
@@ -80,15 +70,12 @@ static void plugin_gone(void *ctx)
 		TAILQ_REMOVE(&t->addresses, w, next);
 		free(w);
 	}
-	t->host.able(t->host.ctx, false, "charon is not connected");
+	t->host.able(t->host.ctx, false, why);
 }
 
-static void failed(struct ipsec *t, const struct local_import_failed *f)
+static void plugin_gone(void *ctx)
 {
-	t->statistics.imports_failed++;
-	log_warnx("ipsec: charon could not take over IKE SA %016llx: %.*s",
-		  (unsigned long long)f->spi, (int)f->reason.len,
-		  (const char *)f->reason.bytes);
+	without_charon(ctx, "charon is not connected");
 }
 
 static void plugin_message(void *ctx, const struct local_message *m)
@@ -134,7 +121,13 @@ static void plugin_message(void *ctx, const struct local_message *m)
 		children_delete(t, m->child_del.spi_in, now);
 		break;
 	case LOCAL_IMPORT_FAILED:
-		failed(t, &m->import_failed);
+		imports_failed(t, &m->import_failed, now);
+		break;
+	case LOCAL_IMPORTED:
+		imports_done(t, m->imported.spi, now);
+		break;
+	case LOCAL_PONG:
+		pulse_answer(t, m->pong.id);
 		break;
 	case LOCAL_ADDRESS_WANT:
 		address_want(t, &m->address_want, now);
@@ -169,6 +162,7 @@ struct ipsec *ipsec_new(const struct tunnel_host *host, const struct ipsec_confi
 	TAILQ_INIT(&t->waiting);
 	TAILQ_INIT(&t->packets);
 	TAILQ_INIT(&t->addresses);
+	TAILQ_INIT(&t->imports);
 	t->plugin = plugin_listen(host->base, config->socket, &handler, why);
 	if (!t->plugin) {
 		snprintf(err, IPSEC_ERROR_SIZE, "%s", why);
@@ -280,7 +274,12 @@ static void ipsec_tick(void *tunnel, struct mono now)
 {
 	struct ipsec *t = tunnel;
 
+	if (pulse_missed(t, now)) {
+		plugin_disconnect(t->plugin);
+		without_charon(t, "charon does not answer");
+	}
 	login_tick(t, now);
+	imports_tick(t, now);
 	if (mono_before(now, t->sweep))
 		return;
 	t->sweep = mono_add(now, SWEEP_INTERVAL);
@@ -292,7 +291,9 @@ static struct mono ipsec_timeout(const void *tunnel)
 {
 	const struct ipsec *t = tunnel;
 
-	return mono_min(t->sweep, login_timeout(t));
+	struct mono at = mono_min(t->sweep, login_timeout(t));
+
+	return t->welcomed ? mono_min(at, t->pulse.at) : at;
 }
 
 static bool ipsec_owns(uint8_t key_type)
@@ -376,7 +377,7 @@ static void ipsec_activate(void *tunnel, const struct unit_set *units,
 	}
 	tell_units(t);
 	if (t->welcomed)
-		import_units(t, units, now);
+		imports_add(t, units, now);
 	/* What nobody can vouch for is rekeyed at once. */
 	if (t->welcomed)
 		children_age(t, now);

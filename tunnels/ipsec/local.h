@@ -14,7 +14,8 @@
  *     unread.
  *   - When this member takes a unit over, phalanxd sends for each IKE SA of it IKE_IMPORT,
  *     a CHILD_IMPORT for each of its children and then IKE_ACTIVATE: the plugin makes them
- *     live SAs, and reports nothing of that back. IMPORT_FAILED says why it could not.
+ *     live SAs, and reports nothing of that back but IMPORTED, or IMPORT_FAILED with the
+ *     reason why it could not. A few IKE SAs are under way at a time.
  *   - When a unit is lost: IKE_DROP for each SA; the plugin destroys it without a word to
  *     the peer and without SA_DEL, CHILD_DEL, IKE_DEL or ADDRESS_RELEASE.
  *   - UNITS tells which units this member owns: new IKE SAs that charon initiates take an
@@ -36,7 +37,7 @@
 
 #include "cluster/pack.h"
 
-#define LOCAL_VERSION 1
+#define LOCAL_VERSION 2
 #define LOCAL_MESSAGE_MAX (160 * 1024)
 
 struct local_addr {
@@ -128,7 +129,12 @@ unsigned local_ts_count(const struct local_blob *list);
 	M(ADDRESS, address, F(u32, id) F(addr, address))                                 \
 	M(ADDRESS_RELEASE, address_release, F(addr, address) F(blob, identity))          \
 	/* P> a pool that charon knows: never routed but to a session. */                \
-	M(POOL, pool, F(blob, name) F(addr, base) F(u32, count))
+	M(POOL, pool, F(blob, name) F(addr, base) F(u32, count))                         \
+	/* D> answered by PONG with the same id, by one of charon's worker threads. */   \
+	M(PING, ping, F(u32, id))                                                        \
+	M(PONG, pong, F(u32, id))                                                        \
+	/* P> after IKE_ACTIVATE: charon has the IKE SA with all its children. */        \
+	M(IMPORTED, imported, F(u64, spi))
 /* clang-format on */
 
 enum local_type {

@@ -308,6 +308,7 @@ void login_receive(struct ipsec *t, const struct local_addr *src,
 		   struct mono now)
 {
 	struct local_message m = { .type = LOCAL_IKE_RX };
+	struct ike_sa *waiting = NULL;
 	struct ike_header h;
 	uint64_t own;
 
@@ -339,12 +340,15 @@ void login_receive(struct ipsec *t, const struct local_addr *src,
 			t->statistics.ike_unasked++;
 			return;
 		}
+		waiting = sa;
 	}
 	/* A flood that charon cannot read must not end the connection to it. */
 	if (plugin_backlog(t->plugin) > BACKLOG_MAX) {
 		t->statistics.ike_overflow++;
 		return;
 	}
+	if (waiting)
+		imports_urge(t, waiting);
 	m.ike_rx.src = *src;
 	m.ike_rx.dst = *dst;
 	m.ike_rx.packet = (struct local_blob){ packet, len };
@@ -411,6 +415,7 @@ void login_put(struct ipsec *t, const struct local_message *m, struct mono now)
 
 void login_free(struct ipsec *t, struct ike_sa *sa)
 {
+	imports_forget(t, sa);
 	if (sa->inherited)
 		t->inherited--;
 	LIST_REMOVE(sa, by_spi);
@@ -454,69 +459,59 @@ void login_shadow(struct ipsec *t, struct session *s, struct mono now)
 	}
 }
 
-struct import {
-	struct ipsec *t;
-	uint64_t ike;
-};
-
-static int import_child(void *ctx, struct session *s)
+void login_inherit(struct ipsec *t, struct ike_sa *sa, struct mono now)
 {
-	const struct import *import = ctx;
-	struct local_message m = { .type = LOCAL_CHILD_IMPORT };
-	struct local_sa_add in, out;
-	struct local_child_put put;
-	struct child *c = session_user(s);
-	size_t len;
-	const uint8_t *initial = session_initial(s, &len);
-
-	if (session_key(s)->type != RECORD_CHILD || !c || c->ike != import->ike ||
-	    child_decode(initial, len, &in, &out, &put))
-		return 0;
-	m.child_import.ike = import->ike;
-	m.child_import.spi_in = put.spi_in;
-	m.child_import.state = put.state;
-	plugin_send(import->t->plugin, &m);
-	/* This charon has not heard of lifetimes that ran out. */
-	c->soft_told = c->hard_told = false;
-	return 0;
+	sa->imported = true;
+	if (!sa->exchanges.outstanding || sa->inherited)
+		return;
+	sa->inherited = true;
+	t->inherited++;
+	sa->repeats = 0;
+	sa->repeat_at = now;
+	t->host.settle(t->host.ctx);
 }
 
-void login_import(struct ipsec *t, struct ike_sa *sa, struct mono now)
-{
-	struct local_message put, m = { .type = LOCAL_IKE_IMPORT };
-	struct import import = { t, sa->spi };
-	size_t len;
-	const uint8_t *initial = session_initial(sa->session, &len);
+#define CHILDREN_AT_ONCE 32
 
-	if (local_decode(initial, len, &put) || put.type != LOCAL_IKE_PUT) {
-		t->statistics.records_bad++;
-		return;
-	}
-	m.ike_import.spi = sa->spi;
-	m.ike_import.remote = put.ike_put.remote;
-	m.ike_import.recv_mid = ike_next_received(&sa->exchanges);
-	m.ike_import.send_mid = ike_next_sent(&sa->exchanges);
-	m.ike_import.state = put.ike_put.state;
-	plugin_send(t->plugin, &m);
-	cluster_each(t->host.cluster, sa->unit, import_child, &import);
-	m.type = LOCAL_IKE_ACTIVATE;
-	m.ike_activate.spi = sa->spi;
-	plugin_send(t->plugin, &m);
-	t->statistics.imports++;
-	sa->live = sa->imported = true;
-	if (sa->exchanges.outstanding && !sa->inherited) {
-		sa->inherited = true;
-		t->inherited++;
-		sa->repeats = 0;
-		sa->repeat_at = now;
-		t->host.settle(t->host.ctx);
-	}
+struct children_of {
+	uint64_t ike;
+	uint32_t spi[CHILDREN_AT_ONCE];
+	unsigned n;
+};
+
+static int collect_child(void *ctx, struct session *s)
+{
+	struct children_of *of = ctx;
+	const struct child *c = session_user(s);
+
+	if (session_key(s)->type != RECORD_CHILD || !c || c->ike != of->ike || !c->active)
+		return 0;
+	of->spi[of->n++] = c->in.spi;
+	return of->n == CHILDREN_AT_ONCE;
+}
+
+void login_end(struct ipsec *t, struct ike_sa *sa, struct mono now)
+{
+	struct session *s = sa->session;
+	struct children_of of = { .ike = sa->spi };
+
+	do {
+		of.n = 0;
+		cluster_each(t->host.cluster, sa->unit, collect_child, &of);
+		for (unsigned i = 0; i < of.n; i++)
+			children_delete(t, of.spi[i], now);
+	} while (of.n == CHILDREN_AT_ONCE);
+	login_drop(t, sa);
+	login_free(t, sa);
+	session_set_user(s, NULL);
+	cluster_remove(t->host.cluster, s, now);
 }
 
 void login_drop(struct ipsec *t, struct ike_sa *sa)
 {
 	struct local_message m = { .type = LOCAL_IKE_DROP };
 
+	imports_forget(t, sa);
 	if (sa->inherited) {
 		sa->inherited = false;
 		t->inherited--;

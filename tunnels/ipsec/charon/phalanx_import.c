@@ -76,6 +76,14 @@ static void fail(private_phalanx_import_t *this, uint64_t spi, const char *reaso
 	this->link->send(this->link, &m);
 }
 
+static void succeed(private_phalanx_import_t *this, uint64_t spi)
+{
+	struct local_message m = { .type = LOCAL_IMPORTED };
+
+	m.imported.spi = spi;
+	this->link->send(this->link, &m);
+}
+
 static void unpark(private_phalanx_import_t *this, uint64_t spi)
 {
 	parked_t *parked = this->parked->remove(this->parked, spi_key(spi));
@@ -472,6 +480,8 @@ static void activate(private_phalanx_import_t *this, uint64_t spi)
 	memwipe(&state, sizeof(state));
 	if (reason)
 		fail(this, spi, reason);
+	else
+		succeed(this, spi);
 	unpark(this, spi);
 }
 

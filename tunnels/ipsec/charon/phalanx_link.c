@@ -18,6 +18,9 @@
 #define RETRY_MAX_MS 1000
 #define SOCKET_BUFFER (4 * 1024 * 1024)
 #define BACKLOG_MAX (64 * 1024 * 1024)
+/* IKE packets that may wait for charon; more are dropped, as UDP is. All else that phalanxd
+ * sends is bounded by itself. */
+#define PACKETS_MAX 4096
 
 typedef struct private_phalanx_link_t private_phalanx_link_t;
 typedef struct waiter_t waiter_t;
@@ -55,6 +58,7 @@ struct private_phalanx_link_t {
 	linked_list_t *waiters;
 	linked_list_t *backlog;
 	size_t backlog_bytes;
+	u_int packets; /* among the events */
 	uint8_t *out;
 
 	uint8_t *in; /* the reader's alone */
@@ -190,7 +194,14 @@ METHOD(phalanx_link_t, ask, bool, private_phalanx_link_t *this,
 
 METHOD(phalanx_link_t, next, phalanx_event_t *, private_phalanx_link_t *this)
 {
-	return this->events->dequeue(this->events);
+	phalanx_event_t *event = this->events->dequeue(this->events);
+
+	if (event->message.type == LOCAL_IKE_RX) {
+		this->mutex->lock(this->mutex);
+		this->packets--;
+		this->mutex->unlock(this->mutex);
+	}
+	return event;
 }
 
 static void event_destroy(phalanx_event_t *event)
@@ -231,6 +242,19 @@ static void give_answer(private_phalanx_link_t *this, struct local_message *mess
 	this->mutex->unlock(this->mutex);
 }
 
+/* FALSE if too many packets wait. */
+static bool count_packet(private_phalanx_link_t *this)
+{
+	bool room;
+
+	this->mutex->lock(this->mutex);
+	room = this->packets < PACKETS_MAX;
+	if (room)
+		this->packets++;
+	this->mutex->unlock(this->mutex);
+	return room;
+}
+
 static void queue_event(private_phalanx_link_t *this, size_t len)
 {
 	phalanx_event_t *event = malloc(sizeof(*event) + len);
@@ -257,6 +281,10 @@ static void dispatch(private_phalanx_link_t *this, struct local_message *m, size
 		give_answer(this, m, m->address.id);
 		break;
 	case LOCAL_IKE_RX:
+		if (count_packet(this))
+			queue_event(this, len);
+		break;
+	case LOCAL_PING:
 	case LOCAL_SA_EXPIRE:
 	case LOCAL_IKE_IMPORT:
 	case LOCAL_CHILD_IMPORT:

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 #include <daemon.h>
+#include <processing/jobs/callback_job.h>
 
 #include "tunnels/ipsec/charon/phalanx_convert.h"
 #include "tunnels/ipsec/charon/phalanx_kernel.h"
@@ -14,6 +15,12 @@ struct private_phalanx_socket_t {
 	phalanx_link_t *link;
 	phalanx_import_t *import;
 };
+
+/* A question of phalanxd whether charon is alive. */
+typedef struct ping_t {
+	phalanx_link_t *link;
+	uint32_t id;
+} ping_t;
 
 /* charon expects and adds the non-ESP marker (RFC 3948) when neither port is 500. */
 static bool has_marker(host_t *src, host_t *dst)
@@ -37,6 +44,38 @@ static packet_t *make_packet(const struct local_ike_rx *rx)
 	return packet_create_from_data(src, dst, chunk_cat("cc", marker, bytes));
 }
 
+static void ping_destroy(ping_t *ping)
+{
+	free(ping);
+}
+
+/* By a worker thread, which also takes the locks of the IKE SA manager for a moment: a
+ * charon that cannot do that does not work. */
+static job_requeue_t pong(ping_t *ping)
+{
+	ike_sa_manager_t *manager = charon->ike_sa_manager;
+	enumerator_t *enumerator = manager->create_enumerator(manager, FALSE);
+	struct local_message m = { .type = LOCAL_PONG };
+	ike_sa_t *ike_sa;
+
+	enumerator->enumerate(enumerator, &ike_sa);
+	enumerator->destroy(enumerator);
+	m.pong.id = ping->id;
+	ping->link->send(ping->link, &m);
+	return JOB_REQUEUE_NONE;
+}
+
+static void answer_ping(private_phalanx_socket_t *this, uint32_t id)
+{
+	ping_t *ping;
+
+	INIT(ping, .link = this->link, .id = id, );
+	lib->processor->queue_job(lib->processor,
+				  (job_t *)callback_job_create_with_prio(
+				      (callback_job_cb_t)pong, ping, (void *)ping_destroy,
+				      NULL, JOB_PRIO_HIGH));
+}
+
 METHOD(socket_t, receive, status_t, private_phalanx_socket_t *this, packet_t **packet)
 {
 	phalanx_event_t *event;
@@ -47,6 +86,9 @@ METHOD(socket_t, receive, status_t, private_phalanx_socket_t *this, packet_t **p
 		switch (event->message.type) {
 		case LOCAL_IKE_RX:
 			received = make_packet(&event->message.ike_rx);
+			break;
+		case LOCAL_PING:
+			answer_ping(this, event->message.ping.id);
 			break;
 		case LOCAL_SA_EXPIRE:
 			phalanx_kernel_expire(&event->message.sa_expire);

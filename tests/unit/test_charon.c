@@ -1,0 +1,302 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/* One charon among many: it may hang, refuse, or be slow, and knows little of the others. */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+#include <cmocka.h>
+
+#include "tests/unit/gateways.h"
+#include "tunnels/ip.h"
+
+static const struct local_addr gateway = { 4, { 192, 0, 2, 1 }, IKE_PORT };
+static const struct local_addr client = { 4, { 198, 51, 100, 7 }, IKE_PORT };
+
+static struct local_blob text(const char *s)
+{
+	return (struct local_blob){ (const uint8_t *)s, strlen(s) };
+}
+
+static void establish(struct node *n, uint64_t spi, const char *user)
+{
+	struct local_message put = { .type = LOCAL_IKE_PUT };
+
+	put.ike_put.spi = spi;
+	put.ike_put.peer_spi = 1;
+	put.ike_put.local = gateway;
+	put.ike_put.remote = client;
+	put.ike_put.user = text(user);
+	put.ike_put.name = text("home");
+	put.ike_put.state = text("state");
+	gateways_say(n, &put);
+}
+
+/* A request of the client, the original initiator. */
+static void request(struct node *n, uint64_t spi, uint32_t mid)
+{
+	uint8_t ike[IKE_HEADER_SIZE + 20] = { 0 };
+	struct pack p = pack_to(ike, sizeof(ike));
+
+	pack_u64(&p, 1);
+	pack_u64(&p, spi);
+	pack_u8(&p, 46);
+	pack_u8(&p, 0x20);
+	pack_u8(&p, 37);
+	pack_u8(&p, 0x08);
+	pack_u32(&p, mid);
+	pack_u32(&p, sizeof(ike));
+	login_receive(n->t, &client, &gateway, ike, sizeof(ike), gateways_now);
+	gateways_events();
+}
+
+/* A unit of this member, and whoever takes it over. */
+static unit_id unit_of(const struct node *n, struct node **successor)
+{
+	struct cluster_unit_state state;
+
+	for (unit_id u = 5; u < CLUSTER_UNITS; u++) {
+		cluster_unit(n->c, u, &state);
+		if (state.owner == n->id && state.successor) {
+			*successor = &gateways[state.successor];
+			return u;
+		}
+	}
+	fail_msg("member %u has no unit", n->id);
+	return 0;
+}
+
+/* A member, a unit of it, and the member that takes it over. */
+struct scene {
+	struct node *owner, *successor, *third;
+	unit_id unit;
+	uint64_t spi; /* the first of the unit */
+};
+
+static struct scene begin(void)
+{
+	struct scene s = { .owner = &gateways[2] };
+
+	s.unit = unit_of(s.owner, &s.successor);
+	s.spi = UINT64_C(0xabcdef0123456000) / CLUSTER_UNITS * CLUSTER_UNITS + s.unit;
+	EACH_NODE(n)
+		if (n != s.owner && n != s.successor)
+			s.third = n;
+	return s;
+}
+
+static struct node *owner_of(const struct node *witness, unit_id u)
+{
+	struct cluster_unit_state state;
+
+	cluster_unit(witness->c, u, &state);
+	return &gateways[state.owner];
+}
+
+static bool works_on(const struct node *n, uint64_t spi)
+{
+	const struct ike_sa *sa = login_find(n->t, spi);
+
+	return sa && sa->live && sa->import == IMPORT_NONE;
+}
+
+static unsigned activations(struct node *n, uint64_t *last)
+{
+	struct local_message m;
+	unsigned count = 0;
+
+	while (gateways_hear(n, LOCAL_IKE_ACTIVATE, &m)) {
+		count++;
+		*last = m.ike_activate.spi;
+	}
+	return count;
+}
+
+static void imported(struct node *n, uint64_t spi)
+{
+	struct local_message m = { .type = LOCAL_IMPORTED };
+
+	m.imported.spi = spi;
+	gateways_say(n, &m);
+}
+
+static void test_a_charon_that_hangs_loses_its_units(void **state)
+{
+	struct scene s = begin();
+
+	establish(s.owner, s.spi, "one");
+	gateways_run(50);
+	s.owner->hung = true;
+	gateways_run(10000);
+	assert_false(plugin_connected(s.owner->t->plugin));
+	assert_ptr_not_equal(owner_of(s.successor, s.unit), s.owner);
+	assert_true(works_on(owner_of(s.successor, s.unit), s.spi));
+	/* It wakes up, and finds its connection closed. */
+	s.owner->hung = false;
+	assert_false(s.owner->able);
+	gateways_connect(s.owner);
+	gateways_run(50);
+	assert_true(s.owner->able);
+	assert_int_equal(s.owner->t->statistics.charon_hung, 1);
+}
+
+/* It greets, by a thread that is not stuck, and is not believed. */
+static void test_a_greeting_alone_is_not_enough(void **state)
+{
+	struct scene s = begin();
+
+	s.owner->hung = true;
+	gateways_run(6000);
+	gateways_connect(s.owner);
+	gateways_run(1000);
+	assert_true(plugin_connected(s.owner->t->plugin));
+	assert_false(s.owner->able);
+}
+
+static void test_a_charon_may_be_slow(void **state)
+{
+	struct scene s = begin();
+
+	for (unsigned i = 0; i < 5; i++) {
+		s.owner->hung = true;
+		gateways_run(3000);
+		s.owner->hung = false;
+		gateways_run(1000);
+	}
+	assert_true(plugin_connected(s.owner->t->plugin));
+	assert_int_equal(s.owner->t->statistics.charon_hung, 0);
+}
+
+#define MANY 500
+
+static void test_imports_are_paced(void **state)
+{
+	struct scene s = begin();
+	uint64_t last = 0, waiting = 0;
+	unsigned n;
+
+	for (unsigned i = 0; i < MANY; i++)
+		establish(s.owner, s.spi + i * CLUSTER_UNITS, "one");
+	gateways_run(50);
+	gateways_forget(s.successor);
+	s.successor->slow = true;
+	gateways_kill(s.owner);
+	gateways_run(50);
+	n = activations(s.successor, &last);
+	assert_in_range(n, 1, MANY / 4);
+	/* As one is done, another one comes. */
+	imported(s.successor, last);
+	assert_int_equal(activations(s.successor, &last), 1);
+	/* Who speaks comes first. */
+	for (unsigned i = 0; i < MANY; i++)
+		if (!login_find(s.successor->t, s.spi + i * CLUSTER_UNITS)->live)
+			waiting = s.spi + i * CLUSTER_UNITS;
+	request(s.successor, waiting, 2);
+	assert_int_equal(activations(s.successor, &last), 1);
+	assert_true(last == waiting);
+	/* All come, and each once. */
+	s.successor->slow = false;
+	for (n += 2; n < MANY; n += activations(s.successor, &last)) {
+		assert_true(last != 0);
+		for (unsigned i = 0; i < MANY; i++)
+			imported(s.successor, s.spi + i * CLUSTER_UNITS);
+	}
+	assert_int_equal(n, MANY);
+	for (unsigned i = 0; i < MANY; i++)
+		assert_true(works_on(s.successor, s.spi + i * CLUSTER_UNITS));
+}
+
+/* The unit may go while an import is under way; its slot is free then. */
+static void test_lost_imports_make_room(void **state)
+{
+	struct scene s = begin();
+	uint32_t ticket;
+
+	for (unsigned i = 0; i < MANY; i++)
+		establish(s.owner, s.spi + i * CLUSTER_UNITS, "one");
+	gateways_run(50);
+	s.successor->slow = true;
+	gateways_kill(s.owner);
+	gateways_run(50);
+	assert_in_range(s.successor->t->imports_under_way, 1, MANY / 4);
+	cluster_move(s.successor->c, s.unit, s.third->id, &ticket, gateways_now);
+	gateways_run(500);
+	for (unsigned i = 0; i < MANY; i++)
+		assert_true(works_on(s.third, s.spi + i * CLUSTER_UNITS));
+	assert_int_equal(s.successor->t->imports_under_way, 0);
+	assert_true(TAILQ_EMPTY(&s.successor->t->imports));
+}
+
+static void test_what_one_charon_refuses_another_one_gets(void **state)
+{
+	struct scene s = begin();
+
+	establish(s.owner, s.spi, "one");
+	gateways_run(50);
+	s.successor->refuses = true;
+	gateways_kill(s.owner);
+	gateways_run(500);
+	/* It may just be too early for it. */
+	assert_ptr_equal(owner_of(s.third, s.unit), s.successor);
+	gateways_run(10000);
+	assert_ptr_equal(owner_of(s.third, s.unit), s.third);
+	assert_true(works_on(s.third, s.spi));
+	assert_false(login_find(s.successor->t, s.spi)->live);
+	assert_int_equal(s.successor->t->statistics.imports_failed, 3);
+}
+
+static void test_what_was_too_early_succeeds_later(void **state)
+{
+	struct scene s = begin();
+
+	establish(s.owner, s.spi, "one");
+	gateways_run(50);
+	s.successor->refuses = true;
+	gateways_kill(s.owner);
+	gateways_run(200);
+	s.successor->refuses = false;
+	gateways_run(2000);
+	assert_ptr_equal(owner_of(s.third, s.unit), s.successor);
+	assert_true(works_on(s.successor, s.spi));
+}
+
+static void test_what_every_charon_refuses_ends(void **state)
+{
+	struct scene s = begin();
+	uint64_t other = s.spi + CLUSTER_UNITS;
+
+	establish(s.owner, s.spi, "one");
+	gateways_run(50);
+	s.successor->refuses = s.third->refuses = true;
+	gateways_kill(s.owner);
+	gateways_run(30000);
+	assert_null(login_find(s.successor->t, s.spi));
+	assert_null(login_find(s.third->t, s.spi));
+	assert_int_equal(s.successor->t->statistics.imports_ended +
+			     s.third->t->statistics.imports_ended,
+			 1);
+	/* New clients are served. */
+	establish(owner_of(s.third, s.unit), other, "two");
+	assert_true(works_on(owner_of(s.third, s.unit), other));
+}
+
+int main(void)
+{
+#define TEST(name) cmocka_unit_test_setup_teardown(name, gateways_start, gateways_stop)
+	const struct CMUnitTest tests[] = {
+		TEST(test_a_charon_that_hangs_loses_its_units),
+		TEST(test_a_greeting_alone_is_not_enough),
+		TEST(test_a_charon_may_be_slow),
+		TEST(test_imports_are_paced),
+		TEST(test_lost_imports_make_room),
+		TEST(test_what_one_charon_refuses_another_one_gets),
+		TEST(test_what_was_too_early_succeeds_later),
+		TEST(test_what_every_charon_refuses_ends),
+	};
+
+	/* The socket is for root's charon only. */
+	if (geteuid() != 0)
+		return 77;
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}
