@@ -18,6 +18,14 @@ export BUILD
 
 lab() { "$net/lab" "$@"; }
 
+# Where the lab of this LAB_PREFIX is, as `lab` says.
+lab_dir()
+{
+	local prefix=${LAB_PREFIX:-phx} dir=/run/phalanx-lab
+	[[ $prefix == phx ]] || dir+=.$prefix
+	echo "${LAB_DIR:-$dir}"
+}
+
 # ---- the test as a whole
 
 net_mode=multicast net_members=3 net_clients=4 net_peer=1 net_interconnects=1 net_failed=0 net_own_lab=0
@@ -85,7 +93,7 @@ lab_begin()
 	local options=()
 	((net_peer)) && options+=(--peer)
 	# The lab is ours only if none was there before.
-	net_own_lab=$([[ -e ${LAB_DIR:-/run/phalanx-lab} ]] && echo 0 || echo 1)
+	net_own_lab=$([[ -e $(lab_dir) ]] && echo 0 || echo 1)
 	lab up --mode "$net_mode" --interconnects "$net_interconnects" --members "$net_members" --clients "$net_clients" \
 		--set detection-interval="$(detection)" "${options[@]}" || {
 		echo "not ok ${0##*/} - the lab did not come up"
@@ -259,11 +267,21 @@ program_start()
 # program_stop NAME: ends it if it still runs; its exit status.
 program_stop()
 {
+	program_tell "$1"
+	program_await "$1"
+}
+
+program_tell()
+{
+	[[ ! -s $out/$1.pid ]] || kill -TERM "$(cat "$out/$1.pid")" 2>/dev/null || true
+}
+
+program_await()
+{
 	local pid
 	[[ -s $out/$1.pid ]] || return 0
 	pid=$(cat "$out/$1.pid")
 	rm -f "$out/$1.pid"
-	kill -TERM "$pid" 2>/dev/null || true
 	wait "$pid" 2>/dev/null
 }
 
@@ -300,12 +318,14 @@ pings_start()
 	done
 }
 
-# pings_stop TAG: false if one of them never got an answer.
+# pings_stop TAG: false if one of them never got an answer. Each waits a moment for answers
+# that are missing, so all are told first.
 pings_stop()
 {
 	local client bad=0
+	for client in $lab_clients; do program_tell "ping-$1-$client"; done
 	for client in $lab_clients; do
-		program_stop "ping-$1-$client" || bad=1
+		program_await "ping-$1-$client" || bad=1
 	done
 	return "$bad"
 }
@@ -462,10 +482,11 @@ sanitizer_judge()
 	done
 }
 
+# espcheck_judge [OPTION]... FILE
 espcheck_judge()
 {
 	local said
-	said=$(espcheck "$1" 2>&1) || fail "espcheck: $(head -c 300 <<<"$said" | xargs -0)"
+	said=$(espcheck "$@" 2>&1) || fail "espcheck: $(head -c 300 <<<"$said" | xargs -0)"
 }
 
 # replay_judge FILE: all of the clients' ESP packets come once more; none is accepted.

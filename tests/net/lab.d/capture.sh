@@ -22,8 +22,9 @@ verb_capture()
 	mkdir -p "$dir"
 	: >"$file"
 	file=$(realpath "$file")
-	# A bridge that somebody listens to promiscuously shows each frame once.
-	setsid ip netns exec "$(ns "$node")" tcpdump -i "$interface" -n -U -s 0 -B 65536 \
+	# A bridge that somebody listens to promiscuously shows each frame once. No frame is
+	# longer than 4 kB, and the shorter they may be, the more fit in the buffer.
+	setsid ip netns exec "$(ns "$node")" tcpdump -i "$interface" -n -U -s 4096 -B 65536 \
 		--immediate-mode -Z root -w "$file" </dev/null >"$dir/log" 2>&1 &
 	echo $! >"$dir/pid"
 	echo "$file" >"$dir/file"

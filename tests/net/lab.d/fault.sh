@@ -106,6 +106,16 @@ verb_sever()
 	done | ip netns exec "$(ns sw)" nft -f -
 }
 
+verb_cut()
+{
+	(($# == 2)) || die "usage: lab cut FROM TO"
+	check_node "$1"
+	check_node "$2"
+	ip netns exec "$(ns sw)" nft -f - <<-NFT
+	add rule bridge lab cuts iifname "$1-cluster*" oifname "$2-cluster*" drop
+	NFT
+}
+
 verb_heal()
 {
 	local node

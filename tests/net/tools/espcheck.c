@@ -7,6 +7,10 @@
  * flooded frame is seen on several ports). The first 8 bytes of the IV are compared: all
  * of AES-GCM's, and enough of AES-CBC's, which is random.
  *
+ * The parts of a cut cluster know nothing of each other's sequence numbers. While one is
+ * said to have been cut (-s), two members, known by their MAC addresses, may use the same
+ * number; that is counted. No IV is used twice even then.
+ *
  * Exit status: 0 nothing is wrong; 1 a violation, or a capture that proves nothing
  * (without ESP packets, or with truncated ones); 2 wrong usage or an unreadable file.
  */
@@ -25,6 +29,7 @@
 #define EXIT_VIOLATION 1
 #define EXIT_TROUBLE 2
 #define BUCKETS (UINT32_C(1) << 17)
+#define SPLITS_MAX 1024
 
 /* One direction of one SA. */
 struct flow {
@@ -43,6 +48,7 @@ struct packet {
 	const char *file;
 	uint64_t frame;
 	struct timeval at;
+	uint8_t sender[ESPFRAME_MAC_LEN];
 	uint8_t digest[SHA256_DIGEST_LENGTH];
 };
 
@@ -50,8 +56,13 @@ static struct flow *flows;
 static struct packet *by_seq[BUCKETS], *by_iv[BUCKETS];
 static struct {
 	uint64_t frames, esp, distinct, duplicates, fragments, truncated, violations,
-	    flows;
+	    flows, between_parts;
 } total;
+/* When the cluster was cut in parts, in seconds as of the captures. */
+static struct split {
+	double from, to;
+} splits[SPLITS_MAX];
+static size_t split_count;
 
 static void *must_alloc(size_t size)
 {
@@ -110,10 +121,28 @@ static void violation(const char *what, const struct packet *old,
 	putchar('\n');
 }
 
+static bool while_split(const struct packet *p)
+{
+	double at = (double)p->at.tv_sec + (double)p->at.tv_usec / 1e6;
+
+	for (size_t i = 0; i < split_count; i++)
+		if (at >= splits[i].from && at <= splits[i].to)
+			return true;
+	return false;
+}
+
+/* Whether the parts of a cut cluster have sent the two. */
+static bool from_two_parts(const struct packet *a, const struct packet *b)
+{
+	return memcmp(a->sender, b->sender, sizeof(a->sender)) != 0 &&
+	       (while_split(a) || while_split(b));
+}
+
 /* A packet with the same number: 1 if it is this very packet. */
 static int check_seq(const struct packet *p)
 {
 	const struct packet *first = NULL;
+	bool other_part = false;
 
 	for (const struct packet *q = by_seq[bucket_of(p->flow, p->seq)]; q;
 	     q = q->next_seq) {
@@ -121,10 +150,15 @@ static int check_seq(const struct packet *p)
 			continue;
 		if (memcmp(q->digest, p->digest, sizeof(q->digest)) == 0)
 			return 1;
-		first = q;
+		if (from_two_parts(q, p))
+			other_part = true;
+		else
+			first = q;
 	}
 	if (first != NULL)
 		violation("sequence number", first, p);
+	else
+		total.between_parts += other_part;
 	return 0;
 }
 
@@ -156,8 +190,8 @@ static void enter(struct packet *p)
 	total.distinct++;
 }
 
-static void take(const struct espframe *e, const struct pcap_pkthdr *h, const char *file,
-		 uint64_t frame)
+static void take(const struct espframe *e, const struct pcap_pkthdr *h,
+		 const uint8_t *bytes, const char *file, uint64_t frame)
 {
 	struct packet *p = must_alloc(sizeof(*p));
 
@@ -167,6 +201,7 @@ static void take(const struct espframe *e, const struct pcap_pkthdr *h, const ch
 	p->file = file;
 	p->frame = frame;
 	p->at = h->ts;
+	memcpy(p->sender, bytes + ESPFRAME_MAC_LEN, sizeof(p->sender));
 	SHA256(e->esp, e->len, p->digest);
 	if (check_seq(p)) {
 		p->flow->duplicates++;
@@ -204,7 +239,7 @@ static void read_file(const char *file)
 		if (kind != ESPFRAME_ESP)
 			continue;
 		total.esp++;
-		take(&e, h, file, frame);
+		take(&e, h, bytes, file, frame);
 	}
 	if (rc == PCAP_ERROR)
 		errx(EXIT_TROUBLE, "%s: %s", file, pcap_geterr(pcap));
@@ -225,18 +260,32 @@ static void show_flows(void)
 
 static void usage(void)
 {
-	fprintf(stderr, "usage: espcheck [-v] FILE...\n");
+	fprintf(stderr, "usage: espcheck [-v] [-s FROM-TO]... FILE...\n");
 	exit(EXIT_TROUBLE);
+}
+
+static void add_split(const char *text)
+{
+	struct split *s = &splits[split_count];
+	char end;
+
+	if (split_count == SPLITS_MAX ||
+	    sscanf(text, "%lf-%lf%c", &s->from, &s->to, &end) != 2 || s->to < s->from)
+		usage();
+	split_count++;
 }
 
 int main(int argc, char **argv)
 {
 	int opt, verbose = 0;
 
-	while ((opt = getopt(argc, argv, "v")) != -1) {
-		if (opt != 'v')
+	while ((opt = getopt(argc, argv, "vs:")) != -1) {
+		if (opt == 'v')
+			verbose = 1;
+		else if (opt == 's')
+			add_split(optarg);
+		else
 			usage();
-		verbose = 1;
 	}
 	if (optind == argc)
 		usage();
@@ -247,9 +296,11 @@ int main(int argc, char **argv)
 	printf("espcheck: %d files, %" PRIu64 " frames, %" PRIu64
 	       " ESP packets in %" PRIu64 " flows, %" PRIu64 " distinct, %" PRIu64
 	       " identical repetitions, %" PRIu64 " later fragments, %" PRIu64
-	       " truncated, %" PRIu64 " violations\n",
+	       " truncated, %" PRIu64 " numbers used by two parts, %" PRIu64
+	       " violations\n",
 	       argc - optind, total.frames, total.esp, total.flows, total.distinct,
-	       total.duplicates, total.fragments, total.truncated, total.violations);
+	       total.duplicates, total.fragments, total.truncated, total.between_parts,
+	       total.violations);
 	if (total.esp == 0)
 		printf("espcheck: without an ESP packet nothing is proven\n");
 	return total.violations > 0 || total.truncated > 0 || total.esp == 0

@@ -29,6 +29,8 @@
 /* Requests that a flood may have on the way; more would only test the queues. */
 #define FLOOD_AHEAD 64
 #define FLOOD_PATIENCE (10 * NS_PER_MS)
+/* Fills the payload: where it is found in a capture, a ping went by in clear. */
+#define MARK "phalanx's ping in clear "
 
 /* The beginning of the payload. */
 struct stamp {
@@ -129,6 +131,12 @@ static void open_socket(struct ping *p)
 		err(EXIT_TROUBLE, "random number");
 }
 
+static void fill(uint8_t *at, size_t len)
+{
+	for (size_t i = 0; i < len; i++)
+		at[i] = (uint8_t)MARK[i % (sizeof(MARK) - 1)];
+}
+
 static uint16_t checksum(const uint8_t *at, size_t len)
 {
 	uint32_t sum = 0;
@@ -152,6 +160,7 @@ static bool send_request(struct ping *p)
 	h.un.echo.sequence = htons((uint16_t)p->sent);
 	memcpy(packet, &h, sizeof(h));
 	memcpy(packet + sizeof(h), &stamp, sizeof(stamp));
+	fill(packet + sizeof(h) + sizeof(stamp), p->size - sizeof(stamp));
 	h.checksum = htons(checksum(packet, len));
 	memcpy(packet, &h, sizeof(h));
 	if (p->sent == p->room) {
