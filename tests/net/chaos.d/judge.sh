@@ -1,0 +1,192 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+# What runs meanwhile, and whether it was all right. Sourced.
+
+splits=() # espcheck's options: when the cluster was in parts
+unproven_seen=0
+declare -A first_established=() transferred_then=()
+
+# chaos_begin: captures, and clients' traffic: pings by all, downloads by all but the
+# last two, who upload.
+chaos_begin()
+{
+	local client
+	for client in $lab_clients; do
+		scenario_prints[$client]=$(identity "$client")
+		first_established[$client]=$(established "$client")
+	done
+	lab capture outside "$out/outside.pcap"
+	lab capture cluster "$out/cluster.pcap"
+	lab capture s1:eth0 "$out/inside.pcap"
+	began=$(now_ms)
+	serve_start
+	pings_start "$tag"
+	transfers_start
+	must 10 "the transfers to begin" downloads_begun
+}
+
+transfers_start()
+{
+	local client verb=get left
+	left=$(wc -w <<<"$lab_clients")
+	for client in $lab_clients; do
+		((left-- > 2)) || verb=put
+		program_start "$(speaker "$client")" "get-$tag-$client" traffic "$verb" "$S1" \
+			"$traffic_port" 1000000000 --rate 40000 --idle 120 \
+			-o "$out/get-$tag-$client.json" --events "$out/$tag.events"
+	done
+}
+
+# identity CLIENT: the SPIs, and the virtual address.
+identity()
+{
+	echo "$(fingerprint "$1")" "$(lab exec "$1" swanctl --list-sas --raw --ike home |
+		grep -o 'local-vips=\[[0-9.]*\]' || true)"
+}
+
+# established CLIENT: seconds.
+established()
+{
+	lab exec "$1" swanctl --list-sas --raw --ike home | grep -o ' established=[0-9]*' |
+		cut -d= -f2
+}
+
+# Takeovers by members that may be behind: none is due to one failure at a time.
+unproven_note()
+{
+	local sum
+	sum=$(statuses --counters | jq -s '[.[].counters."cluster.unproven"] | add') || return 0
+	((sum <= unproven_seen)) || note "   unproven takeovers: $((sum - unproven_seen)) units"
+	unproven_seen=$sum
+}
+
+chaos_end()
+{
+	local lasted
+	must 60 "all members to work again" whole m1
+	must 20 "all clients to reach the server in the end" all_reach
+	lasted=$((($(now_ms) - began) / 1000))
+	transfers_judge
+	identity_judge "$lasted"
+	windows_pass
+	captures_stop
+	clear_judge outside
+	clear_judge cluster
+	inside_judge
+	espcheck_judge "${splits[@]}" "$out/outside.pcap"
+	replay_judge "$out/outside.pcap"
+	sanitizer_judge
+	pauses_table
+	scenario_open=0
+	if ((${#reasons[@]})); then
+		net_failed=1
+		echo "not ok $scenario - $(printf '%s; ' "${reasons[@]}")"
+		statuses >"$out/statuses.json" || true
+	else
+		echo "ok $scenario: $number faults in $lasted s, seed $seed"
+	fi
+}
+
+captures_stop()
+{
+	local place
+	for place in outside cluster s1:eth0; do
+		lab capture "$place" stop 2>"$out/lost" || fail "the capture of $place"
+		# What was not captured is not proven, but no fault of the cluster's.
+		[[ ! -s $out/lost ]] || note "$(cat "$out/lost")"
+	done
+}
+
+# Every transfer was right and went on to the end, though it may have waited; every client
+# had answers to its pings.
+transfers_judge()
+{
+	local client
+	for client in $lab_clients; do transferred_then[$client]=$(transferred "$client"); done
+	must 60 "all transfers to go on" transfers_moved
+	for client in $lab_clients; do
+		program_stop "get-$tag-$client" ||
+			fail "$client's transfer: $(xargs <"$out/get-$tag-$client.log")"
+	done
+	pings_stop "$tag" || fail "pings without any answer"
+	program_stop serve || true
+}
+
+# transferred CLIENT: bytes, in both directions: acknowledgements count as well.
+transferred()
+{
+	lab exec "$(speaker "$1")" ss -Htin dst "$S1" |
+		grep -o 'bytes_\(acked\|received\):[0-9]*' |
+		awk -F: '{ n += $2 } END { print n + 0 }'
+}
+
+transfers_moved()
+{
+	local client
+	for client in $lab_clients; do
+		(($(transferred "$client") > transferred_then[$client])) || return 1
+	done
+}
+
+# Nobody connected again.
+identity_judge()
+{
+	local client now
+	for client in $lab_clients; do
+		now=$(identity "$client" || true)
+		[[ -n $now && $now == "${scenario_prints[$client]}" ]] || fail \
+			"$client has another session (was ${scenario_prints[$client]}, is ${now:-none})"
+		now=$(established "$client" || echo 0)
+		((now >= first_established[$client] + $1 - 1)) ||
+			fail "$client's session is but $now s old"
+	done
+}
+
+# clear_judge PLACE: nothing of what goes through the tunnels is there in clear. Between the
+# members there is only what they seal; outside, nothing with an inside address.
+clear_judge()
+{
+	local filter='ip net 10.0.0.0/8' seen
+	[[ $1 == outside ]] || filter='ip and not icmp and not port 4741'
+	seen=$(tcpdump -nr "$out/$1.pcap" "$filter" 2>/dev/null | head -n 3 | xargs -0)
+	[[ -z $seen ]] || fail "$1: in clear: $seen"
+	# The pings' payload says so itself.
+	! grep -qaF 'ping in clear' "$out/$1.pcap" || fail "$1: a ping's payload in clear"
+	[[ $(stat -c %s "$out/$1.pcap") -gt 100000 ]] || fail "the capture of $1 is empty"
+}
+
+# No packet of a client arrives twice: a request has its own id and number. The parts of a
+# cut cluster may both deliver it.
+inside_judge()
+{
+	local twice
+	tcpdump -ttenr "$out/inside.pcap" "icmp[icmptype] = icmp-echo and dst host $S1 and
+		(src net 10.3.0.0/24 or src net 10.5.0.0/24)" 2>/dev/null >"$out/inside.txt"
+	grep -q 'ICMP echo request' "$out/inside.txt" || fail "the capture of the inside is empty"
+	twice=$(printf '%s\n' "${splits[@]}" | awk '
+		NR == FNR { if (split($0, s, "-") == 2) { from[++n] = s[1]; to[n] = s[2] } next }
+		function in_parts(i) {
+			for (i = 1; i <= n; i++) if ($1 >= from[i] && $1 <= to[i]) return 1
+		}
+		{
+			match($0, /10[.][0-9.]* > .*/)
+			key = substr($0, RSTART)
+			if (key in mac && !(mac[key] != $2 && in_parts())) print
+			mac[key] = $2
+		}' - "$out/inside.txt")
+	[[ -z $twice ]] || fail "$(wc -l <<<"$twice") packets were delivered twice: $(head -n 1 <<<"$twice")"
+	rm -f "$out/inside.txt"
+}
+
+# How long the clients had to wait for each fault.
+pauses_table()
+{
+	printf '# %-18s %12s %7s %14s\n' fault 'ping pause' lost 'transfer stall'
+	jq -rs '[.[].events[]] | group_by(.name) | sort_by(.[0].at_ns)[] |
+		select(.[0].name | startswith("f")) | "\(.[0].name) \(
+		map(.longest_gap_ms // 0) | max | round) \(map(.lost // 0) | add) \(
+		map(.longest_stall_ms // 0) | max | round)"' \
+		"$out/ping-$tag"-*.json "$out/get-$tag"-*.json |
+		while read -r fault gap lost stall; do
+			printf '# %-18s %9s ms %7s %11s ms\n' "$fault" "$gap" "$lost" "$stall"
+		done
+}
