@@ -52,3 +52,17 @@ bool address_is_unicast(const struct address *a)
 	return a->family == AF_INET && a->bytes[0] && a->bytes[0] != 127 &&
 	       a->bytes[0] < 224;
 }
+
+int address_prefix(const struct address *a, unsigned len, struct address *out)
+{
+	size_t size = address_size(a->family);
+	struct address prefix = { .family = a->family };
+
+	if (!size || len > size * 8)
+		return -EINVAL;
+	memcpy(prefix.bytes, a->bytes, (len + 7) / 8);
+	if (len % 8)
+		prefix.bytes[len / 8] &= (uint8_t)(0xff00 >> len % 8);
+	*out = prefix;
+	return 0;
+}

@@ -30,6 +30,8 @@ int address_parse(const char *text, struct address *out);
 /* Returns `buf`; "none" for an address without family. */
 const char *address_print(const struct address *a, char buf[ADDRESS_TEXT_MAX]);
 bool address_same(const struct address *a, const struct address *b);
+/* The first address of the prefix that holds `a`. -EINVAL: no family, or too long. */
+int address_prefix(const struct address *a, unsigned len, struct address *out);
 /* Whether it may be the address of one machine, valid beyond a single link: no group, no
  * loopback, nor link-local, nor IPv4 written in IPv6. */
 bool address_is_unicast(const struct address *a);

@@ -273,21 +273,23 @@ static void host_send_inside(void *ctx, const uint8_t *packet, size_t len)
 	tun_write(d->tun, packet, len);
 }
 
-static void host_route_add(void *ctx, uint32_t prefix, unsigned len, unit_id unit)
+static void host_route_add(void *ctx, const struct address *prefix, unsigned len,
+			   unit_id unit)
 {
 	struct daemon *d = ctx;
 
 	routes_add(d->routes, prefix, len, unit);
 }
 
-static void host_route_remove(void *ctx, uint32_t prefix, unsigned len, unit_id unit)
+static void host_route_remove(void *ctx, const struct address *prefix, unsigned len,
+			      unit_id unit)
 {
 	struct daemon *d = ctx;
 
 	routes_remove(d->routes, prefix, len, unit);
 }
 
-static void host_pool_add(void *ctx, uint32_t prefix, unsigned len)
+static void host_pool_add(void *ctx, const struct address *prefix, unsigned len)
 {
 	struct daemon *d = ctx;
 

@@ -81,38 +81,37 @@ static int request_run(struct netlink *n, struct nlmsghdr *h, mnl_cb_t each, voi
 }
 
 static int route_change(struct netlink *n, uint16_t type, uint16_t flags,
-			struct in_addr address, unsigned prefixlen, int ifindex)
+			const struct address *address, unsigned prefixlen, int ifindex)
 {
 	uint8_t buffer[256];
+	struct address prefix;
 	struct nlmsghdr *h = mnl_nlmsg_put_header(buffer);
 	struct rtmsg *route = mnl_nlmsg_put_extra_header(h, sizeof(*route));
 
-	if (prefixlen > 32)
+	if (address_prefix(address, prefixlen, &prefix))
 		return -EINVAL;
-	if (prefixlen < 32)
-		address.s_addr &= htonl(~(UINT32_MAX >> prefixlen));
 	h->nlmsg_type = type;
 	h->nlmsg_flags = flags;
-	route->rtm_family = AF_INET;
+	route->rtm_family = (uint8_t)prefix.family;
 	route->rtm_dst_len = (uint8_t)prefixlen;
 	route->rtm_table = RT_TABLE_MAIN;
 	route->rtm_protocol = ROUTE_PROTOCOL;
 	route->rtm_scope = RT_SCOPE_LINK;
 	route->rtm_type = RTN_UNICAST;
-	mnl_attr_put_u32(h, RTA_DST, address.s_addr);
+	mnl_attr_put(h, RTA_DST, address_size(prefix.family), prefix.bytes);
 	mnl_attr_put_u32(h, RTA_OIF, (uint32_t)ifindex);
 	return request_run(n, h, NULL, NULL);
 }
 
-int netlink_route_add(struct netlink *n, struct in_addr address, unsigned prefixlen,
-		      int ifindex)
+int netlink_route_add(struct netlink *n, const struct address *address,
+		      unsigned prefixlen, int ifindex)
 {
 	return route_change(n, RTM_NEWROUTE, NLM_F_CREATE | NLM_F_REPLACE, address,
 			    prefixlen, ifindex);
 }
 
-int netlink_route_del(struct netlink *n, struct in_addr address, unsigned prefixlen,
-		      int ifindex)
+int netlink_route_del(struct netlink *n, const struct address *address,
+		      unsigned prefixlen, int ifindex)
 {
 	return route_change(n, RTM_DELROUTE, 0, address, prefixlen, ifindex);
 }

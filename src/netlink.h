@@ -22,11 +22,11 @@ int netlink_open(struct netlink **out);
 void netlink_close(struct netlink *n); /* takes NULL */
 
 /* `address/prefixlen` via the device; replaces a route of that prefix. */
-int netlink_route_add(struct netlink *n, struct in_addr address, unsigned prefixlen,
-		      int ifindex);
+int netlink_route_add(struct netlink *n, const struct address *address,
+		      unsigned prefixlen, int ifindex);
 /* -ESRCH if there is none. */
-int netlink_route_del(struct netlink *n, struct in_addr address, unsigned prefixlen,
-		      int ifindex);
+int netlink_route_del(struct netlink *n, const struct address *address,
+		      unsigned prefixlen, int ifindex);
 
 /* An address on a device; cluster addresses stand on "lo" with all their bits as prefix.
  * The kernel chooses it for no packet of its own if it is IPv6. Adding one that is there

@@ -1,5 +1,4 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
-#include <arpa/inet.h>
 #include <errno.h>
 #include <stdbool.h>
 #include <stdlib.h>
@@ -14,13 +13,13 @@
 
 struct route {
 	LIST_ENTRY(route) next; /* of equal prefixes the newest first */
-	uint32_t prefix;
+	struct address prefix;
 	unsigned len;
 	unit_id unit;
 };
 
 struct pool {
-	uint32_t prefix;
+	struct address prefix;
 	unsigned len;
 };
 
@@ -60,74 +59,82 @@ void routes_free(struct routes *r)
 	free(r);
 }
 
-static unsigned bucket(uint32_t prefix, unsigned len)
+static unsigned bucket(const struct address *prefix, unsigned len)
 {
-	return (ntohl(prefix) * 2654435761u >> 12 ^ len) % BUCKETS;
+	uint32_t hash = len;
+
+	for (size_t i = 0; i < address_size(prefix->family); i++)
+		hash = (hash ^ prefix->bytes[i]) * 16777619;
+	return (hash ^ hash >> 16) % BUCKETS;
 }
 
-static struct route *newest(struct routes *r, uint32_t prefix, unsigned len)
+static struct route *newest(struct routes *r, const struct address *prefix, unsigned len)
 {
 	struct route *route;
 
 	LIST_FOREACH(route, &r->buckets[bucket(prefix, len)], next)
-		if (route->prefix == prefix && route->len == len)
+		if (route->len == len && address_same(&route->prefix, prefix))
 			return route;
 	return NULL;
 }
 
-static bool is_pool(const struct routes *r, uint32_t prefix, unsigned len)
+static bool is_pool(const struct routes *r, const struct address *prefix, unsigned len)
 {
 	for (unsigned i = 0; i < r->npools; i++)
-		if (r->pools[i].prefix == prefix && r->pools[i].len == len)
+		if (r->pools[i].len == len && address_same(&r->pools[i].prefix, prefix))
 			return true;
 	return false;
 }
 
 /* A pool's own route in the kernel covers it. */
-static bool in_pool(const struct routes *r, uint32_t prefix, unsigned len)
+static bool in_pool(const struct routes *r, const struct address *prefix, unsigned len)
 {
 	for (unsigned i = 0; i < r->npools; i++) {
 		const struct pool *pool = &r->pools[i];
-		uint32_t mask = pool->len ? htonl(UINT32_MAX << (32 - pool->len)) : 0;
+		struct address first;
 
-		if (pool->len <= len && (prefix & mask) == pool->prefix)
+		if (pool->len <= len && !address_prefix(prefix, pool->len, &first) &&
+		    address_same(&first, &pool->prefix))
 			return true;
 	}
 	return false;
 }
 
-static void complain(const char *what, uint32_t prefix, unsigned len, int err)
+static void complain(const char *what, const struct address *prefix, unsigned len,
+		     int err)
 {
-	struct in_addr address = { prefix };
+	char text[ADDRESS_TEXT_MAX];
 
-	log_warnx("route %s/%u: %s: %s", inet_ntoa(address), len, what, strerror(-err));
+	log_warnx("route %s/%u: %s: %s", address_print(prefix, text), len, what,
+		  strerror(-err));
 }
 
-static void set_filter(struct routes *r, uint32_t prefix, unsigned len, uint16_t value)
+static void set_filter(struct routes *r, const struct address *prefix, unsigned len,
+		       uint16_t value)
 {
-	int err = filter_route_add(r->filter, AF_INET, &prefix, len, value);
+	int err = filter_route_add(r->filter, prefix->family, prefix->bytes, len, value);
 
 	if (err)
 		complain("cannot be put into the filter", prefix, len, err);
 }
 
-static void add_kernel(struct routes *r, uint32_t prefix, unsigned len)
+static void add_kernel(struct routes *r, const struct address *prefix, unsigned len)
 {
-	struct in_addr address = { prefix };
-	int err = netlink_route_add(r->netlink, address, len, r->ifindex);
+	int err = netlink_route_add(r->netlink, prefix, len, r->ifindex);
 
 	if (err)
 		complain("cannot be put into the kernel", prefix, len, err);
 }
 
-void routes_add(struct routes *r, uint32_t prefix, unsigned len, unit_id unit)
+void routes_add(struct routes *r, const struct address *prefix, unsigned len,
+		unit_id unit)
 {
 	struct route *route = calloc(1, sizeof(*route));
 	bool first = !newest(r, prefix, len);
 
 	if (!route)
 		return;
-	route->prefix = prefix;
+	route->prefix = *prefix;
 	route->len = len;
 	route->unit = unit;
 	LIST_INSERT_HEAD(&r->buckets[bucket(prefix, len)], route, next);
@@ -136,13 +143,14 @@ void routes_add(struct routes *r, uint32_t prefix, unsigned len, unit_id unit)
 		add_kernel(r, prefix, len);
 }
 
-void routes_remove(struct routes *r, uint32_t prefix, unsigned len, unit_id unit)
+void routes_remove(struct routes *r, const struct address *prefix, unsigned len,
+		   unit_id unit)
 {
-	struct in_addr address = { prefix };
 	struct route *route;
 
 	LIST_FOREACH(route, &r->buckets[bucket(prefix, len)], next)
-		if (route->prefix == prefix && route->len == len && route->unit == unit)
+		if (route->len == len && address_same(&route->prefix, prefix) &&
+		    route->unit == unit)
 			break;
 	if (!route)
 		return;
@@ -156,12 +164,12 @@ void routes_remove(struct routes *r, uint32_t prefix, unsigned len, unit_id unit
 	if (is_pool(r, prefix, len))
 		set_filter(r, prefix, len, FILTER_ROUTE_DROP);
 	else
-		filter_route_del(r->filter, AF_INET, &prefix, len);
+		filter_route_del(r->filter, prefix->family, prefix->bytes, len);
 	if (!in_pool(r, prefix, len))
-		netlink_route_del(r->netlink, address, len, r->ifindex);
+		netlink_route_del(r->netlink, prefix, len, r->ifindex);
 }
 
-void routes_pool(struct routes *r, uint32_t prefix, unsigned len)
+void routes_pool(struct routes *r, const struct address *prefix, unsigned len)
 {
 	if (is_pool(r, prefix, len))
 		return;
@@ -172,5 +180,5 @@ void routes_pool(struct routes *r, uint32_t prefix, unsigned len)
 	if (!newest(r, prefix, len))
 		set_filter(r, prefix, len, FILTER_ROUTE_DROP);
 	add_kernel(r, prefix, len);
-	r->pools[r->npools++] = (struct pool){ prefix, len };
+	r->pools[r->npools++] = (struct pool){ *prefix, len };
 }

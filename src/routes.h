@@ -12,6 +12,7 @@
 #include <stdint.h>
 
 #include "cluster/cluster.h"
+#include "src/address.h"
 #include "src/filter.h"
 #include "src/netlink.h"
 
@@ -22,9 +23,11 @@ struct routes *routes_new(struct filter *filter, struct netlink *netlink,
 			  int tun_ifindex);
 void routes_free(struct routes *r); /* takes NULL; routes stay in kernel and filter */
 
-/* Prefixes in network order. Failures are logged: the packets are dropped then. */
-void routes_add(struct routes *r, uint32_t prefix, unsigned len, unit_id unit);
-void routes_remove(struct routes *r, uint32_t prefix, unsigned len, unit_id unit);
-void routes_pool(struct routes *r, uint32_t prefix, unsigned len);
+/* The bits behind a prefix are zero. Failures are logged: the packets are dropped then. */
+void routes_add(struct routes *r, const struct address *prefix, unsigned len,
+		unit_id unit);
+void routes_remove(struct routes *r, const struct address *prefix, unsigned len,
+		   unit_id unit);
+void routes_pool(struct routes *r, const struct address *prefix, unsigned len);
 
 #endif

@@ -12,6 +12,8 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
+#include "src/log.h"
+
 #define QUEUE_LENGTH 4096
 
 struct tun {
@@ -21,7 +23,8 @@ struct tun {
 	int ifindex;
 	struct {
 		uint64_t received, received_bytes;
-		uint64_t not_ipv4; /* or not what its header says */
+		uint64_t malformed; /* not what its header says */
+		uint64_t to_group;  /* the kernel's own reports, for nobody */
 		uint64_t written, written_bytes;
 		uint64_t refused; /* by the kernel: the device is down, out of memory */
 	} counters;
@@ -44,19 +47,25 @@ static int device_attach(const char *name, int persist)
 	return fd;
 }
 
-/* IPv6 would send its own router solicitations and reports into the device. */
-static void ipv6_silence(const char *name)
+static void setting_write(const char *name, const char *setting, const char *value)
 {
 	char path[128];
 
-	snprintf(path, sizeof(path), "/proc/sys/net/ipv6/conf/%s/disable_ipv6", name);
+	snprintf(path, sizeof(path), "/proc/sys/net/ipv6/conf/%s/%s", name, setting);
 	int fd = open(path, O_WRONLY | O_CLOEXEC);
 	if (fd < 0)
-		return;
-	if (write(fd, "1", 1) < 0) {
-		/* What comes then is counted as not IPv4. */
-	}
+		return; /* a kernel without IPv6 */
+	if (write(fd, value, strlen(value)) < 0)
+		log_warnx("%s: %s", path, strerror(errno));
 	close(fd);
+}
+
+/* Without an address of its own the device asks for no routers and announces nothing. */
+static void ipv6_prepare(const char *name)
+{
+	setting_write(name, "addr_gen_mode", "1");
+	setting_write(name, "accept_ra", "0");
+	setting_write(name, "disable_ipv6", "0");
 }
 
 static int device_start(const char *name, unsigned mtu)
@@ -68,7 +77,7 @@ static int device_start(const char *name, unsigned mtu)
 	if (fd < 0)
 		return -errno;
 	snprintf(request.ifr_name, sizeof(request.ifr_name), "%s", name);
-	ipv6_silence(name);
+	ipv6_prepare(name);
 	request.ifr_mtu = (int)mtu;
 	if (ioctl(fd, SIOCSIFMTU, &request) < 0)
 		error = -errno;
@@ -84,10 +93,21 @@ static int device_start(const char *name, unsigned mtu)
 	return error;
 }
 
+static bool is_ip(const uint8_t *ip, size_t len)
+{
+	if (len >= 20 && ip[0] >> 4 == 4)
+		return (size_t)(ip[2] << 8 | ip[3]) == len;
+	return len >= 40 && ip[0] >> 4 == 6 && (size_t)(ip[4] << 8 | ip[5]) + 40 == len;
+}
+
 static void packet_receive(struct tun *t, uint8_t *ip, size_t len)
 {
-	if (len < 20 || ip[0] >> 4 != 4 || (size_t)(ip[2] << 8 | ip[3]) != len) {
-		t->counters.not_ipv4++;
+	if (!is_ip(ip, len)) {
+		t->counters.malformed++;
+		return;
+	}
+	if (ip[0] >> 4 == 6 && ip[24] == 0xff) {
+		t->counters.to_group++;
 		return;
 	}
 	t->counters.received++;
@@ -195,7 +215,8 @@ size_t tun_statistics(const struct tun *t, struct statistic *out, size_t max)
 	const struct statistic all[] = {
 		{ "tun.received", t->counters.received },
 		{ "tun.received-bytes", t->counters.received_bytes },
-		{ "tun.not-ipv4", t->counters.not_ipv4 },
+		{ "tun.malformed", t->counters.malformed },
+		{ "tun.to-group", t->counters.to_group },
 		{ "tun.written", t->counters.written },
 		{ "tun.written-bytes", t->counters.written_bytes },
 		{ "tun.write-refused", t->counters.refused },

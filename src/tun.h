@@ -23,7 +23,7 @@
 struct tun;
 
 /*
- * receive    one IPv4 packet that the kernel routed to the device; writable, valid until
+ * receive    one IP packet that the kernel routed to the device; writable, valid until
  *            batch_end returns.
  * batch_end  after the last packet of a batch (1 to TUN_BATCH).
  */

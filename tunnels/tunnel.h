@@ -16,6 +16,7 @@
 #include <stdint.h>
 
 #include "cluster/cluster.h"
+#include "src/address.h"
 #include "src/statistic.h"
 
 struct event_base;
@@ -57,12 +58,14 @@ struct tunnel_host {
 	void (*send_outside)(void *ctx, const uint8_t *packet, size_t len);
 	/* A decrypted packet to this machine's forwarding. */
 	void (*send_inside)(void *ctx, const uint8_t *packet, size_t len);
-	/* Where packets to this IPv4 prefix (network order) go: to the owner of `unit`.
-	 * The newest of equal prefixes wins until it is removed. */
-	void (*route_add)(void *ctx, uint32_t prefix, unsigned len, unit_id unit);
-	void (*route_remove)(void *ctx, uint32_t prefix, unsigned len, unit_id unit);
+	/* Where packets to this prefix, whose other bits are zero, go: to the owner of
+	 * `unit`. The newest of equal prefixes wins until it is removed. */
+	void (*route_add)(void *ctx, const struct address *prefix, unsigned len,
+			  unit_id unit);
+	void (*route_remove)(void *ctx, const struct address *prefix, unsigned len,
+			     unit_id unit);
 	/* Never forwarded but by a session route. */
-	void (*pool_add)(void *ctx, uint32_t prefix, unsigned len);
+	void (*pool_add)(void *ctx, const struct address *prefix, unsigned len);
 	/* A clear packet for a session of `unit` that could not be finished before the
 	 * unit went: to its new owner. Not from within a call of the core. */
 	void (*again)(void *ctx, unit_id unit, const uint8_t *packet, size_t len);

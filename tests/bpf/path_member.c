@@ -140,16 +140,16 @@ static void send_to(const char *argument, const char *via)
 
 static void route_add(char *argument, uint16_t unit)
 {
-	struct in_addr address;
+	struct address prefix;
 	char *slash = strchr(argument, '/');
 	unsigned prefixlen = slash ? (unsigned)atoi(slash + 1) : 32;
 
 	if (slash)
 		*slash = '\0';
-	if (inet_pton(AF_INET, argument, &address) != 1 ||
-	    filter_route_add(filter, AF_INET, &address, prefixlen, unit))
+	if (address_parse(argument, &prefix) ||
+	    filter_route_add(filter, prefix.family, prefix.bytes, prefixlen, unit))
 		fatalx("route %s", argument);
-	int error = netlink_route_add(netlink, address, prefixlen, tun_ifindex(tun));
+	int error = netlink_route_add(netlink, &prefix, prefixlen, tun_ifindex(tun));
 	if (error)
 		fatalx("route %s: %s", argument, strerror(-error));
 }

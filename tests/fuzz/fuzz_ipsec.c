@@ -120,21 +120,23 @@ static void host_packet(void *ctx, const uint8_t *packet, size_t len)
 	must(len >= 20 && (packet[0] >> 4 == 4 || packet[0] >> 4 == 6));
 }
 
-static void host_route_add(void *ctx, uint32_t prefix, unsigned len, unit_id unit)
+static void host_route_add(void *ctx, const struct address *prefix, unsigned len,
+			   unit_id unit)
 {
-	must(len <= 32 && unit < CLUSTER_UNITS);
+	must(len <= 8 * address_size(prefix->family) && unit < CLUSTER_UNITS);
 	g.routes++;
 }
 
-static void host_route_remove(void *ctx, uint32_t prefix, unsigned len, unit_id unit)
+static void host_route_remove(void *ctx, const struct address *prefix, unsigned len,
+			      unit_id unit)
 {
-	must(len <= 32 && unit < CLUSTER_UNITS);
+	must(len <= 8 * address_size(prefix->family) && unit < CLUSTER_UNITS);
 	must(g.routes-- > 0);
 }
 
-static void host_pool(void *ctx, uint32_t prefix, unsigned len)
+static void host_pool(void *ctx, const struct address *prefix, unsigned len)
 {
-	must(len <= 32);
+	must(len <= 8 * address_size(prefix->family));
 }
 
 static int host_pass_on(void *ctx, unit_id unit)

@@ -155,11 +155,12 @@ static void host_inside(void *ctx, const uint8_t *packet, size_t len)
 {
 }
 
-static void host_route(void *ctx, uint32_t prefix, unsigned len, unit_id unit)
+static void host_route(void *ctx, const struct address *prefix, unsigned len,
+		       unit_id unit)
 {
 }
 
-static void host_pool(void *ctx, uint32_t prefix, unsigned len)
+static void host_pool(void *ctx, const struct address *prefix, unsigned len)
 {
 }
 

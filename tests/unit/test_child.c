@@ -256,7 +256,8 @@ static void test_selectors(void **state)
 	assert_false(child_selects(gateway, ip, sizeof(ip)));
 	assert_int_equal(gateway->nprefixes, 1);
 	assert_int_equal(gateway->prefixes[0].len, 32);
-	assert_int_equal(ntohl(gateway->prefixes[0].prefix), 0x0a030007);
+	assert_int_equal(gateway->prefixes[0].address.family, AF_INET);
+	assert_memory_equal(gateway->prefixes[0].address.bytes, CLIENT, 4);
 	child_free(gateway);
 	child_free(client);
 }

@@ -285,8 +285,10 @@ void address_pool(struct ipsec *t, const struct local_pool *pool)
 		return;
 	while (from < end) {
 		unsigned bits = child_prefix_bits(from, end);
+		const struct address prefix =
+		    address_ipv4((struct in_addr){ htonl((uint32_t)from) });
 
-		t->host.pool_add(t->host.ctx, htonl((uint32_t)from), 32 - bits);
+		t->host.pool_add(t->host.ctx, &prefix, 32 - bits);
 		from += (uint64_t)1 << bits;
 	}
 }

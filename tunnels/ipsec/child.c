@@ -1,5 +1,4 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
-#include <arpa/inet.h>
 #include <errno.h>
 #include <openssl/crypto.h>
 #include <stdlib.h>
@@ -8,7 +7,6 @@
 #include "tunnels/ipsec/child.h"
 
 #define ESP_UDP_PORT 4500
-#define IPV4_HEADER 20
 #define MODE_TUNNEL 1
 
 static void encode_part(struct pack *p, const struct local_message *m)
@@ -115,33 +113,21 @@ static int way_init(struct child_way *way, const struct local_sa_add *sa)
 	return err;
 }
 
-static uint32_t be32(const uint8_t *at)
+/* Covers the ranges of the remote selectors with prefixes. */
+static int find_prefixes(struct child *c)
 {
-	return (uint32_t)at[0] << 24 | at[1] << 16 | at[2] << 8 | at[3];
-}
+	struct selector_prefix found[SELECTOR_PREFIXES_MAX];
+	unsigned n = 0;
 
-/* Covers an address range with the fewest prefixes. `end` is behind its last address. */
-static void add_range(struct child *c, uint64_t from, uint64_t end)
-{
-	while (from < end && c->nprefixes < CHILD_PREFIXES_MAX) {
-		unsigned bits = child_prefix_bits(from, end);
-
-		c->prefixes[c->nprefixes++] = (struct child_prefix){
-			.prefix = htonl((uint32_t)from),
-			.len = (uint8_t)(32 - bits),
-		};
-		from += UINT64_C(1) << bits;
-	}
-}
-
-static void find_prefixes(struct child *c)
-{
-	for (unsigned i = 0; i < c->out.dst_count; i++) {
-		const struct local_ts *ts = &c->out.dst_ts[i];
-
-		if (ts->family == 4)
-			add_range(c, be32(ts->from), (uint64_t)be32(ts->to) + 1);
-	}
+	for (unsigned i = 0; i < c->out.dst_count; i++)
+		n += selector_prefixes(&c->out.dst_ts[i], found + n,
+				       SELECTOR_PREFIXES_MAX - n);
+	c->prefixes = calloc(n ? n : 1, sizeof(*found));
+	if (!c->prefixes)
+		return -ENOMEM;
+	memcpy(c->prefixes, found, n * sizeof(*found));
+	c->nprefixes = n;
+	return 0;
 }
 
 int child_new(struct child **child, const uint8_t *initial, size_t len, unsigned window,
@@ -168,11 +154,12 @@ int child_new(struct child **child, const uint8_t *initial, size_t len, unsigned
 		err = way_init(&c->out, &out);
 	if (!err)
 		err = replay_init(&c->window, window);
+	if (!err)
+		err = find_prefixes(c);
 	if (err) {
 		child_free(c);
 		return err;
 	}
-	find_prefixes(c);
 	*child = c;
 	return 0;
 }
@@ -221,6 +208,7 @@ void child_free(struct child *c)
 		return;
 	way_clear(&c->in);
 	way_clear(&c->out);
+	free(c->prefixes);
 	free(c);
 }
 
@@ -246,69 +234,17 @@ void child_deactivate(struct child *c)
 	drop_held(&c->out);
 }
 
-/* What a selector compares of an inner packet. Ports are 0 where there are none. */
-struct flow {
-	uint32_t src, dst;
-	uint8_t protocol;
-	uint16_t sport, dport;
-	bool ports;
-};
-
-/* -EINVAL unless it is an IPv4 packet of at most `len` bytes; *total is its length. */
-static int read_flow(const uint8_t *ip, size_t len, struct flow *f, size_t *total)
+static bool way_selects(const struct child_way *way, const struct selector_flow *f)
 {
-	size_t header;
-
-	if (len < IPV4_HEADER || ip[0] >> 4 != 4)
-		return -EINVAL;
-	header = (size_t)(ip[0] & 15) * 4;
-	*total = (size_t)ip[2] << 8 | ip[3];
-	if (header < IPV4_HEADER || *total < header || *total > len)
-		return -EINVAL;
-	f->src = be32(ip + 12);
-	f->dst = be32(ip + 16);
-	f->protocol = ip[9];
-	f->sport = f->dport = 0;
-	f->ports = (f->protocol == 6 || f->protocol == 17) &&
-		   !((ip[6] << 8 | ip[7]) & 0x1fff) && *total >= header + 4;
-	if (f->ports) {
-		f->sport = (uint16_t)(ip[header] << 8 | ip[header + 1]);
-		f->dport = (uint16_t)(ip[header + 2] << 8 | ip[header + 3]);
-	}
-	return 0;
-}
-
-static bool selects(const struct local_ts *ts, unsigned count, uint32_t address,
-		    uint8_t protocol, bool ports, uint16_t port)
-{
-	for (unsigned i = 0; i < count; i++) {
-		if (ts[i].family != 4 || address < be32(ts[i].from) ||
-		    address > be32(ts[i].to))
-			continue;
-		if (ts[i].protocol && ts[i].protocol != protocol)
-			continue;
-		if (ts[i].from_port == 0 && ts[i].to_port == 65535)
-			return true;
-		if (ports && port >= ts[i].from_port && port <= ts[i].to_port)
-			return true;
-	}
-	return false;
-}
-
-static bool way_selects(const struct child_way *way, const struct flow *f)
-{
-	return selects(way->src_ts, way->src_count, f->src, f->protocol, f->ports,
-		       f->sport) &&
-	       selects(way->dst_ts, way->dst_count, f->dst, f->protocol, f->ports,
-		       f->dport);
+	return selector_match(way->src_ts, way->src_count, f, true) &&
+	       selector_match(way->dst_ts, way->dst_count, f, false);
 }
 
 bool child_selects(const struct child *c, const uint8_t *ip, size_t len)
 {
-	struct flow f;
-	size_t total;
+	struct selector_flow f;
 
-	return !read_flow(ip, len, &f, &total) && way_selects(&c->out, &f);
+	return !selector_read(ip, len, &f) && way_selects(&c->out, &f);
 }
 
 static void count(struct child_way *way, size_t len, struct mono now)
@@ -318,12 +254,17 @@ static void count(struct child_way *way, size_t len, struct mono now)
 	way->used = now;
 }
 
+static uint8_t next_header(const struct selector_flow *f)
+{
+	return f->family == 4 ? ESP_NEXT_IPV4 : ESP_NEXT_IPV6;
+}
+
 int child_open(struct child *c, const uint8_t *esp, size_t len, uint8_t *out, size_t size,
 	       size_t *outlen, uint32_t *seq, struct mono now)
 {
 	uint32_t spi, number;
-	struct flow f;
-	size_t got, total;
+	struct selector_flow f;
+	size_t got;
 	uint8_t next;
 	int err;
 
@@ -338,14 +279,14 @@ int child_open(struct child *c, const uint8_t *esp, size_t len, uint8_t *out, si
 		return err;
 	if (next == ESP_NEXT_NONE)
 		return -ENODATA;
-	if (next != ESP_NEXT_IPV4 || read_flow(out, got, &f, &total))
+	if (selector_read(out, got, &f) || next != next_header(&f))
 		return -EINVAL;
 	if (!way_selects(&c->in, &f))
 		return -EACCES;
-	*outlen = total;
+	*outlen = f.total;
 	*seq = number;
 	c->confirmed = true;
-	count(&c->in, total, now);
+	count(&c->in, f.total, now);
 	return 0;
 }
 
@@ -359,6 +300,7 @@ int child_seal(struct child *c, member_id self, const uint8_t *ip, size_t len,
 {
 	size_t outer = ip_overhead(c->out.src.family, c->out.encap), got;
 	const struct ip_end src = outer_end(&c->out.src), dst = outer_end(&c->out.dst);
+	struct selector_flow f;
 	int err;
 
 	if (c->next_seq > UINT32_MAX || c->iv_used > UINT32_MAX)
@@ -367,9 +309,11 @@ int child_seal(struct child *c, member_id self, const uint8_t *ip, size_t len,
 		return -EAFNOSUPPORT;
 	if (size < outer)
 		return -ENOSPC;
+	if (selector_read(ip, len, &f))
+		return -EINVAL;
 	err = esp_seal(c->out.cipher, c->out.spi, (uint32_t)c->next_seq,
-		       esp_iv(self, c->activation, (uint32_t)c->iv_used), ESP_NEXT_IPV4,
-		       ip, len, out + outer, size - outer, &got);
+		       esp_iv(self, c->activation, (uint32_t)c->iv_used), next_header(&f),
+		       ip, f.total, out + outer, size - outer, &got);
 	if (err)
 		return err;
 	c->next_seq++;
@@ -378,7 +322,7 @@ int child_seal(struct child *c, member_id self, const uint8_t *ip, size_t len,
 		return -ENOSPC;
 	ip_write(out, c->out.encap ? IP_PROTOCOL_UDP : IP_PROTOCOL_ESP, &src, &dst, got);
 	*outlen = got + outer;
-	count(&c->out, len, now);
+	count(&c->out, f.total, now);
 	return 0;
 }
 

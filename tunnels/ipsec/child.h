@@ -26,6 +26,7 @@
 #include "tunnels/ipsec/esp.h"
 #include "tunnels/ipsec/local.h"
 #include "tunnels/ipsec/replay.h"
+#include "tunnels/ipsec/selector.h"
 
 #define CHILD_LEASE 0 /* slots of the session's counters */
 #define CHILD_EDGE 1
@@ -43,13 +44,6 @@ struct held {
 	uint8_t bytes[];
 };
 STAILQ_HEAD(held_queue, held);
-
-struct child_prefix {
-	uint32_t prefix; /* network order */
-	uint8_t len;
-};
-
-#define CHILD_PREFIXES_MAX 64
 
 /* Host bits of the largest prefix that begins at `from` and ends before `end` (host order,
  * from < end <= 2^32). */
@@ -95,7 +89,7 @@ struct child {
 	bool refused;	/* nobody knows the edge: inbound ends, and it is to be rekeyed */
 	bool confirmed; /* the peer has used it, so it has it */
 	bool retired;	/* charon has taken the outbound SA back: a newer one is in use */
-	struct child_prefix prefixes[CHILD_PREFIXES_MAX]; /* of the remote selectors */
+	struct selector_prefix *prefixes; /* of the remote selectors */
 	unsigned nprefixes;
 };
 
@@ -129,7 +123,7 @@ void child_activate(struct child *c, uint64_t lease, uint64_t edge, uint32_t act
 void child_deactivate(struct child *c);
 
 /*
- * Opens an ESP packet (from its SPI on) into `out`: an inner IPv4 packet of *outlen bytes
+ * Opens an ESP packet (from its SPI on) into `out`: an inner IP packet of *outlen bytes
  * and its sequence number. -EALREADY, -ESTALE: replay; -EBADMSG: ICV; -EINVAL: malformed;
  * -EACCES: the inner packet is outside the selectors; -ENODATA: a dummy packet.
  */
@@ -140,8 +134,8 @@ int child_open(struct child *c, const uint8_t *esp, size_t len, uint8_t *out, si
 bool child_selects(const struct child *c, const uint8_t *ip, size_t len);
 /*
  * Seals an inner packet with the next sequence number, which the caller has seen to be
- * leased, into a whole packet of the outer addresses' family. -ENOSPC; -EAFNOSUPPORT: they
- * are of different ones; -EOVERFLOW: numbers or IVs are used up.
+ * leased, into a whole packet of the outer addresses' family. -EINVAL: no IP packet;
+ * -ENOSPC; -EAFNOSUPPORT: the addresses are of different families; -EOVERFLOW: numbers or IVs are used up.
  */
 int child_seal(struct child *c, member_id self, const uint8_t *ip, size_t len,
 	       uint8_t *out, size_t size, size_t *outlen, struct mono now);

@@ -1,5 +1,4 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
-#include <arpa/inet.h>
 #include <errno.h>
 #include <openssl/crypto.h>
 #include <stdlib.h>
@@ -17,9 +16,18 @@ static unsigned bucket(uint32_t spi)
 	return (spi >> 10 ^ spi) % TABLE_SIZE;
 }
 
-static unsigned outbound_bucket(uint32_t prefix, unsigned len)
+static unsigned outbound_bucket(const struct address *prefix, unsigned len)
 {
-	return (ntohl(prefix) * 2654435761u >> 12 ^ len) % TABLE_SIZE;
+	uint32_t hash = len;
+
+	for (size_t i = 0; i < address_size(prefix->family); i++)
+		hash = (hash ^ prefix->bytes[i]) * 16777619;
+	return (hash ^ hash >> 12) % TABLE_SIZE;
+}
+
+static unsigned *prefix_lens(struct ipsec *t, const struct address *prefix)
+{
+	return t->prefix_lens[prefix->family == AF_INET6];
 }
 
 struct child *child_find(struct ipsec *t, uint32_t spi)
@@ -44,7 +52,8 @@ static struct child *find_by_way(struct ipsec *t, uint32_t spi, bool inbound,
 	for (unsigned i = 0; i < TABLE_SIZE; i++)
 		LIST_FOREACH(c, &t->children[i], by_spi)
 			if (c->active && c->out.spi == spi &&
-			    (!dst || !memcmp(dst->bytes, c->out.dst.bytes, 4)))
+			    (!dst || (dst->family == c->out.dst.family &&
+				      !memcmp(dst->bytes, c->out.dst.bytes, 16))))
 				return c;
 	return NULL;
 }
@@ -62,36 +71,35 @@ static void routes_add(struct ipsec *t, struct child *c)
 {
 	for (unsigned i = 0; i < c->nprefixes; i++) {
 		struct outbound *o = calloc(1, sizeof(*o));
-		const struct child_prefix *prefix = &c->prefixes[i];
 
 		if (!o)
 			return;
-		o->prefix = prefix->prefix;
-		o->len = prefix->len;
+		o->prefix = c->prefixes[i].address;
+		o->len = c->prefixes[i].len;
 		o->child = c;
-		LIST_INSERT_HEAD(&t->outbound[outbound_bucket(o->prefix, o->len)], o,
+		LIST_INSERT_HEAD(&t->outbound[outbound_bucket(&o->prefix, o->len)], o,
 				 next);
-		t->prefix_lens[o->len]++;
-		t->host.route_add(t->host.ctx, o->prefix, o->len, c->unit);
+		prefix_lens(t, &o->prefix)[o->len]++;
+		t->host.route_add(t->host.ctx, &o->prefix, o->len, c->unit);
 	}
 }
 
 static void routes_remove(struct ipsec *t, struct child *c)
 {
 	for (unsigned i = 0; i < c->nprefixes; i++) {
-		const struct child_prefix *prefix = &c->prefixes[i];
-		unsigned b = outbound_bucket(prefix->prefix, prefix->len);
+		const struct selector_prefix *prefix = &c->prefixes[i];
+		unsigned b = outbound_bucket(&prefix->address, prefix->len);
 		struct outbound *o;
 
 		LIST_FOREACH(o, &t->outbound[b], next)
-			if (o->child == c && o->prefix == prefix->prefix &&
-			    o->len == prefix->len)
+			if (o->child == c && o->len == prefix->len &&
+			    address_same(&o->prefix, &prefix->address))
 				break;
 		if (!o)
 			continue;
 		LIST_REMOVE(o, next);
-		t->prefix_lens[o->len]--;
-		t->host.route_remove(t->host.ctx, o->prefix, o->len, c->unit);
+		prefix_lens(t, &o->prefix)[o->len]--;
+		t->host.route_remove(t->host.ctx, &o->prefix, o->len, c->unit);
 		free(o);
 	}
 }
@@ -101,15 +109,16 @@ static void routes_remove(struct ipsec *t, struct child *c)
  * has the newer one for certain only when it has used it, or when charon has taken the
  * older one back: until then the older one goes on.
  */
-static struct child *choose(struct outbound *o, uint32_t prefix, unsigned bits,
-			    const uint8_t *ip, size_t len, bool *shadow)
+static struct child *choose(struct outbound *o, const struct address *prefix,
+			    unsigned bits, const uint8_t *ip, size_t len, bool *shadow)
 {
 	struct child *best = NULL;
 
 	for (; o; o = LIST_NEXT(o, next)) {
 		struct child *c = o->child;
 
-		if (o->prefix != prefix || o->len != bits || !child_selects(c, ip, len))
+		if (o->len != bits || !address_same(&o->prefix, prefix) ||
+		    !child_selects(c, ip, len))
 			continue;
 		if (!c->active) {
 			*shadow = true;
@@ -124,46 +133,60 @@ static struct child *choose(struct outbound *o, uint32_t prefix, unsigned bits,
 	return best;
 }
 
+static int destination_of(const uint8_t *ip, size_t len, struct address *out)
+{
+	bool ipv6 = len >= 40 && ip[0] >> 4 == 6;
+
+	if (!ipv6 && (len < 20 || ip[0] >> 4 != 4))
+		return -EINVAL;
+	*out = (struct address){ .family = ipv6 ? AF_INET6 : AF_INET };
+	memcpy(out->bytes, ip + (ipv6 ? 24 : 16), ipv6 ? 16 : 4);
+	return 0;
+}
+
 struct child *children_route(struct ipsec *t, const uint8_t *ip, size_t len, bool *shadow)
 {
-	uint32_t dst;
+	struct address dst, prefix;
 
-	if (len < 20)
+	if (destination_of(ip, len, &dst))
 		return NULL;
-	memcpy(&dst, ip + 16, 4);
-	for (int bits = 32; bits >= 0; bits--) {
-		uint32_t prefix = bits ? dst & htonl(UINT32_MAX << (32 - bits)) : 0;
-		unsigned b = outbound_bucket(prefix, (unsigned)bits);
+	for (int bits = (int)address_size(dst.family) * 8; bits >= 0; bits--) {
 		struct child *c;
 
-		if (!t->prefix_lens[bits])
+		if (!prefix_lens(t, &dst)[bits] ||
+		    address_prefix(&dst, (unsigned)bits, &prefix))
 			continue;
-		c = choose(LIST_FIRST(&t->outbound[b]), prefix, (unsigned)bits, ip, len,
-			   shadow);
+		c = choose(
+		    LIST_FIRST(&t->outbound[outbound_bucket(&prefix, (unsigned)bits)]),
+		    &prefix, (unsigned)bits, ip, len, shadow);
 		if (c)
 			return c;
 	}
 	return NULL;
 }
 
-bool children_serve(const struct ipsec *t, uint32_t address)
+/* A child of any member, to which packets to just this address go. */
+static struct child *serving(const struct ipsec *t, uint32_t address)
 {
+	const struct address host = address_ipv4((struct in_addr){ address });
 	const struct outbound *o;
 
-	LIST_FOREACH(o, &t->outbound[outbound_bucket(address, 32)], next)
-		if (o->prefix == address && o->len == 32)
-			return true;
-	return false;
+	LIST_FOREACH(o, &t->outbound[outbound_bucket(&host, 32)], next)
+		if (o->len == 32 && address_same(&o->prefix, &host))
+			return o->child;
+	return NULL;
+}
+
+bool children_serve(const struct ipsec *t, uint32_t address)
+{
+	return serving(t, address);
 }
 
 struct ike_sa *children_login(struct ipsec *t, uint32_t address)
 {
-	struct outbound *o;
+	struct child *c = serving(t, address);
 
-	LIST_FOREACH(o, &t->outbound[outbound_bucket(address, 32)], next)
-		if (o->prefix == address && o->len == 32)
-			return login_find(t, o->child->ike);
-	return NULL;
+	return c ? login_find(t, c->ike) : NULL;
 }
 
 void children_retire(struct ipsec *t, uint32_t spi_out, const struct local_addr *dst)

@@ -144,7 +144,7 @@ struct staged_sa {
 
 struct outbound {
 	LIST_ENTRY(outbound) next; /* newest first */
-	uint32_t prefix;	   /* network order */
+	struct address prefix;
 	unsigned len;
 	struct child *child;
 };
@@ -159,7 +159,7 @@ struct ipsec {
 	LIST_HEAD(, ike_sa) ikes[TABLE_SIZE];
 	LIST_HEAD(, child) children[TABLE_SIZE];
 	LIST_HEAD(, outbound) outbound[TABLE_SIZE];
-	unsigned prefix_lens[33]; /* how many entries of each length */
+	unsigned prefix_lens[2][129]; /* how many entries of each family and length */
 	struct ike_trace traces[TABLE_SIZE];
 	LIST_HEAD(, staged_sa) staged;
 	unsigned nstaged;

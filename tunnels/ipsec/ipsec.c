@@ -453,10 +453,11 @@ static int view_child(void *ctx, struct session *s)
 		 c->out.encap ? "/udp" : "");
 	append(view->out->detail, sizeof(view->out->detail), text);
 	for (unsigned i = 0; !*view->out->virtual_address && i < c->nprefixes; i++) {
-		struct in_addr a = { c->prefixes[i].prefix };
+		char address[ADDRESS_TEXT_MAX];
 
 		snprintf(view->out->virtual_address, sizeof(view->out->virtual_address),
-			 "%s/%u", inet_ntoa(a), c->prefixes[i].len);
+			 "%s/%u", address_print(&c->prefixes[i].address, address),
+			 c->prefixes[i].len);
 	}
 	view->out->bytes_in += c->in.bytes;
 	view->out->packets_in += c->in.packets;
