@@ -13,20 +13,35 @@
 
 int LLVMFuzzerTestOneInput(const uint8_t *input, size_t len);
 
-#define CIPHERS 4
+#define CIPHERS 32
 
 static struct esp_cipher *cipher_number(unsigned int n)
 {
-	static const uint8_t key[36] = "a key for the fuzzer and no one else";
+	static const uint8_t key[64] = "a key for the fuzzer and no one else";
 	static struct esp_cipher *made[CIPHERS];
-	static const struct esp_algorithms all[CIPHERS] = {
-		{ ESP_ENCR_AES_GCM_16, key, 20, ESP_AUTH_NONE, NULL, 0 },
-		{ ESP_ENCR_AES_GCM_16, key, 36, ESP_AUTH_NONE, NULL, 0 },
-		{ ESP_ENCR_AES_CBC, key, 16, ESP_AUTH_HMAC_SHA2_256_128, key, 32 },
-		{ ESP_ENCR_AES_CBC, key, 32, ESP_AUTH_HMAC_SHA2_256_128, key, 32 },
+	static const struct esp_algorithms all[CIPHERS / 2] = {
+		/* The first four as they always were, for the inputs that were kept. */
+		{ ESP_ENCR_AES_GCM_16, key, 20, ESP_AUTH_NONE, NULL, 0, false },
+		{ ESP_ENCR_AES_GCM_16, key, 36, ESP_AUTH_NONE, NULL, 0, false },
+		{ ESP_ENCR_AES_CBC, key, 16, ESP_AUTH_HMAC_SHA2_256_128, key, 32, false },
+		{ ESP_ENCR_AES_CBC, key, 32, ESP_AUTH_HMAC_SHA2_256_128, key, 32, false },
+		{ ESP_ENCR_AES_GCM_16, key, 28, ESP_AUTH_NONE, NULL, 0, false },
+		{ ESP_ENCR_AES_GCM_12, key, 20, ESP_AUTH_NONE, NULL, 0, false },
+		{ ESP_ENCR_AES_GCM_12, key, 36, ESP_AUTH_NONE, NULL, 0, false },
+		{ ESP_ENCR_AES_GCM_8, key, 20, ESP_AUTH_NONE, NULL, 0, false },
+		{ ESP_ENCR_AES_GCM_8, key, 36, ESP_AUTH_NONE, NULL, 0, false },
+		{ ESP_ENCR_CHACHA20_POLY1305, key, 36, ESP_AUTH_NONE, NULL, 0, false },
+		{ ESP_ENCR_AES_CBC, key, 24, ESP_AUTH_HMAC_SHA1_96, key, 20, false },
+		{ ESP_ENCR_AES_CBC, key, 16, ESP_AUTH_HMAC_SHA2_384_192, key, 48, false },
+		{ ESP_ENCR_AES_CBC, key, 32, ESP_AUTH_HMAC_SHA2_512_256, key, 64, false },
+		{ ESP_ENCR_NULL, key, 0, ESP_AUTH_HMAC_SHA1_96, key, 20, false },
+		{ ESP_ENCR_NULL, key, 0, ESP_AUTH_HMAC_SHA2_256_128, key, 32, false },
+		{ ESP_ENCR_NULL, key, 0, ESP_AUTH_HMAC_SHA2_512_256, key, 64, false },
 	};
+	struct esp_algorithms a = all[n % (CIPHERS / 2)];
 
-	if (made[n] == NULL && esp_cipher_new(&made[n], &all[n]) < 0)
+	a.esn = n >= CIPHERS / 2;
+	if (made[n] == NULL && esp_cipher_new(&made[n], &a) < 0)
 		abort();
 	return made[n];
 }
@@ -39,7 +54,7 @@ static void open_any(struct esp_cipher *c, const uint8_t *packet, size_t len)
 	size_t outlen;
 
 	esp_parse(packet, len, &spi, &seq);
-	if (esp_open(c, packet, len, out, len, &outlen, &next_header) >= 0)
+	if (esp_open(c, packet, len, 1, out, len, &outlen, &next_header) >= 0)
 		abort();
 	free(out);
 }
@@ -50,7 +65,7 @@ static void seal_any(struct esp_cipher *c, const uint8_t *payload, size_t len)
 	uint8_t *packet = malloc(size), *out = malloc(size), next_header;
 
 	if (esp_seal(c, 1, 1, 1, 4, payload, len, packet, size, &sealed) == 0 &&
-	    (esp_open(c, packet, sealed, out, sealed, &outlen, &next_header) < 0 ||
+	    (esp_open(c, packet, sealed, 1, out, sealed, &outlen, &next_header) < 0 ||
 	     outlen != len || memcmp(out, payload, len) != 0 || next_header != 4))
 		abort();
 	free(packet);
@@ -73,10 +88,10 @@ static void change_sealed(struct esp_cipher *c, const uint8_t *change, size_t le
 		changed |= change[i] != 0;
 	}
 	if (changed !=
-	    (esp_open(c, packet, sealed, out, sizeof(out), &outlen, &next_header) < 0))
+	    (esp_open(c, packet, sealed, 1, out, sizeof(out), &outlen, &next_header) < 0))
 		abort();
 	if (len < sealed &&
-	    esp_open(c, packet, len, out, sizeof(out), &outlen, &next_header) >= 0)
+	    esp_open(c, packet, len, 1, out, sizeof(out), &outlen, &next_header) >= 0)
 		abort();
 }
 
@@ -86,8 +101,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *input, size_t len)
 
 	if (len < 1)
 		return 0;
-	c = cipher_number(input[0] % CIPHERS);
-	switch (input[0] / CIPHERS % 3) {
+	c = cipher_number(input[0] % 4 + input[0] / 12 % (CIPHERS / 4) * 4);
+	switch (input[0] / 4 % 3) {
 	case 0:
 		open_any(c, input + 1, len - 1);
 		break;

@@ -95,7 +95,7 @@ static void inner(uint8_t *ip, uint8_t len, const uint8_t src[4], const uint8_t 
 static const uint8_t CLIENT[4] = { 10, 3, 0, 7 }, SERVER[4] = { 10, 1, 0, 100 };
 
 static int pass(struct child *from, struct child *to, const uint8_t *src,
-		const uint8_t *dst, uint32_t *seq)
+		const uint8_t *dst, uint64_t *seq)
 {
 	uint8_t ip[40], sealed[200], got[200];
 	size_t sealed_len, got_len;
@@ -117,7 +117,7 @@ static int pass(struct child *from, struct child *to, const uint8_t *src,
 static void test_both_ways(void **state)
 {
 	struct child *gateway = make(true), *client = make(false);
-	uint32_t seq;
+	uint64_t seq;
 
 	assert_int_equal(gateway->unit, 5);
 	child_activate(gateway, 0, 0, 1);
@@ -158,7 +158,7 @@ static void test_outer_header_of_ipv6(void **state)
 	struct child *gateway = make(true), *client = make(false);
 	uint8_t ip[40], out[200], got[200];
 	struct ip_packet outer;
-	uint32_t seq;
+	uint64_t seq;
 	size_t len;
 
 	child_activate(gateway, 0, 0, 1);
@@ -195,7 +195,7 @@ static void test_outer_header_of_ipv6(void **state)
 static void test_takeover_outbound(void **state)
 {
 	struct child *old = make(true), *new = make(true), *client = make(false);
-	uint32_t seq;
+	uint64_t seq;
 
 	child_activate(old, 0, 0, 1);
 	child_activate(client, 0, 0, 1);
@@ -217,7 +217,7 @@ static void test_takeover_inbound(void **state)
 	struct child *new = make(true), *client = make(false);
 	uint8_t ip[40], sealed[10][200], got[200];
 	size_t lens[10], len;
-	uint32_t seq;
+	uint64_t seq;
 
 	child_activate(client, 0, 0, 1);
 	inner(ip, sizeof(ip), CLIENT, SERVER);
@@ -243,7 +243,7 @@ static void test_selectors(void **state)
 	static const uint8_t OTHER[4] = { 10, 3, 0, 8 }, BEYOND[4] = { 10, 2, 0, 1 };
 	struct child *gateway = make(true), *client = make(false);
 	uint8_t ip[40];
-	uint32_t seq;
+	uint64_t seq;
 
 	child_activate(gateway, 0, 0, 1);
 	child_activate(client, 0, 0, 1);

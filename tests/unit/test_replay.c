@@ -229,12 +229,75 @@ static void test_differential(void **state)
 			differ(sizes[i], seed * 7919 + sizes[i]);
 }
 
+/* Numbers of 64 bits behave across a multiple of 2^32 as anywhere else. */
+static void test_long_numbers(void **state)
+{
+	const uint64_t turn = UINT64_C(5) << 32;
+	struct replay r;
+
+	assert_int_equal(replay_init(&r, 64), 0);
+	replay_set_edge(&r, turn - 10);
+	assert_int_equal(replay_accept(&r, turn - 10), -EALREADY);
+	assert_int_equal(replay_accept(&r, turn - 1), 0);
+	assert_int_equal(replay_accept(&r, turn + 3), 0);
+	assert_int_equal(replay_accept(&r, turn), 0);
+	assert_int_equal(replay_accept(&r, turn - 1), -EALREADY);
+	assert_int_equal(replay_accept(&r, turn - 2), 0);
+	assert_int_equal(replay_accept(&r, turn - 61), -ESTALE);
+	assert_int_equal(replay_accept(&r, 3), -ESTALE);
+	assert_true(replay_edge(&r) == turn + 3);
+	replay_set_edge(&r, UINT64_MAX);
+	assert_int_equal(replay_check(&r, UINT64_MAX), -EALREADY);
+}
+
+/* The one number with this lower half that is in the span of 2^32 from the window's left
+ * end on, by looking at all that come into question. */
+static uint64_t naive_extend(uint64_t edge, uint32_t size, uint32_t low)
+{
+	__int128 left = (__int128)edge - size + 1;
+
+	for (__int128 n = ((__int128)(edge >> 32) - 1) << 32 | low;;
+	     n += UINT64_C(1) << 32)
+		if (n >= 0 && n >= left)
+			return (uint64_t)n;
+}
+
+static void test_extend(void **state)
+{
+	static const uint32_t sizes[] = { 32, 33, 1024, 4096 };
+	static const uint64_t turns[] = { 0, 1, 2, 0xffff, UINT32_MAX };
+	uint64_t seed = 1;
+	struct replay r;
+
+	for (size_t i = 0; i < 4; i++)
+		for (size_t k = 0; k < 5; k++)
+			for (int n = 0; n < 4000; n++) {
+				uint64_t edge = turns[k] << 32;
+				uint32_t far = next_random(&seed), low;
+
+				/* About the turn mostly, of edge and number both. */
+				edge += n % 4 ? far % (3 * sizes[i]) : far;
+				edge -= k && n % 2 ? sizes[i] : 0;
+				far = next_random(&seed);
+				low = (uint32_t)edge +
+				      (n % 8 ? far % (4 * sizes[i]) - 2 * sizes[i] : far);
+				replay_init(&r, sizes[i]);
+				replay_set_edge(&r, edge);
+				assert_true(replay_extend(&r, low) ==
+					    naive_extend(edge, sizes[i], low));
+			}
+}
+
 int main(void)
 {
 	static const struct CMUnitTest tests[] = {
-		cmocka_unit_test(test_sizes),	       cmocka_unit_test(test_window),
-		cmocka_unit_test(test_end_of_numbers), cmocka_unit_test(test_set_edge),
+		cmocka_unit_test(test_sizes),
+		cmocka_unit_test(test_window),
+		cmocka_unit_test(test_end_of_numbers),
+		cmocka_unit_test(test_set_edge),
 		cmocka_unit_test(test_differential),
+		cmocka_unit_test(test_long_numbers),
+		cmocka_unit_test(test_extend),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

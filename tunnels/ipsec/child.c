@@ -92,17 +92,19 @@ static int way_init(struct child_way *way, const struct local_sa_add *sa)
 		.integ = sa->integ,
 		.integ_key = sa->integ_key.bytes,
 		.integ_key_len = sa->integ_key.len,
+		.esn = sa->esn,
 	};
 	int err;
 
 	STAILQ_INIT(&way->held);
-	if (sa->mode != MODE_TUNNEL || sa->esn || !ip_overhead(sa->src.family, false) ||
+	if (sa->mode != MODE_TUNNEL || !ip_overhead(sa->src.family, false) ||
 	    sa->src.family != sa->dst.family)
 		return -ENOTSUP;
 	way->spi = sa->spi;
 	way->src = sa->src;
 	way->dst = sa->dst;
 	way->encap = sa->encap;
+	way->esn = sa->esn;
 	way->soft_time = sa->soft_time * MONO_SEC;
 	way->hard_time = sa->hard_time * MONO_SEC;
 	err = read_selectors(&sa->src_ts, &way->src_ts, &way->src_count);
@@ -218,13 +220,15 @@ void child_activate(struct child *c, uint64_t lease, uint64_t edge, uint32_t act
 	c->activation = activation;
 	c->iv_used = 0;
 	/* Nor below what was sent from here, should the lease be an older one. */
+	if (lease > child_last_number(c))
+		lease = child_last_number(c);
 	if (c->next_seq <= lease)
 		c->next_seq = lease + 1;
 	c->lease_asked = lease;
 	c->soft_told = c->hard_told = false;
 	c->refused = edge >= CHILD_REFUSED;
 	c->confirmed = edge > 0;
-	replay_set_edge(&c->window, edge > UINT32_MAX ? UINT32_MAX : (uint32_t)edge);
+	replay_set_edge(&c->window, edge);
 }
 
 void child_deactivate(struct child *c)
@@ -260,19 +264,21 @@ static uint8_t next_header(const struct selector_flow *f)
 }
 
 int child_open(struct child *c, const uint8_t *esp, size_t len, uint8_t *out, size_t size,
-	       size_t *outlen, uint32_t *seq, struct mono now)
+	       size_t *outlen, uint64_t *seq, struct mono now)
 {
-	uint32_t spi, number;
+	uint32_t spi, low;
+	uint64_t number;
 	struct selector_flow f;
 	size_t got;
 	uint8_t next;
 	int err;
 
-	if (esp_parse(esp, len, &spi, &number))
+	if (esp_parse(esp, len, &spi, &low))
 		return -EINVAL;
+	number = c->in.esn ? replay_extend(&c->window, low) : low;
 	err = replay_check(&c->window, number);
 	if (!err)
-		err = esp_open(c->in.cipher, esp, len, out, size, &got, &next);
+		err = esp_open(c->in.cipher, esp, len, number, out, size, &got, &next);
 	if (!err)
 		err = replay_accept(&c->window, number);
 	if (err)
@@ -290,6 +296,12 @@ int child_open(struct child *c, const uint8_t *esp, size_t len, uint8_t *out, si
 	return 0;
 }
 
+uint64_t child_last_number(const struct child *c)
+{
+	/* Far enough from the end that nothing which is asked ahead wraps. */
+	return c->out.esn ? UINT64_MAX >> 1 : UINT32_MAX;
+}
+
 static struct ip_end outer_end(const struct local_addr *a)
 {
 	return (struct ip_end){ a->family, a->bytes, a->port ? a->port : ESP_UDP_PORT };
@@ -303,7 +315,7 @@ int child_seal(struct child *c, member_id self, const uint8_t *ip, size_t len,
 	struct selector_flow f;
 	int err;
 
-	if (c->next_seq > UINT32_MAX || c->iv_used > UINT32_MAX)
+	if (c->next_seq > child_last_number(c) || c->iv_used > UINT32_MAX)
 		return -EOVERFLOW;
 	if (!outer || src.family != dst.family)
 		return -EAFNOSUPPORT;
@@ -311,7 +323,7 @@ int child_seal(struct child *c, member_id self, const uint8_t *ip, size_t len,
 		return -ENOSPC;
 	if (selector_read(ip, len, &f))
 		return -EINVAL;
-	err = esp_seal(c->out.cipher, c->out.spi, (uint32_t)c->next_seq,
+	err = esp_seal(c->out.cipher, c->out.spi, c->next_seq,
 		       esp_iv(self, c->activation, (uint32_t)c->iv_used), next_header(&f),
 		       ip, f.total, out + outer, size - outer, &got);
 	if (err)
@@ -326,7 +338,7 @@ int child_seal(struct child *c, member_id self, const uint8_t *ip, size_t len,
 	return 0;
 }
 
-int child_hold(struct child_way *way, uint32_t seq, const uint8_t *bytes, size_t len)
+int child_hold(struct child_way *way, uint64_t seq, const uint8_t *bytes, size_t len)
 {
 	struct held *h;
 

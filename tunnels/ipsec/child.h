@@ -32,14 +32,14 @@
 #define CHILD_EDGE 1
 #define CHILD_LEASE_STEP 65536	 /* sequence numbers asked for at a time */
 #define CHILD_SKIP (1u << 24)	 /* numbers skipped when the lease may be an older one */
-#define CHILD_REFUSED UINT32_MAX /* an edge that refuses everything */
+#define CHILD_REFUSED UINT64_MAX /* an edge that refuses everything */
 #define CHILD_HELD_MAX 4096	 /* packets that wait for a commit, each way */
 #define CHILD_OUTER_MAX IP_OVERHEAD_MAX
 
 /* A packet that waits: inbound, clear and for the inside; outbound, clear, not sealed. */
 struct held {
 	STAILQ_ENTRY(held) next;
-	uint32_t seq;
+	uint64_t seq;
 	size_t len;
 	uint8_t bytes[];
 };
@@ -61,7 +61,7 @@ struct child_way {
 	struct esp_cipher *cipher;
 	uint32_t spi;
 	struct local_addr src, dst;
-	bool encap;
+	bool encap, esn;
 	struct local_ts *src_ts, *dst_ts;
 	unsigned src_count, dst_count;
 	uint64_t soft_time, hard_time; /* ns after birth, 0: none */
@@ -128,7 +128,10 @@ void child_deactivate(struct child *c);
  * -EACCES: the inner packet is outside the selectors; -ENODATA: a dummy packet.
  */
 int child_open(struct child *c, const uint8_t *esp, size_t len, uint8_t *out, size_t size,
-	       size_t *outlen, uint32_t *seq, struct mono now);
+	       size_t *outlen, uint64_t *seq, struct mono now);
+
+/* The highest number that may be used outbound. */
+uint64_t child_last_number(const struct child *c);
 
 /* Whether this inner packet may go out through the child. */
 bool child_selects(const struct child *c, const uint8_t *ip, size_t len);
@@ -141,6 +144,6 @@ int child_seal(struct child *c, member_id self, const uint8_t *ip, size_t len,
 	       uint8_t *out, size_t size, size_t *outlen, struct mono now);
 
 /* Queues a copy. -ENOBUFS when CHILD_HELD_MAX packets wait, -ENOMEM. */
-int child_hold(struct child_way *way, uint32_t seq, const uint8_t *bytes, size_t len);
+int child_hold(struct child_way *way, uint64_t seq, const uint8_t *bytes, size_t len);
 
 #endif

@@ -7,8 +7,9 @@
 #include "src/log.h"
 #include "tunnels/ipsec/engine.h"
 
-#define STAGED_MAX 4096	    /* SAs that charon has installed and not made a child of */
-#define SEQ_SOFT 0xc0000000 /* time for a new SA, before the numbers run out */
+#define STAGED_MAX 4096 /* SAs that charon has installed and not made a child of */
+/* Time for a new SA, before the 32 bits of sequence numbers or IVs run out. */
+#define NUMBERS_SOFT 0xc0000000
 #define HARD_GRACE (60 * MONO_SEC) /* for charon to end what is beyond its lifetime */
 
 static unsigned bucket(uint32_t spi)
@@ -460,13 +461,20 @@ static void tell_expiry(struct ipsec *t, const struct child *c, bool hard)
 	plugin_send(t->plugin, &m);
 }
 
+/* A number is used once under a key: with the last one the SA ends. */
+static bool runs_out(const struct child *c)
+{
+	return c->next_seq >= child_last_number(c) - (UINT32_MAX - NUMBERS_SOFT) ||
+	       c->iv_used >= NUMBERS_SOFT;
+}
+
 /* May remove the child. */
 static void age_child(struct ipsec *t, struct child *c, struct mono now)
 {
 	uint64_t age = mono_since(now, c->born);
 
-	if (!c->soft_told && ((c->in.soft_time && age >= c->in.soft_time) ||
-			      c->next_seq >= SEQ_SOFT || c->refused)) {
+	if (!c->soft_told &&
+	    ((c->in.soft_time && age >= c->in.soft_time) || runs_out(c) || c->refused)) {
 		c->soft_told = true;
 		tell_expiry(t, c, false);
 	}

@@ -16,77 +16,139 @@
 #define SALT_LEN 4
 #define NONCE_LEN 12
 #define BLOCK_LEN 16
-#define GCM_IV_LEN 8
-#define GCM_ALIGN 4
-#define HMAC_KEY_LEN 32
-#define HMAC_LEN 32
+#define AEAD_IV_LEN 8
+#define ALIGN_MIN 4
+#define HIGH_LEN 4 /* of an extended sequence number, in no packet */
 /* Pad length and next header. */
 #define TRAILER_LEN 2
 
-struct suite {
-	uint16_t enc, integ;
-	bool aead;
-	const char *name;
-	size_t key_len; /* without salt */
+/* Encryption alone, or with its own integrity (icv_len > 0). */
+struct encryption {
+	uint16_t id;
+	const char *name; /* of the crypto library, NULL: none */
+	size_t key_len;	  /* without salt */
 	size_t salt_len;
 	size_t iv_len;
 	size_t align;
+	size_t icv_len;
 };
 
-static const struct suite suites[] = {
-	{ ESP_ENCR_AES_GCM_16, ESP_AUTH_NONE, true, "AES-128-GCM", 16, SALT_LEN,
-	  GCM_IV_LEN, GCM_ALIGN },
-	{ ESP_ENCR_AES_GCM_16, ESP_AUTH_NONE, true, "AES-256-GCM", 32, SALT_LEN,
-	  GCM_IV_LEN, GCM_ALIGN },
-	{ ESP_ENCR_AES_CBC, ESP_AUTH_HMAC_SHA2_256_128, false, "AES-128-CBC", 16, 0,
-	  BLOCK_LEN, BLOCK_LEN },
-	{ ESP_ENCR_AES_CBC, ESP_AUTH_HMAC_SHA2_256_128, false, "AES-256-CBC", 32, 0,
-	  BLOCK_LEN, BLOCK_LEN },
+#define AEAD(id, name, key, icv)                                                         \
+	{                                                                                \
+		id, name, key, SALT_LEN, AEAD_IV_LEN, ALIGN_MIN, icv                     \
+	}
+#define CBC(name, key)                                                                   \
+	{                                                                                \
+		ESP_ENCR_AES_CBC, name, key, 0, BLOCK_LEN, BLOCK_LEN, 0                  \
+	}
+
+static const struct encryption encryptions[] = {
+	AEAD(ESP_ENCR_AES_GCM_8, "AES-128-GCM", 16, 8),
+	AEAD(ESP_ENCR_AES_GCM_8, "AES-192-GCM", 24, 8),
+	AEAD(ESP_ENCR_AES_GCM_8, "AES-256-GCM", 32, 8),
+	AEAD(ESP_ENCR_AES_GCM_12, "AES-128-GCM", 16, 12),
+	AEAD(ESP_ENCR_AES_GCM_12, "AES-192-GCM", 24, 12),
+	AEAD(ESP_ENCR_AES_GCM_12, "AES-256-GCM", 32, 12),
+	AEAD(ESP_ENCR_AES_GCM_16, "AES-128-GCM", 16, 16),
+	AEAD(ESP_ENCR_AES_GCM_16, "AES-192-GCM", 24, 16),
+	AEAD(ESP_ENCR_AES_GCM_16, "AES-256-GCM", 32, 16),
+	AEAD(ESP_ENCR_CHACHA20_POLY1305, "ChaCha20-Poly1305", 32, 16),
+	CBC("AES-128-CBC", 16),
+	CBC("AES-192-CBC", 24),
+	CBC("AES-256-CBC", 32),
+	{ ESP_ENCR_NULL, NULL, 0, 0, 0, ALIGN_MIN, 0 },
 };
-#define SUITES (sizeof(suites) / sizeof(suites[0]))
+#define ENCRYPTIONS (sizeof(encryptions) / sizeof(encryptions[0]))
+
+struct integrity {
+	uint16_t id;
+	const char *digest;
+	size_t key_len, icv_len;
+};
+
+static const struct integrity integrities[] = {
+	{ ESP_AUTH_HMAC_SHA1_96, "SHA1", 20, 12 },
+	{ ESP_AUTH_HMAC_SHA2_256_128, "SHA256", 32, 16 },
+	{ ESP_AUTH_HMAC_SHA2_384_192, "SHA384", 48, 24 },
+	{ ESP_AUTH_HMAC_SHA2_512_256, "SHA512", 64, 32 },
+};
+#define INTEGRITIES (sizeof(integrities) / sizeof(integrities[0]))
+#define DIGEST_MAX 64
 
 /* The library's objects, fetched once: a fetch costs more than sealing a packet. */
 static struct {
 	pthread_once_t once;
-	EVP_CIPHER *cipher[SUITES];
+	EVP_CIPHER *cipher[ENCRYPTIONS];
 	EVP_CIPHER *block;
 	EVP_MAC *hmac;
 } fetched = { .once = PTHREAD_ONCE_INIT };
 
 struct esp_cipher {
-	const struct suite *suite;
+	const struct encryption *encryption;
+	const struct integrity *integrity; /* NULL: the encryption has its own */
+	bool esn;
+	size_t icv_len;
 	uint8_t salt[SALT_LEN];
-	EVP_CIPHER_CTX *seal, *open;
-	EVP_CIPHER_CTX *iv_maker; /* CBC: a block cipher under a random key */
-	EVP_MAC_CTX *hmac;	  /* CBC */
+	EVP_CIPHER_CTX *seal, *open; /* NULL: no encryption */
+	EVP_CIPHER_CTX *iv_maker;    /* CBC: a block cipher under a random key */
+	EVP_MAC_CTX *hmac;	     /* with an integrity algorithm */
 };
 
 static void fetch_all(void)
 {
-	for (size_t i = 0; i < SUITES; i++)
-		fetched.cipher[i] = EVP_CIPHER_fetch(NULL, suites[i].name, NULL);
+	for (size_t i = 0; i < ENCRYPTIONS; i++)
+		if (encryptions[i].name)
+			fetched.cipher[i] =
+			    EVP_CIPHER_fetch(NULL, encryptions[i].name, NULL);
 	fetched.block = EVP_CIPHER_fetch(NULL, "AES-128-ECB", NULL);
 	fetched.hmac = EVP_MAC_fetch(NULL, "HMAC", NULL);
 }
 
-static int find_suite(const struct suite **out, const struct esp_algorithms *a)
+static int find_encryption(const struct encryption **out, const struct esp_algorithms *a)
 {
-	bool known = false;
+	int rc = -ENOTSUP;
 
-	for (size_t i = 0; i < SUITES; i++) {
-		const struct suite *s = &suites[i];
+	for (size_t i = 0; i < ENCRYPTIONS; i++) {
+		const struct encryption *e = &encryptions[i];
 
-		if (s->enc != a->enc || s->integ != a->integ)
+		if (e->id != a->enc)
 			continue;
-		known = true;
-		if (s->key_len + s->salt_len != a->enc_key_len)
+		rc = -EINVAL;
+		if (e->key_len + e->salt_len != a->enc_key_len)
 			continue;
-		if (!s->aead && a->integ_key_len != HMAC_KEY_LEN)
-			continue;
-		*out = s;
+		*out = e;
 		return 0;
 	}
-	return known ? -EINVAL : -ENOTSUP;
+	return rc;
+}
+
+static int find_integrity(const struct integrity **out, const struct esp_algorithms *a)
+{
+	for (size_t i = 0; i < INTEGRITIES; i++) {
+		if (integrities[i].id != a->integ)
+			continue;
+		if (integrities[i].key_len != a->integ_key_len)
+			return -EINVAL;
+		*out = &integrities[i];
+		return 0;
+	}
+	return -ENOTSUP;
+}
+
+/* Just one of the two protects the packets: never none, nor both. */
+static int find_suite(struct esp_cipher *c, const struct esp_algorithms *a)
+{
+	int rc = find_encryption(&c->encryption, a);
+
+	if (rc < 0)
+		return rc;
+	c->icv_len = c->encryption->icv_len;
+	if (c->icv_len)
+		return a->integ == ESP_AUTH_NONE ? 0 : -ENOTSUP;
+	rc = find_integrity(&c->integrity, a);
+	if (rc == 0)
+		c->icv_len = c->integrity->icv_len;
+	return rc;
 }
 
 /* A context that is keyed once; each packet only sets its IV. */
@@ -117,52 +179,64 @@ static EVP_CIPHER_CTX *iv_maker_new(void)
 	return ctx;
 }
 
-static EVP_MAC_CTX *hmac_new(const uint8_t *key, size_t len)
+static EVP_MAC_CTX *hmac_new(const struct integrity *integrity, const uint8_t *key)
 {
-	char digest[] = "SHA256";
 	OSSL_PARAM params[] = {
-		OSSL_PARAM_construct_utf8_string(OSSL_MAC_PARAM_DIGEST, digest, 0),
+		OSSL_PARAM_construct_utf8_string(OSSL_MAC_PARAM_DIGEST,
+						 (char *)integrity->digest, 0),
 		OSSL_PARAM_construct_end(),
 	};
 	EVP_MAC_CTX *ctx = fetched.hmac ? EVP_MAC_CTX_new(fetched.hmac) : NULL;
 
-	if (ctx != NULL && EVP_MAC_init(ctx, key, len, params) == 1)
+	if (ctx != NULL && EVP_MAC_init(ctx, key, integrity->key_len, params) == 1)
 		return ctx;
 	EVP_MAC_CTX_free(ctx);
 	return NULL;
 }
 
+/* Each context has its key schedule made once, for all packets. */
+static int make_contexts(struct esp_cipher *c, const struct esp_algorithms *a)
+{
+	const struct encryption *e = c->encryption;
+	const EVP_CIPHER *cipher = fetched.cipher[e - encryptions];
+
+	if (e->name) {
+		memcpy(c->salt, a->enc_key + e->key_len, e->salt_len);
+		c->seal = keyed_context(cipher, a->enc_key, 1);
+		c->open = keyed_context(cipher, a->enc_key, 0);
+		if (c->seal == NULL || c->open == NULL)
+			return -EIO;
+	}
+	if (c->integrity) {
+		c->hmac = hmac_new(c->integrity, a->integ_key);
+		if (c->hmac == NULL)
+			return -EIO;
+	}
+	if (e->iv_len == BLOCK_LEN) {
+		c->iv_maker = iv_maker_new();
+		if (c->iv_maker == NULL)
+			return -EIO;
+	}
+	return 0;
+}
+
 int esp_cipher_new(struct esp_cipher **out, const struct esp_algorithms *a)
 {
-	const struct suite *suite;
-	struct esp_cipher *c;
-	const EVP_CIPHER *cipher;
-	int rc = find_suite(&suite, a);
+	struct esp_cipher *c = calloc(1, sizeof(*c));
+	int rc;
 
-	if (rc < 0)
-		return rc;
-	pthread_once(&fetched.once, fetch_all);
-	c = calloc(1, sizeof(*c));
 	if (c == NULL)
 		return -ENOMEM;
-	c->suite = suite;
-	cipher = fetched.cipher[suite - suites];
-	memcpy(c->salt, a->enc_key + suite->key_len, suite->salt_len);
-	c->seal = keyed_context(cipher, a->enc_key, 1);
-	c->open = keyed_context(cipher, a->enc_key, 0);
-	if (c->seal == NULL || c->open == NULL)
-		goto fail;
-	if (!suite->aead) {
-		c->iv_maker = iv_maker_new();
-		c->hmac = hmac_new(a->integ_key, a->integ_key_len);
-		if (c->iv_maker == NULL || c->hmac == NULL)
-			goto fail;
-	}
-	*out = c;
-	return 0;
-fail:
-	esp_cipher_free(c);
-	return -EIO;
+	pthread_once(&fetched.once, fetch_all);
+	c->esn = a->esn;
+	rc = find_suite(c, a);
+	if (rc == 0)
+		rc = make_contexts(c, a);
+	if (rc < 0)
+		esp_cipher_free(c);
+	else
+		*out = c;
+	return rc;
 }
 
 void esp_cipher_free(struct esp_cipher *c)
@@ -180,8 +254,8 @@ void esp_cipher_free(struct esp_cipher *c)
 
 size_t esp_overhead(const struct esp_cipher *c)
 {
-	return ESP_HEADER_LEN + c->suite->iv_len + c->suite->align - 1 + TRAILER_LEN +
-	       ESP_ICV_LEN;
+	return ESP_HEADER_LEN + c->encryption->iv_len + c->encryption->align - 1 +
+	       TRAILER_LEN + c->icv_len;
 }
 
 static void put_be32(uint8_t *at, uint32_t v)
@@ -212,56 +286,77 @@ static int cbc_iv(struct esp_cipher *c, const uint8_t *header, uint64_t iv, uint
 	return EVP_EncryptUpdate(c->iv_maker, out, &n, block, BLOCK_LEN) == 1 ? 0 : -EIO;
 }
 
-static int hmac_icv(struct esp_cipher *c, const uint8_t *from, size_t len, uint8_t *icv)
+/* The sequence number's high half is authenticated behind the packet (RFC 4303 2.2.1). */
+static int hmac_icv(struct esp_cipher *c, const uint8_t *from, size_t len, uint64_t seq,
+		    uint8_t *icv)
 {
-	uint8_t full[HMAC_LEN];
+	uint8_t full[DIGEST_MAX], high[HIGH_LEN];
 	size_t n;
 	int rc = -EIO;
 
-	/* Without a key this begins anew with the old one, for half the cost of a copy.
-	 */
+	put_be32(high, (uint32_t)(seq >> 32));
+	/* Without a key this begins anew with the old one, for half the cost of a copy. */
 	if (EVP_MAC_init(c->hmac, NULL, 0, NULL) == 1 &&
 	    EVP_MAC_update(c->hmac, from, len) == 1 &&
+	    (!c->esn || EVP_MAC_update(c->hmac, high, sizeof(high)) == 1) &&
 	    EVP_MAC_final(c->hmac, full, &n, sizeof(full)) == 1) {
-		memcpy(icv, full, ESP_ICV_LEN);
+		memcpy(icv, full, c->icv_len);
 		rc = 0;
 	}
 	OPENSSL_cleanse(full, sizeof(full));
 	return rc;
 }
 
-static void gcm_nonce(const struct esp_cipher *c, const uint8_t *iv, uint8_t *nonce)
+/* What an AEAD cipher takes beside the text: its nonce, and the header, in which an
+ * extended sequence number stands whole (RFC 4106 section 5, RFC 7634 section 2.1). */
+struct aead_input {
+	uint8_t nonce[NONCE_LEN];
+	uint8_t aad[ESP_HEADER_LEN + HIGH_LEN];
+	int aad_len;
+};
+
+static void aead_input(const struct esp_cipher *c, const uint8_t *packet, uint64_t seq,
+		       struct aead_input *out)
 {
-	memcpy(nonce, c->salt, SALT_LEN);
-	memcpy(nonce + SALT_LEN, iv, GCM_IV_LEN);
+	memcpy(out->nonce, c->salt, SALT_LEN);
+	memcpy(out->nonce + SALT_LEN, packet + ESP_HEADER_LEN, AEAD_IV_LEN);
+	memcpy(out->aad, packet, ESP_HEADER_LEN);
+	out->aad_len = ESP_HEADER_LEN;
+	if (!c->esn)
+		return;
+	memcpy(out->aad + 4 + HIGH_LEN, packet + 4, 4);
+	put_be32(out->aad + 4, (uint32_t)(seq >> 32));
+	out->aad_len += HIGH_LEN;
 }
 
 /* Encrypts text in place; header begins the packet and the ICV follows the text. */
-static int gcm_seal(struct esp_cipher *c, uint8_t *header, uint8_t *text, size_t len)
+static int aead_seal(struct esp_cipher *c, uint8_t *header, uint64_t seq, uint8_t *text,
+		     size_t len)
 {
-	uint8_t nonce[NONCE_LEN];
+	struct aead_input in;
 	int n;
 
-	gcm_nonce(c, header + ESP_HEADER_LEN, nonce);
-	if (EVP_EncryptInit_ex2(c->seal, NULL, NULL, nonce, NULL) != 1 ||
-	    EVP_EncryptUpdate(c->seal, NULL, &n, header, ESP_HEADER_LEN) != 1 ||
+	aead_input(c, header, seq, &in);
+	if (EVP_EncryptInit_ex2(c->seal, NULL, NULL, in.nonce, NULL) != 1 ||
+	    EVP_EncryptUpdate(c->seal, NULL, &n, in.aad, in.aad_len) != 1 ||
 	    EVP_EncryptUpdate(c->seal, text, &n, text, (int)len) != 1 ||
 	    EVP_EncryptFinal_ex(c->seal, text + len, &n) != 1 ||
-	    EVP_CIPHER_CTX_ctrl(c->seal, EVP_CTRL_AEAD_GET_TAG, ESP_ICV_LEN,
+	    EVP_CIPHER_CTX_ctrl(c->seal, EVP_CTRL_AEAD_GET_TAG, (int)c->icv_len,
 				text + len) != 1)
 		return -EIO;
 	return 0;
 }
 
-static int cbc_seal(struct esp_cipher *c, uint8_t *header, uint8_t *text, size_t len)
+static int hmac_seal(struct esp_cipher *c, uint8_t *header, uint64_t seq, uint8_t *text,
+		     size_t len)
 {
 	int n;
 
-	if (EVP_EncryptInit_ex2(c->seal, NULL, NULL, header + ESP_HEADER_LEN, NULL) !=
-		1 ||
-	    EVP_EncryptUpdate(c->seal, text, &n, text, (int)len) != 1)
+	if (c->seal && (EVP_EncryptInit_ex2(c->seal, NULL, NULL, header + ESP_HEADER_LEN,
+					    NULL) != 1 ||
+			EVP_EncryptUpdate(c->seal, text, &n, text, (int)len) != 1))
 		return -EIO;
-	return hmac_icv(c, header, (size_t)(text - header) + len, text + len);
+	return hmac_icv(c, header, (size_t)(text - header) + len, seq, text + len);
 }
 
 /* Appends padding 1, 2, 3 ... and the trailer, and returns the length with them. */
@@ -281,35 +376,45 @@ static size_t padded_len(size_t len, size_t align)
 	return (len + TRAILER_LEN + align - 1) / align * align;
 }
 
-int esp_seal(struct esp_cipher *c, uint32_t spi, uint32_t seq, uint64_t iv,
+/* The IV that the packet shows. */
+static int write_iv(struct esp_cipher *c, uint8_t *packet, uint64_t iv)
+{
+	uint8_t *at = packet + ESP_HEADER_LEN;
+
+	if (c->iv_maker)
+		return cbc_iv(c, packet, iv, at);
+	if (c->encryption->iv_len) {
+		put_be32(at, (uint32_t)(iv >> 32));
+		put_be32(at + 4, (uint32_t)iv);
+	}
+	return 0;
+}
+
+int esp_seal(struct esp_cipher *c, uint32_t spi, uint64_t seq, uint64_t iv,
 	     uint8_t next_header, const uint8_t *payload, size_t len, uint8_t *out,
 	     size_t size, size_t *outlen)
 {
-	const struct suite *s = c->suite;
-	uint8_t *text = out + ESP_HEADER_LEN + s->iv_len;
+	const struct encryption *e = c->encryption;
+	uint8_t *text = out + ESP_HEADER_LEN + e->iv_len;
 	size_t total, text_len;
-	int rc = 0;
+	int rc;
 
-	if (spi == 0 || seq == 0 || len > ESP_PAYLOAD_MAX)
+	if (spi == 0 || seq == 0 || (!c->esn && seq > UINT32_MAX) ||
+	    len > ESP_PAYLOAD_MAX)
 		return -EINVAL;
-	total = ESP_HEADER_LEN + s->iv_len + padded_len(len, s->align) + ESP_ICV_LEN;
+	total = ESP_HEADER_LEN + e->iv_len + padded_len(len, e->align) + c->icv_len;
 	if (size < total)
 		return -ENOSPC;
 	/* First of all, since the header may overwrite a payload that overlaps out. */
 	if (len > 0)
 		memmove(text, payload, len);
-	text_len = append_trailer(text, len, s->align, next_header);
+	text_len = append_trailer(text, len, e->align, next_header);
 	put_be32(out, spi);
-	put_be32(out + 4, seq);
-	if (s->aead) {
-		put_be32(out + ESP_HEADER_LEN, (uint32_t)(iv >> 32));
-		put_be32(out + ESP_HEADER_LEN + 4, (uint32_t)iv);
-		rc = gcm_seal(c, out, text, text_len);
-	} else {
-		rc = cbc_iv(c, out, iv, out + ESP_HEADER_LEN);
-		if (rc == 0)
-			rc = cbc_seal(c, out, text, text_len);
-	}
+	put_be32(out + 4, (uint32_t)seq);
+	rc = write_iv(c, out, iv);
+	if (rc == 0)
+		rc = c->hmac ? hmac_seal(c, out, seq, text, text_len)
+			     : aead_seal(c, out, seq, text, text_len);
 	if (rc < 0) {
 		OPENSSL_cleanse(out, total);
 		return rc;
@@ -318,34 +423,40 @@ int esp_seal(struct esp_cipher *c, uint32_t spi, uint32_t seq, uint64_t iv,
 	return 0;
 }
 
-/* GCM decrypts as it verifies; a wrong tag shows last, and the caller wipes the text. */
-static int gcm_open(struct esp_cipher *c, const uint8_t *packet, const uint8_t *text,
-		    size_t len, uint8_t *out)
+/* It decrypts as it verifies; a wrong tag shows last, and the caller wipes the text. */
+static int aead_open(struct esp_cipher *c, const uint8_t *packet, uint64_t seq,
+		     const uint8_t *text, size_t len, uint8_t *out)
 {
-	uint8_t nonce[NONCE_LEN], icv[ESP_ICV_LEN];
+	uint8_t icv[ESP_ICV_MAX];
+	struct aead_input in;
 	int n;
 
-	gcm_nonce(c, packet + ESP_HEADER_LEN, nonce);
-	memcpy(icv, text + len, sizeof(icv));
-	if (EVP_DecryptInit_ex2(c->open, NULL, NULL, nonce, NULL) != 1 ||
-	    EVP_CIPHER_CTX_ctrl(c->open, EVP_CTRL_AEAD_SET_TAG, ESP_ICV_LEN, icv) != 1 ||
-	    EVP_DecryptUpdate(c->open, NULL, &n, packet, ESP_HEADER_LEN) != 1 ||
+	aead_input(c, packet, seq, &in);
+	memcpy(icv, text + len, c->icv_len);
+	if (EVP_DecryptInit_ex2(c->open, NULL, NULL, in.nonce, NULL) != 1 ||
+	    EVP_CIPHER_CTX_ctrl(c->open, EVP_CTRL_AEAD_SET_TAG, (int)c->icv_len, icv) !=
+		1 ||
+	    EVP_DecryptUpdate(c->open, NULL, &n, in.aad, in.aad_len) != 1 ||
 	    EVP_DecryptUpdate(c->open, out, &n, text, (int)len) != 1)
 		return -EIO;
 	return EVP_DecryptFinal_ex(c->open, out + len, &n) == 1 ? 0 : -EBADMSG;
 }
 
-static int cbc_open(struct esp_cipher *c, const uint8_t *packet, const uint8_t *text,
-		    size_t len, uint8_t *out)
+static int hmac_open(struct esp_cipher *c, const uint8_t *packet, uint64_t seq,
+		     const uint8_t *text, size_t len, uint8_t *out)
 {
-	uint8_t icv[ESP_ICV_LEN];
+	uint8_t icv[ESP_ICV_MAX];
 	int n, rc;
 
-	rc = hmac_icv(c, packet, (size_t)(text - packet) + len, icv);
+	rc = hmac_icv(c, packet, (size_t)(text - packet) + len, seq, icv);
 	if (rc < 0)
 		return rc;
-	if (CRYPTO_memcmp(icv, text + len, sizeof(icv)) != 0)
+	if (CRYPTO_memcmp(icv, text + len, c->icv_len) != 0)
 		return -EBADMSG;
+	if (!c->open) {
+		memcpy(out, text, len);
+		return 0;
+	}
 	if (EVP_DecryptInit_ex2(c->open, NULL, NULL, packet + ESP_HEADER_LEN, NULL) !=
 		1 ||
 	    EVP_DecryptUpdate(c->open, out, &n, text, (int)len) != 1)
@@ -368,24 +479,24 @@ static int strip_trailer(const uint8_t *text, size_t len, size_t *payload_len)
 	return 0;
 }
 
-int esp_open(struct esp_cipher *c, const uint8_t *packet, size_t len, uint8_t *out,
-	     size_t size, size_t *outlen, uint8_t *next_header)
+int esp_open(struct esp_cipher *c, const uint8_t *packet, size_t len, uint64_t seq,
+	     uint8_t *out, size_t size, size_t *outlen, uint8_t *next_header)
 {
-	const struct suite *s = c->suite;
-	size_t before = ESP_HEADER_LEN + s->iv_len;
+	const struct encryption *e = c->encryption;
+	size_t before = ESP_HEADER_LEN + e->iv_len;
 	const uint8_t *text = packet + before;
 	size_t text_len, payload_len;
 	int rc;
 
-	if (len < before + s->align + ESP_ICV_LEN || len > ESP_PACKET_MAX)
+	if (len < before + e->align + c->icv_len || len > ESP_PACKET_MAX)
 		return -EINVAL;
-	text_len = len - before - ESP_ICV_LEN;
-	if (text_len % s->align != 0)
+	text_len = len - before - c->icv_len;
+	if (text_len % e->align != 0)
 		return -EINVAL;
 	if (size < text_len)
 		return -ENOSPC;
-	rc = s->aead ? gcm_open(c, packet, text, text_len, out)
-		     : cbc_open(c, packet, text, text_len, out);
+	rc = c->hmac ? hmac_open(c, packet, seq, text, text_len, out)
+		     : aead_open(c, packet, seq, text, text_len, out);
 	if (rc == 0)
 		rc = strip_trailer(out, text_len, &payload_len);
 	if (rc < 0) {

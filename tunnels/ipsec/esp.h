@@ -1,13 +1,15 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
- * Sealing and opening of ESP packets (RFC 4303): AES-GCM (RFC 4106) and AES-CBC (RFC
- * 3602) with HMAC-SHA2-256-128 (RFC 4868), without extended sequence numbers.
+ * Sealing and opening of ESP packets (RFC 4303): AES-GCM (RFC 4106), ChaCha20-Poly1305
+ * (RFC 7634), and AES-CBC (RFC 3602) or NULL (RFC 2410) with HMAC-SHA-1 (RFC 2404) or
+ * HMAC-SHA-2 (RFC 4868); with or without extended sequence numbers.
  *
  * A packet here begins with its SPI and ends with its ICV; IP and UDP headers are the
  * caller's, and so are sequence numbers, the replay window (replay.h) and the choice of
- * the 64-bit IV. For AES-GCM a repeated IV under one key reveals the key, so the caller
- * must never pass one value twice with the same key, on any member and in any run:
- * esp_iv() builds values that keep this promise.
+ * the 64-bit IV. For AES-GCM and ChaCha20-Poly1305 a repeated IV under one key reveals
+ * what both packets say and allows forgeries, so the caller must never pass one value
+ * twice with the same key, on any member and in any run: esp_iv() builds values that keep
+ * this promise.
  *
  * A cipher serves one direction of one SA. It is not thread-safe: each call uses the
  * contexts in it. Different ciphers may be used by different threads.
@@ -15,20 +17,28 @@
 #ifndef TUNNELS_IPSEC_ESP_H
 #define TUNNELS_IPSEC_ESP_H
 
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
 /* IKEv2 transform identifiers (IANA), as charon passes them. */
+#define ESP_ENCR_NULL 11
 #define ESP_ENCR_AES_CBC 12
+#define ESP_ENCR_AES_GCM_8 18
+#define ESP_ENCR_AES_GCM_12 19
 #define ESP_ENCR_AES_GCM_16 20
+#define ESP_ENCR_CHACHA20_POLY1305 28
 #define ESP_AUTH_NONE 0
+#define ESP_AUTH_HMAC_SHA1_96 2
 #define ESP_AUTH_HMAC_SHA2_256_128 12
+#define ESP_AUTH_HMAC_SHA2_384_192 13
+#define ESP_AUTH_HMAC_SHA2_512_256 14
 
 /* SPI and sequence number. */
 #define ESP_HEADER_LEN 8
-#define ESP_ICV_LEN 16
+#define ESP_ICV_MAX 32
 /* No cipher adds more than this to a payload. */
-#define ESP_OVERHEAD_MAX 57
+#define ESP_OVERHEAD_MAX 73
 /* Longest payload that is sealed, and longest packet that is opened. */
 #define ESP_PAYLOAD_MAX 65535
 #define ESP_PACKET_MAX (ESP_PAYLOAD_MAX + ESP_OVERHEAD_MAX)
@@ -41,9 +51,9 @@
 struct esp_cipher;
 
 /*
- * The algorithms and keys of one SA. For AES-GCM the key is followed by the 4 bytes of
- * salt (enc_key_len 20 or 36) and integ is ESP_AUTH_NONE. For AES-CBC the key has 16 or
- * 32 bytes and integ must be given, with a key of 32 bytes.
+ * The algorithms and keys of one SA. The key of an AEAD cipher is followed by the 4 bytes
+ * of salt, and integ is ESP_AUTH_NONE. Any other has an integrity algorithm, whose key is
+ * as long as its digest.
  */
 struct esp_algorithms {
 	uint16_t enc;
@@ -52,6 +62,7 @@ struct esp_algorithms {
 	uint16_t integ;
 	const uint8_t *integ_key;
 	size_t integ_key_len;
+	bool esn; /* sequence numbers of 64 bits, of which packets show the lower half */
 };
 
 /*
@@ -69,26 +80,27 @@ size_t esp_overhead(const struct esp_cipher *cipher);
 /*
  * Writes an ESP packet, from SPI to ICV, into out and its length into *outlen.
  *
- * With AES-GCM the explicit IV is iv in network order. With AES-CBC, whose IV must not be
+ * With an AEAD cipher the explicit IV is iv in network order. With AES-CBC, whose IV must not be
  * foreseeable, it is the encryption of (iv, spi, seq) under a random key of this cipher
  * alone; a caller that keeps its promise about iv gets no IV twice.
  *
  * payload may overlap out in any way. Padding is the least that aligns the trailer (to 4
- * bytes, or to the block). -EINVAL: SPI or sequence number 0, or payload above
- * ESP_PAYLOAD_MAX; -ENOSPC: size is below the length of the packet (len + esp_overhead()
+ * bytes, or to the block). -EINVAL: SPI or sequence number 0, number above
+ * 32 bits without ESN, or payload above ESP_PAYLOAD_MAX; -ENOSPC: size is below the length of the packet (len + esp_overhead()
  * always suffices); -EIO. out is unspecified after a failure, but holds no plaintext that
  * the caller did not put there.
  */
-int esp_seal(struct esp_cipher *cipher, uint32_t spi, uint32_t seq, uint64_t iv,
+int esp_seal(struct esp_cipher *cipher, uint32_t spi, uint64_t seq, uint64_t iv,
 	     uint8_t next_header, const uint8_t *payload, size_t len, uint8_t *out,
 	     size_t size, size_t *outlen);
 
 /*
  * Verifies and decrypts a packet, writes its payload into out and its length into
  * *outlen. out needs room for the padding and the trailer too: size >= len always
- * suffices. It must not overlap packet. SPI and sequence number are authenticated, but
- * not compared with anything: the caller found the SA by the SPI and asks the replay
- * window.
+ * suffices. It must not overlap packet. seq is the packet's sequence number, of which only
+ * the upper half is used, and that only with ESN: replay_extend() tells it. SPI and
+ * sequence number are authenticated, but not compared with anything: the caller found the
+ * SA by the SPI and asks the replay window.
  *
  * A payload may be longer than the IP packet in it says (traffic flow confidentiality):
  * the caller goes by the inner length and checks that it fits.
@@ -97,8 +109,8 @@ int esp_seal(struct esp_cipher *cipher, uint32_t spi, uint32_t seq, uint64_t iv,
  * wrong padding in an authentic packet; -ENOSPC; -EIO. On failure out holds nothing of
  * the packet and *outlen and *next_header are untouched.
  */
-int esp_open(struct esp_cipher *cipher, const uint8_t *packet, size_t len, uint8_t *out,
-	     size_t size, size_t *outlen, uint8_t *next_header);
+int esp_open(struct esp_cipher *cipher, const uint8_t *packet, size_t len, uint64_t seq,
+	     uint8_t *out, size_t size, size_t *outlen, uint8_t *next_header);
 
 /*
  * Reads SPI and sequence number of a packet that is not authenticated yet. -EINVAL: too

@@ -347,7 +347,9 @@ static void activate_child(struct ipsec *t, struct child *c, uint32_t activation
 	uint64_t edge = session_counter(c->session, CHILD_EDGE);
 
 	if (cluster_unproven(t->host.cluster, c->unit)) {
-		lease = lease < UINT32_MAX - CHILD_SKIP ? lease + CHILD_SKIP : UINT32_MAX;
+		uint64_t last = child_last_number(c);
+
+		lease = lease < last - CHILD_SKIP ? lease + CHILD_SKIP : last;
 		edge = CHILD_REFUSED;
 		cluster_count(t->host.cluster, c->session, CHILD_LEASE, lease, now);
 		cluster_count(t->host.cluster, c->session, CHILD_EDGE, edge, now);

@@ -14,17 +14,30 @@ int replay_init(struct replay *r, uint32_t size)
 	return 0;
 }
 
-static uint32_t word_of(const struct replay *r, uint32_t seq)
+static uint32_t word_of(const struct replay *r, uint64_t seq)
 {
-	return seq / REPLAY_WORD_BITS % r->words;
+	return (uint32_t)(seq / REPLAY_WORD_BITS % r->words);
 }
 
-static uint64_t bit_of(uint32_t seq)
+static uint64_t bit_of(uint64_t seq)
 {
 	return UINT64_C(1) << seq % REPLAY_WORD_BITS;
 }
 
-int replay_check(const struct replay *r, uint32_t seq)
+uint64_t replay_extend(const struct replay *r, uint32_t low)
+{
+	uint64_t high = r->edge & ~(uint64_t)UINT32_MAX;
+	uint32_t edge = (uint32_t)r->edge, bottom = edge - r->size + 1;
+
+	if (edge >= r->size - 1)
+		/* The window lies within one span of 2^32. */
+		high += low >= bottom ? 0 : UINT64_C(1) << 32;
+	else if (low >= bottom && high)
+		high -= UINT64_C(1) << 32;
+	return high | low;
+}
+
+int replay_check(const struct replay *r, uint64_t seq)
 {
 	if (seq == 0)
 		return -EINVAL;
@@ -38,19 +51,19 @@ int replay_check(const struct replay *r, uint32_t seq)
 }
 
 /* Moves the edge to the right and empties the words that the window enters. */
-static void advance(struct replay *r, uint32_t edge)
+static void advance(struct replay *r, uint64_t edge)
 {
-	uint32_t from = r->edge / REPLAY_WORD_BITS;
-	uint32_t steps = edge / REPLAY_WORD_BITS - from;
+	uint64_t from = r->edge / REPLAY_WORD_BITS;
+	uint64_t steps = edge / REPLAY_WORD_BITS - from;
 
 	if (steps > r->words)
 		steps = r->words;
-	for (uint32_t i = 1; i <= steps; i++)
+	for (uint64_t i = 1; i <= steps; i++)
 		r->seen[(from + i) % r->words] = 0;
 	r->edge = edge;
 }
 
-int replay_accept(struct replay *r, uint32_t seq)
+int replay_accept(struct replay *r, uint64_t seq)
 {
 	int rc = replay_check(r, seq);
 
@@ -62,12 +75,12 @@ int replay_accept(struct replay *r, uint32_t seq)
 	return 0;
 }
 
-uint32_t replay_edge(const struct replay *r)
+uint64_t replay_edge(const struct replay *r)
 {
 	return r->edge;
 }
 
-void replay_set_edge(struct replay *r, uint32_t edge)
+void replay_set_edge(struct replay *r, uint64_t edge)
 {
 	if (edge > r->edge)
 		advance(r, edge);

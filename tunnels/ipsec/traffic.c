@@ -16,12 +16,14 @@
 
 void traffic_lease(struct ipsec *t, struct child *c, struct mono now)
 {
+	uint64_t last = child_last_number(c);
+
 	if (c->next_seq + CHILD_LEASE_STEP / 2 <= c->lease_asked ||
-	    c->lease_asked == UINT32_MAX)
+	    c->lease_asked >= last)
 		return;
 	c->lease_asked = c->next_seq - 1 + CHILD_LEASE_STEP;
-	if (c->lease_asked > UINT32_MAX)
-		c->lease_asked = UINT32_MAX;
+	if (c->lease_asked > last)
+		c->lease_asked = last;
 	cluster_count(t->host.cluster, c->session, CHILD_LEASE, c->lease_asked, now);
 	t->host.settle(t->host.ctx);
 }
@@ -52,7 +54,7 @@ static void refuse(struct ipsec *t, int err)
 	}
 }
 
-static void hold(struct ipsec *t, struct child_way *way, uint32_t seq,
+static void hold(struct ipsec *t, struct child_way *way, uint64_t seq,
 		 const uint8_t *bytes, size_t len, uint64_t *count)
 {
 	if (child_hold(way, seq, bytes, len))
@@ -61,7 +63,7 @@ static void hold(struct ipsec *t, struct child_way *way, uint32_t seq,
 		(*count)++;
 }
 
-static void deliver(struct ipsec *t, struct child *c, uint32_t seq, size_t len,
+static void deliver(struct ipsec *t, struct child *c, uint64_t seq, size_t len,
 		    struct mono now)
 {
 	struct cluster *cluster = t->host.cluster;
@@ -86,12 +88,13 @@ static void deliver(struct ipsec *t, struct child *c, uint32_t seq, size_t len,
 
 void traffic_receive(struct ipsec *t, const uint8_t *esp, size_t len, struct mono now)
 {
-	uint32_t spi, seq;
+	uint32_t spi, low;
+	uint64_t seq;
 	struct child *c;
 	size_t got;
 	int err;
 
-	if (esp_parse(esp, len, &spi, &seq)) {
+	if (esp_parse(esp, len, &spi, &low)) {
 		t->statistics.esp_malformed++;
 		return;
 	}
