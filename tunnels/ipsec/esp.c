@@ -17,7 +17,6 @@
 #define NONCE_LEN 12
 #define BLOCK_LEN 16
 #define AEAD_IV_LEN 8
-#define ALIGN_MIN 4
 #define HIGH_LEN 4 /* of an extended sequence number, in no packet */
 /* Pad length and next header. */
 #define TRAILER_LEN 2
@@ -33,30 +32,10 @@ struct encryption {
 	size_t icv_len;
 };
 
-#define AEAD(id, name, key, icv)                                                         \
-	{                                                                                \
-		id, name, key, SALT_LEN, AEAD_IV_LEN, ALIGN_MIN, icv                     \
-	}
-#define CBC(name, key)                                                                   \
-	{                                                                                \
-		ESP_ENCR_AES_CBC, name, key, 0, BLOCK_LEN, BLOCK_LEN, 0                  \
-	}
-
 static const struct encryption encryptions[] = {
-	AEAD(ESP_ENCR_AES_GCM_8, "AES-128-GCM", 16, 8),
-	AEAD(ESP_ENCR_AES_GCM_8, "AES-192-GCM", 24, 8),
-	AEAD(ESP_ENCR_AES_GCM_8, "AES-256-GCM", 32, 8),
-	AEAD(ESP_ENCR_AES_GCM_12, "AES-128-GCM", 16, 12),
-	AEAD(ESP_ENCR_AES_GCM_12, "AES-192-GCM", 24, 12),
-	AEAD(ESP_ENCR_AES_GCM_12, "AES-256-GCM", 32, 12),
-	AEAD(ESP_ENCR_AES_GCM_16, "AES-128-GCM", 16, 16),
-	AEAD(ESP_ENCR_AES_GCM_16, "AES-192-GCM", 24, 16),
-	AEAD(ESP_ENCR_AES_GCM_16, "AES-256-GCM", 32, 16),
-	AEAD(ESP_ENCR_CHACHA20_POLY1305, "ChaCha20-Poly1305", 32, 16),
-	CBC("AES-128-CBC", 16),
-	CBC("AES-192-CBC", 24),
-	CBC("AES-256-CBC", 32),
-	{ ESP_ENCR_NULL, NULL, 0, 0, 0, ALIGN_MIN, 0 },
+#define X(id, name, key, salt, iv, align, icv) { id, name, key, salt, iv, align, icv },
+	ESP_ENCRYPTIONS(X)
+#undef X
 };
 #define ENCRYPTIONS (sizeof(encryptions) / sizeof(encryptions[0]))
 
@@ -67,10 +46,9 @@ struct integrity {
 };
 
 static const struct integrity integrities[] = {
-	{ ESP_AUTH_HMAC_SHA1_96, "SHA1", 20, 12 },
-	{ ESP_AUTH_HMAC_SHA2_256_128, "SHA256", 32, 16 },
-	{ ESP_AUTH_HMAC_SHA2_384_192, "SHA384", 48, 24 },
-	{ ESP_AUTH_HMAC_SHA2_512_256, "SHA512", 64, 32 },
+#define X(id, digest, key, icv) { id, digest, key, icv },
+	ESP_INTEGRITIES(X)
+#undef X
 };
 #define INTEGRITIES (sizeof(integrities) / sizeof(integrities[0]))
 #define DIGEST_MAX 64

@@ -21,18 +21,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
-/* IKEv2 transform identifiers (IANA), as charon passes them. */
-#define ESP_ENCR_NULL 11
-#define ESP_ENCR_AES_CBC 12
-#define ESP_ENCR_AES_GCM_8 18
-#define ESP_ENCR_AES_GCM_12 19
-#define ESP_ENCR_AES_GCM_16 20
-#define ESP_ENCR_CHACHA20_POLY1305 28
-#define ESP_AUTH_NONE 0
-#define ESP_AUTH_HMAC_SHA1_96 2
-#define ESP_AUTH_HMAC_SHA2_256_128 12
-#define ESP_AUTH_HMAC_SHA2_384_192 13
-#define ESP_AUTH_HMAC_SHA2_512_256 14
+#include "tunnels/ipsec/suites.h"
 
 /* SPI and sequence number. */
 #define ESP_HEADER_LEN 8

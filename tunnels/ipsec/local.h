@@ -66,6 +66,11 @@ void local_ts_put(struct pack *p, const struct local_ts *ts);
 int local_ts_get(const struct local_blob *list, unsigned i, struct local_ts *ts);
 unsigned local_ts_count(const struct local_blob *list);
 
+#define LOCAL_COPY_ECN 1      /* both ways */
+#define LOCAL_COPY_DF 2	      /* to the outer header */
+#define LOCAL_COPY_DSCP_OUT 4 /* to the outer header */
+#define LOCAL_COPY_DSCP_IN 8  /* from it */
+
 /* Directions: P> plugin to phalanxd, D> phalanxd to plugin. */
 /* clang-format off */
 #define LOCAL_MESSAGES(M)                                                                \
@@ -89,12 +94,14 @@ unsigned local_ts_count(const struct local_blob *list);
 	/* P> kernel-ipsec add_sa. ike: our SPI of the IKE SA. spi: inbound ours,        \
 	   outbound the peer's. Times in seconds from now, 0: none. src_ts and dst_ts as \
 	   seen by this direction. enc, integ: IANA transform numbers of IKEv2; key of   \
-	   AEAD with its salt at the end. mode: 0 transport, 1 tunnel. */                \
+	   AEAD with its salt at the end. mode: 0 transport, 1 tunnel. copy: LOCAL_COPY_ \
+	   of the inner header and the outer. */                                         \
 	M(SA_ADD, sa_add, F(u64, ike) F(u32, spi) F(u8, inbound) F(addr, src)            \
 	  F(addr, dst) F(u8, encap) F(u8, mode) F(u16, enc) F(blob, enc_key)             \
 	  F(u16, integ) F(blob, integ_key) F(u32, window) F(u8, esn) F(u32, reqid)       \
 	  F(u64, soft_time) F(u64, hard_time) F(u64, soft_bytes) F(u64, hard_bytes)      \
-	  F(u64, soft_packets) F(u64, hard_packets) F(blob, src_ts) F(blob, dst_ts))     \
+	  F(u64, soft_packets) F(u64, hard_packets) F(blob, src_ts) F(blob, dst_ts) \
+	  F(u8, copy))     \
 	/* P> update_sa: the addresses of an SA changed. */                              \
 	M(SA_UPDATE, sa_update, F(u32, spi) F(u8, inbound) F(addr, src) F(addr, dst)     \
 	  F(u8, encap))                                                                  \

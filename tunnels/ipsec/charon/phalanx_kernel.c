@@ -7,6 +7,7 @@
 #include "tunnels/ipsec/charon/phalanx_convert.h"
 #include "tunnels/ipsec/charon/phalanx_kernel.h"
 #include "tunnels/ipsec/charon/phalanx_units.h"
+#include "tunnels/ipsec/suites.h"
 
 #define QUERY_TIMEOUT_MS 500
 #define SPI_RESERVED 255 /* RFC 4303, 2.1 */
@@ -107,6 +108,40 @@ static void put_lifetimes(struct local_sa_add *add, lifetime_cfg_t *lifetime)
 	add->hard_packets = lifetime->packets.life;
 }
 
+/* What the peer and the configuration agree on may be more than the engine has. */
+static bool has_algorithms(const kernel_ipsec_add_sa_t *data)
+{
+	bool aead = FALSE, none = data->int_alg == AUTH_UNDEFINED;
+
+	if (!esp_has_encryption(data->enc_alg, data->enc_key.len, &aead)) {
+		DBG1(DBG_KNL, "phalanx has no %N with a key of %zu bits for ESP",
+		     encryption_algorithm_names, data->enc_alg, data->enc_key.len * 8);
+		return FALSE;
+	}
+	if (aead && none)
+		return TRUE;
+	if (aead || none || !esp_has_integrity(data->int_alg, data->int_key.len)) {
+		DBG1(DBG_KNL, "phalanx has no %N with %N for ESP",
+		     encryption_algorithm_names, data->enc_alg, integrity_algorithm_names,
+		     data->int_alg);
+		return FALSE;
+	}
+	return TRUE;
+}
+
+static uint8_t copied(const kernel_ipsec_add_sa_t *data)
+{
+	uint8_t copy = data->copy_ecn ? LOCAL_COPY_ECN : 0;
+
+	if (data->copy_df)
+		copy |= LOCAL_COPY_DF;
+	if (data->copy_dscp == DSCP_COPY_OUT_ONLY || data->copy_dscp == DSCP_COPY_YES)
+		copy |= LOCAL_COPY_DSCP_OUT;
+	if (data->copy_dscp == DSCP_COPY_IN_ONLY || data->copy_dscp == DSCP_COPY_YES)
+		copy |= LOCAL_COPY_DSCP_IN;
+	return copy;
+}
+
 METHOD(kernel_ipsec_t, add_sa, status_t, private_phalanx_kernel_t *this,
        kernel_ipsec_sa_id_t *id, kernel_ipsec_add_sa_t *data)
 {
@@ -121,6 +156,8 @@ METHOD(kernel_ipsec_t, add_sa, status_t, private_phalanx_kernel_t *this,
 		DBG1(DBG_KNL, "only ESP in tunnel or transport mode is possible");
 		return NOT_SUPPORTED;
 	}
+	if (!has_algorithms(data))
+		return NOT_SUPPORTED;
 	if (data->inbound)
 		reserve_spi(this, id->spi);
 	enumerator = data->src_ts->create_enumerator(data->src_ts);
@@ -146,6 +183,7 @@ METHOD(kernel_ipsec_t, add_sa, status_t, private_phalanx_kernel_t *this,
 		.reqid = data->reqid,
 		.src_ts = phalanx_blob(src_ts),
 		.dst_ts = phalanx_blob(dst_ts),
+		.copy = copied(data),
 	};
 	put_lifetimes(add, data->lifetime);
 	this->link->send(this->link, &m);
