@@ -31,7 +31,8 @@ static const char help[] =
     "  members                   all members: state, keepalives, load, refusals\n"
     "  units [N|N-M]...          who owns which work units, and who succeeds; one unit\n"
     "                            in detail\n"
-    "  sessions                  the users' sessions, on all members\n"
+    "  sessions [--user USER] [--address ADDRESS] [--unit N] [--member MEMBER]\n"
+    "                            the users' sessions, on all members, or some of them\n"
     "  counters                  packets and messages by kind\n"
     "Each takes --json.\n"
     "\n"
@@ -43,6 +44,8 @@ static const char help[] =
     "  undrain MEMBER            it gets its share again\n"
     "  move UNIT MEMBER [--no-wait]\n"
     "                            one unit goes to that member\n"
+    "  session kill ID|USER|ADDRESS [--no-wait] [--force]\n"
+    "                            its owner ends the session and tells the client\n"
     "\n"
     "Makes certificates, without phalanxd:\n"
     "  ca init DIR [--name NAME] [--days N]\n"
@@ -63,6 +66,8 @@ struct options {
 	const char *out;
 	unsigned days; /* 0: not given */
 	unsigned id;   /* 0: not given */
+	const char *user, *address, *member;
+	int unit; /* -1: not given */
 	bool json, counters, renew, force, no_wait;
 };
 
@@ -75,7 +80,8 @@ enum {
 	OPT_OUT = 1 << 5,
 	OPT_RENEW = 1 << 6,
 	OPT_FORCE = 1 << 7,
-	OPT_WAIT = 1 << 8, /* --wait and --no-wait */
+	OPT_WAIT = 1 << 8,     /* --wait and --no-wait */
+	OPT_SESSIONS = 1 << 9, /* --user, --address, --unit, --member */
 };
 
 static const struct option long_options[] = {
@@ -92,6 +98,10 @@ static const struct option long_options[] = {
 	{ "force", no_argument, NULL, 'f' },
 	{ "wait", no_argument, NULL, 'w' },
 	{ "no-wait", no_argument, NULL, 'W' },
+	{ "user", required_argument, NULL, 'U' },
+	{ "address", required_argument, NULL, 'A' },
+	{ "unit", required_argument, NULL, 'u' },
+	{ "member", required_argument, NULL, 'm' },
 	{ NULL, 0, NULL, 0 },
 };
 
@@ -194,7 +204,14 @@ static int do_units(const struct options *o, char **words)
 
 static int do_sessions(const struct options *o, char **words)
 {
-	return ask(o, "sessions", NULL, show_sessions);
+	json_t *wanted = json_pack("{s:s*,s:s*,s:s*}", "user", o->user, "address",
+				   o->address, "member", o->member);
+
+	if (!wanted)
+		usage("the user or the address is no text in UTF-8");
+	if (o->unit >= 0)
+		json_object_set_new(wanted, "unit", json_integer(o->unit));
+	return sessions_list(o->socket, wanted, o->json);
 }
 
 static int do_counters(const struct options *o, char **words)
@@ -217,6 +234,11 @@ static int do_move(const struct options *o, char **words)
 	unsigned unit = parse_number("the work unit", words[0], 0, CLUSTER_UNITS - 1);
 
 	return operate_move(o->socket, unit, words[1], !o->no_wait);
+}
+
+static int do_session_kill(const struct options *o, char **words)
+{
+	return sessions_kill(o->socket, words[0], o->force, !o->no_wait);
 }
 
 /* Certificates */
@@ -274,7 +296,9 @@ static const struct command {
 	{ "status", NULL, do_status, 0, 0, OPT_JSON | OPT_COUNTERS, "no words" },
 	{ "members", NULL, do_members, 0, 0, OPT_JSON, "no words" },
 	{ "units", NULL, do_units, 0, WORDS_MAX, OPT_JSON, "units" },
-	{ "sessions", NULL, do_sessions, 0, 0, OPT_JSON, "no words" },
+	{ "sessions", NULL, do_sessions, 0, 0, OPT_JSON | OPT_SESSIONS, "no words" },
+	{ "session", "kill", do_session_kill, 1, 1, OPT_FORCE | OPT_WAIT,
+	  "an id, a user or an address" },
 	{ "counters", NULL, do_counters, 0, 0, OPT_JSON, "no words" },
 	{ "drain", NULL, do_drain, 1, 1, OPT_FORCE | OPT_WAIT, "a member" },
 	{ "undrain", NULL, do_undrain, 1, 1, 0, "a member" },
@@ -327,6 +351,18 @@ static unsigned take_option(struct options *o, int option)
 	case 'W':
 		o->no_wait = option == 'W';
 		return OPT_WAIT;
+	case 'U':
+		o->user = optarg;
+		return OPT_SESSIONS;
+	case 'A':
+		o->address = optarg;
+		return OPT_SESSIONS;
+	case 'm':
+		o->member = optarg;
+		return OPT_SESSIONS;
+	case 'u':
+		o->unit = (int)parse_number("--unit", optarg, 0, CLUSTER_UNITS - 1);
+		return OPT_SESSIONS;
 	default: /* getopt has told what is wrong */
 		fputs("Try 'clusterctl --help'.\n", stderr);
 		exit(EXIT_USAGE);
@@ -351,7 +387,7 @@ static const struct command *find_command(char **words)
 
 int main(int argc, char **argv)
 {
-	struct options o = { .socket = SOCKET_DEFAULT };
+	struct options o = { .socket = SOCKET_DEFAULT, .unit = -1 };
 	const struct command *c;
 	unsigned given = 0;
 	int option, count, ret;

@@ -26,8 +26,8 @@ static void pause_a_little(void)
 	nanosleep(&(struct timespec){ .tv_nsec = POLL_MS * 1000000L }, NULL);
 }
 
-static int call(const char *socket, const char *command, json_t *arguments,
-		json_t **reply)
+int operate_call(const char *socket, const char *command, json_t *arguments,
+		 json_t **reply)
 {
 	char err[CONTROL_ERR];
 	int ret = control_call(socket, command, arguments, reply, err);
@@ -41,14 +41,17 @@ static bool is_true(const json_t *o, const char *key)
 }
 
 /* Does it, and waits for the answer if another member does it. Steals `arguments`. */
-static int order(const char *socket, const char *command, json_t *arguments,
-		 json_t **reply)
+int operate_order(const char *socket, const char *command, json_t *arguments,
+		  json_t **reply)
 {
 	uint64_t until = now_ms() + ANSWER_MS;
-	int ret = call(socket, command, json_incref(arguments), reply);
+	int ret = operate_call(socket, command, json_incref(arguments), reply);
 
 	while (ret == EXIT_OK && !is_true(*reply, "done")) {
 		json_object_set(arguments, "ticket", json_object_get(*reply, "ticket"));
+		if (json_object_get(*reply, "owner"))
+			json_object_set(arguments, "owner",
+					json_object_get(*reply, "owner"));
 		json_object_set_new(arguments, "command", json_string(command));
 		json_decref(*reply);
 		if (now_ms() > until) {
@@ -59,7 +62,7 @@ static int order(const char *socket, const char *command, json_t *arguments,
 			break;
 		}
 		pause_a_little();
-		ret = call(socket, "result", json_incref(arguments), reply);
+		ret = operate_call(socket, "result", json_incref(arguments), reply);
 	}
 	json_decref(arguments);
 	return ret;
@@ -144,8 +147,9 @@ int operate_drain(const char *socket, const char *member, bool force, bool wait)
 	json_t *reply = NULL, *members = NULL;
 	enum progress progress = WAITING;
 	struct drain d = { .force = force };
-	int ret = order(socket, "drain",
-			json_pack("{s:s,s:b}", "member", member, "force", force), &reply);
+	int ret = operate_order(socket, "drain",
+				json_pack("{s:s,s:b}", "member", member, "force", force),
+				&reply);
 
 	if (ret)
 		return ret;
@@ -155,7 +159,7 @@ int operate_drain(const char *socket, const char *member, bool force, bool wait)
 	if (!wait)
 		printf("%s gives its units up.\n", d.name);
 	while (wait && progress == WAITING) {
-		ret = call(socket, "members", NULL, &members);
+		ret = operate_call(socket, "members", NULL, &members);
 		if (ret)
 			break;
 		progress = drain_progress(&d, members);
@@ -170,7 +174,8 @@ int operate_drain(const char *socket, const char *member, bool force, bool wait)
 int operate_undrain(const char *socket, const char *member)
 {
 	json_t *reply = NULL;
-	int ret = order(socket, "undrain", json_pack("{s:s}", "member", member), &reply);
+	int ret = operate_order(socket, "undrain", json_pack("{s:s}", "member", member),
+				&reply);
 
 	if (ret)
 		return ret;
@@ -204,9 +209,9 @@ int operate_move(const char *socket, unsigned unit, const char *member, bool wai
 	json_t *reply = NULL, *units = NULL;
 	enum progress progress = WAITING;
 	uint64_t until;
-	int ret =
-	    order(socket, "move",
-		  json_pack("{s:i,s:s}", "unit", (int)unit, "member", member), &reply);
+	int ret = operate_order(
+	    socket, "move", json_pack("{s:i,s:s}", "unit", (int)unit, "member", member),
+	    &reply);
 
 	if (ret)
 		return ret;
@@ -214,8 +219,8 @@ int operate_move(const char *socket, unsigned unit, const char *member, bool wai
 	if (!wait)
 		printf("Unit %u goes to %s.\n", unit, name_of(reply));
 	while (wait && progress == WAITING) {
-		ret =
-		    call(socket, "units", json_pack("{s:i}", "unit", (int)unit), &units);
+		ret = operate_call(socket, "units", json_pack("{s:i}", "unit", (int)unit),
+				   &units);
 		if (ret)
 			break;
 		progress = move_progress(unit, name_of(reply), units, &until);

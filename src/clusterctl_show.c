@@ -370,35 +370,48 @@ static const char *traffic(const json_t *session, const char *name, char *buf,
 		   : "-";
 }
 
-void show_sessions(const json_t *reply, FILE *out, bool bold)
+struct table *show_sessions_begin(void)
 {
-	struct table *t = table_new("USER|CLIENT|VIRTUAL|KIND|>UNIT|OWNER|SUCCESSOR|>AGE|"
-				    ">IN|>OUT|>HELD|>SENT");
+	return table_new(
+	    "ID|USER|CLIENT|VIRTUAL|KIND|>UNIT|OWNER|SUCCESSOR|>AGE|>IN|>OUT|"
+	    ">LAG|>HELD|>SENT");
+}
+
+static void session_row(struct table *t, const json_t *s)
+{
+	const json_t *age = json_object_get(s, "age"), *lag = json_object_get(s, "lag");
 	char buf[32];
+
+	table_cell(t, "%s", text(s, "id"));
+	table_cell(t, "%s", text(s, "user"));
+	table_cell(t, "%s", text(s, "client"));
+	table_cell(t, "%s", text(s, "virtual_address"));
+	table_cell(t, "%s", text(s, "kind"));
+	table_cell(t, "%lld", (long long)number(s, "unit"));
+	table_cell(t, "%s", text(s, "owner"));
+	table_cell(t, "%s", text(s, "successor"));
+	table_cell(t, "%s",
+		   json_is_integer(age)
+		       ? duration(json_integer_value(age), buf, sizeof(buf))
+		       : "-");
+	table_cell(t, "%s", traffic(s, "bytes_in", buf, sizeof(buf)));
+	table_cell(t, "%s", traffic(s, "bytes_out", buf, sizeof(buf)));
+	if (json_is_integer(lag))
+		table_cell(t, "%lld", (long long)json_integer_value(lag));
+	else
+		table_cell(t, "-");
+	table_cell(t, "%s", bytes(number(s, "held"), buf, sizeof(buf)));
+	table_cell(t, "%s", bytes(number(s, "sent"), buf, sizeof(buf)));
+}
+
+void show_sessions_page(struct table *t, const json_t *reply, FILE *out, bool bold)
+{
 	size_t i;
 	json_t *s;
 
-	json_array_foreach(json_object_get(reply, "sessions"), i, s) {
-		const json_t *age = json_object_get(s, "age");
-
-		table_cell(t, "%s", text(s, "user"));
-		table_cell(t, "%s", text(s, "client"));
-		table_cell(t, "%s", text(s, "virtual_address"));
-		table_cell(t, "%s", text(s, "kind"));
-		table_cell(t, "%lld", (long long)number(s, "unit"));
-		table_cell(t, "%s", text(s, "owner"));
-		table_cell(t, "%s", text(s, "successor"));
-		table_cell(t, "%s",
-			   json_is_integer(age)
-			       ? duration(json_integer_value(age), buf, sizeof(buf))
-			       : "-");
-		table_cell(t, "%s", traffic(s, "bytes_in", buf, sizeof(buf)));
-		table_cell(t, "%s", traffic(s, "bytes_out", buf, sizeof(buf)));
-		table_cell(t, "%s", bytes(number(s, "held"), buf, sizeof(buf)));
-		table_cell(t, "%s", bytes(number(s, "sent"), buf, sizeof(buf)));
-	}
-	table_print(t, out, bold);
-	table_free(t);
+	json_array_foreach(json_object_get(reply, "sessions"), i, s)
+		session_row(t, s);
+	table_flush(t, out, bold);
 }
 
 void show_counters(const json_t *reply, FILE *out, bool bold)

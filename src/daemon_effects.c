@@ -9,6 +9,7 @@
 #include "src/daemon_parts.h"
 #include "src/log.h"
 #include "src/operate.h"
+#include "src/sessions.h"
 
 /* The core's effects. */
 
@@ -129,6 +130,26 @@ static void io_counted(void *ctx, struct session *s, unsigned slot)
 	io_committed(d);
 }
 
+static void fill_source(struct daemon *d, struct status_source *source);
+
+/* It concerns tunnels only, which look after it when the core's call has returned. */
+static int io_asked(void *ctx, const struct cluster_asker *asker, unit_id unit,
+		    const struct session_key *key, const uint8_t *what, size_t len)
+{
+	struct daemon *d = ctx;
+	struct status_source source;
+	int rc;
+
+	fill_source(d, &source);
+	rc = sessions_asked(&source, unit, key, what, len);
+	for (unsigned i = 0; i < d->ntunnels && rc == -EOPNOTSUPP; i++)
+		if (d->tunnels[i].ops->owns(key->type) && d->tunnels[i].ops->asked)
+			rc = d->tunnels[i].ops->asked(d->tunnels[i].tunnel, asker, unit,
+						      key, what, len);
+	io_committed(d);
+	return rc;
+}
+
 static void io_role(void *ctx)
 {
 	struct daemon *d = ctx;
@@ -181,6 +202,7 @@ const struct cluster_io daemon_cluster_io = {
 	.departed = daemon_departed,
 	.config_text = daemon_config_text,
 	.config = daemon_config,
+	.asked = io_asked,
 };
 
 /* The interconnect. */
@@ -388,10 +410,9 @@ static bool link_of(void *ctx, member_id peer, struct link_status *out)
 	return links_status_of(d->links, peer, out);
 }
 
-json_t *daemon_on_command(void *ctx, const char *command, const json_t *arguments)
+static void fill_source(struct daemon *d, struct status_source *source)
 {
-	struct daemon *d = ctx;
-	const struct status_source source = {
+	*source = (struct status_source){
 		.conf = d->conf,
 		.cluster = d->cluster,
 		.self = d->self->id,
@@ -403,12 +424,24 @@ json_t *daemon_on_command(void *ctx, const char *command, const json_t *argument
 		.link = link_of,
 		.ctx = d,
 	};
+}
 
-	json_t *reply = status_reply(&source, command, arguments, daemon_now(d));
+json_t *daemon_on_command(void *ctx, const char *command, const json_t *arguments)
+{
+	struct daemon *d = ctx;
+	struct status_source source;
+	json_t *reply;
+
+	fill_source(d, &source);
+	reply = status_reply(&source, command, arguments, daemon_now(d));
 
 	if (reply)
 		return reply;
 	/* A command: what it causes is told when the client has its answer. */
 	daemon_want_settle(d);
+	d->committed = true;
+	reply = sessions_order(&source, command, arguments, daemon_now(d));
+	if (reply)
+		return reply;
 	return operate_reply(d->cluster, d->conf, command, arguments, daemon_now(d));
 }

@@ -18,8 +18,7 @@ struct request {
 	struct mono now;
 };
 
-/* By its name; or else by its id, as a number or as text. */
-static const struct conf_member *find_member(const struct conf *conf, const json_t *who)
+const struct conf_member *operate_member(const struct conf *conf, const json_t *who)
 {
 	const char *text = json_string_value(who);
 	const struct conf_member *m = text ? conf_member_named(conf, text) : NULL;
@@ -33,7 +32,7 @@ static const struct conf_member *find_member(const struct conf *conf, const json
 	return conf_member_with_id(conf, (member_id)id);
 }
 
-static json_t *no_such_member(const struct conf *conf, const json_t *who)
+json_t *operate_no_member(const struct conf *conf, const json_t *who)
 {
 	char names[300] = "";
 	size_t used = 0;
@@ -171,7 +170,7 @@ json_t *operate_reply(struct cluster *cluster, const struct conf *conf,
 		.cluster = cluster,
 		.conf = conf,
 		.command = asks ? of : command,
-		.member = find_member(conf, who),
+		.member = operate_member(conf, who),
 		.unit = (unit_id)json_integer_value(unit),
 		.force = json_is_true(json_object_get(arguments, "force")),
 		.now = now,
@@ -182,7 +181,7 @@ json_t *operate_reply(struct cluster *cluster, const struct conf *conf,
 	if (!r.command || !is_command(r.command))
 		return control_error("the result of which command?");
 	if (!r.member)
-		return no_such_member(conf, who);
+		return operate_no_member(conf, who);
 	if (strcmp(r.command, "move") == 0 &&
 	    (!json_is_integer(unit) || json_integer_value(unit) < 0 ||
 	     json_integer_value(unit) >= CLUSTER_UNITS))

@@ -22,4 +22,9 @@
 json_t *operate_reply(struct cluster *cluster, const struct conf *conf,
 		      const char *command, const json_t *arguments, struct mono now);
 
+/* By its name; or else by its id, as a number or as text. NULL if there is none. */
+const struct conf_member *operate_member(const struct conf *conf, const json_t *who);
+/* The reply that says so. */
+json_t *operate_no_member(const struct conf *conf, const json_t *who);
+
 #endif

@@ -9,33 +9,12 @@
 #include <string.h>
 
 #include "src/control.h"
+#include "src/sessions.h"
 #include "src/status_paths.h"
+#include "src/status_view.h"
 
 /* The low 16 bits of an epoch are its owner's id, those of a term its master's. */
 #define NUMBER_OF(epoch) ((json_int_t)((epoch) >> 16))
-
-struct view {
-	const struct status_source *source;
-	struct mono now;
-	struct cluster_member_state members[CLUSTER_MEMBERS_MAX];
-	unsigned nmembers;
-};
-
-static const struct cluster_member_state *member_of(const struct view *v, member_id id)
-{
-	for (unsigned i = 0; i < v->nmembers; i++)
-		if (v->members[i].id == id)
-			return &v->members[i];
-	return NULL;
-}
-
-/* A member's name; null for nobody. */
-static json_t *name_of(const struct view *v, member_id id)
-{
-	const struct cluster_member_state *m = member_of(v, id);
-
-	return m ? json_string(m->name) : json_null();
-}
 
 static json_t *hex(uint64_t value)
 {
@@ -50,21 +29,6 @@ static json_t *address_of(const struct address *a)
 	char text[ADDRESS_TEXT_MAX];
 
 	return json_string(address_print(a, text));
-}
-
-/* json_string() refuses what is not UTF-8, and names come from clients. */
-static json_t *printable(const char *text)
-{
-	char safe[512];
-	size_t n = 0;
-	json_t *s = json_string(text);
-
-	if (s)
-		return s;
-	for (; text[n] && n < sizeof(safe) - 1; n++)
-		safe[n] = text[n] >= ' ' && text[n] <= '~' ? text[n] : '?';
-	safe[n] = '\0';
-	return json_string(safe);
 }
 
 /* Members */
@@ -104,15 +68,15 @@ static json_t *share(uint64_t millionths)
 	return json_real((double)millionths / 1e6);
 }
 
-static void add_keepalives(const struct view *v, const struct cluster_member_state *m,
-			   json_t *o)
+static void add_keepalives(const struct status_view *v,
+			   const struct cluster_member_state *m, json_t *o)
 {
 	unsigned n = m->per_interval;
 
 	json_object_set_new(o, "heard_ms", m->self ? json_null() : ago(m->heard));
 	json_object_set_new(o, "loss", json_real(m->loss));
 	json_object_set_new(o, "stress", json_integer(m->stress));
-	json_object_set_new(o, "barred", printable(m->barred ? m->barred : ""));
+	json_object_set_new(o, "barred", status_printable(m->barred ? m->barred : ""));
 	json_object_set_new(o, "per_interval", json_integer(n));
 	json_object_set_new(o, "keepalive_ms",
 			    n ? json_real((double)v->source->conf->detection_interval / n)
@@ -121,13 +85,13 @@ static void add_keepalives(const struct view *v, const struct cluster_member_sta
 			    json_integer(v->source->conf->detection_interval));
 	json_object_set_new(o, "refused", json_integer((json_int_t)m->refused));
 	json_object_set_new(o, "refused_why",
-			    printable(m->refused_why ? m->refused_why : ""));
+			    status_printable(m->refused_why ? m->refused_why : ""));
 	json_object_set_new(o, "refused_ms",
 			    m->refused ? ago(m->refused_ago) : json_null());
 }
 
 /* The connection to the member, and the networks that lead there. */
-static void add_link(const struct view *v, const struct cluster_member_state *m,
+static void add_link(const struct status_view *v, const struct cluster_member_state *m,
 		     json_t *o)
 {
 	struct link_status link;
@@ -135,11 +99,12 @@ static void add_link(const struct view *v, const struct cluster_member_state *m,
 	if (!v->source->link || !v->source->link(v->source->ctx, m->id, &link))
 		return;
 	json_object_set_new(o, "paths", status_paths(&link));
-	json_object_set_new(o, "link_why", printable(link.why));
+	json_object_set_new(o, "link_why", status_printable(link.why));
 	json_object_set_new(o, "queued", json_integer((json_int_t)link.queued));
 }
 
-static json_t *member_json(const struct view *v, const struct cluster_member_state *m)
+static json_t *member_json(const struct status_view *v,
+			   const struct cluster_member_state *m)
 {
 	const struct conf_member *listed = conf_member_with_id(v->source->conf, m->id);
 	struct address address;
@@ -149,7 +114,7 @@ static json_t *member_json(const struct view *v, const struct cluster_member_sta
 		      m->self, "present", m->present, "linked", m->self || m->linked,
 		      "complete", m->complete, "able", m->able, "drained", m->drained);
 
-	json_object_set_new(o, "why", printable(m->why ? m->why : ""));
+	json_object_set_new(o, "why", status_printable(m->why ? m->why : ""));
 	if (listed)
 		address = address_ipv4(listed->addresses[0]);
 	json_object_set_new(o, "address", listed ? address_of(&address) : json_null());
@@ -167,7 +132,7 @@ static json_t *member_json(const struct view *v, const struct cluster_member_sta
 	return o;
 }
 
-static json_t *members_json(const struct view *v)
+static json_t *members_json(const struct status_view *v)
 {
 	json_t *list = json_array();
 
@@ -178,16 +143,17 @@ static json_t *members_json(const struct view *v)
 
 /* Units */
 
-static json_t *unit_json(const struct view *v, unit_id unit)
+static json_t *unit_json(const struct status_view *v, unit_id unit)
 {
 	struct cluster_unit_state u;
 
 	cluster_unit(v->source->cluster, unit, &u);
 	return json_pack("{s:i,s:o,s:o,s:I,s:o,s:i,s:o,s:o}", "unit", (int)unit, "owner",
-			 name_of(v, u.owner), "successor", name_of(v, u.successor),
-			 "epoch", NUMBER_OF(u.epoch), "moving_to",
-			 name_of(v, u.moving_to), "sessions", (int)u.sessions, "load",
-			 share(u.load), "traffic", share(u.traffic));
+			 status_name_of(v, u.owner), "successor",
+			 status_name_of(v, u.successor), "epoch", NUMBER_OF(u.epoch),
+			 "moving_to", status_name_of(v, u.moving_to), "sessions",
+			 (int)u.sessions, "load", share(u.load), "traffic",
+			 share(u.traffic));
 }
 
 static bool is_unit(const json_t *value)
@@ -197,7 +163,7 @@ static bool is_unit(const json_t *value)
 }
 
 /* "units": a list of numbers; or "unit": one; or all. */
-static json_t *units_reply(const struct view *v, const json_t *arguments)
+static json_t *units_reply(const struct status_view *v, const json_t *arguments)
 {
 	json_t *one = json_object_get(arguments, "unit"), *wanted;
 	json_t *some = json_object_get(arguments, "units");
@@ -224,7 +190,7 @@ bad:
 	return control_error("a work unit is a number from 0 to %d", CLUSTER_UNITS - 1);
 }
 
-static json_t *unit_totals(const struct view *v)
+static json_t *unit_totals(const struct status_view *v)
 {
 	unsigned owned = 0, successor = 0, moving = 0, without_owner = 0,
 		 without_successor = 0;
@@ -243,119 +209,6 @@ static json_t *unit_totals(const struct view *v)
 			 (int)owned, "successor_of", (int)successor, "moving",
 			 (int)moving, "without_owner", (int)without_owner,
 			 "without_successor", (int)without_successor);
-}
-
-/* Sessions */
-
-struct session_walk {
-	const struct view *view;
-	json_t *list;	/* of sessions, or NULL */
-	json_t *totals; /* sessions by owner's name, or NULL */
-	unsigned total;
-	uint64_t held, sent; /* bytes, of all of them */
-};
-
-static bool view_session(const struct view *v, struct session *s,
-			 struct session_view *out)
-{
-	for (unsigned i = 0; i < v->source->ntunnels; i++) {
-		const struct status_tunnel *t = &v->source->tunnels[i];
-
-		if (t->ops->owns(session_key(s)->type)) {
-			memset(out, 0, sizeof(*out));
-			out->kind = t->ops->name;
-			out->age = UINT64_MAX;
-			return t->ops->view(t->tunnel, s, out, v->now);
-		}
-	}
-	return false;
-}
-
-/* Only the owner counts packets. */
-static json_t *traffic_json(const struct session_view *sv, uint64_t value)
-{
-	return sv->counted ? json_integer((json_int_t)value) : json_null();
-}
-
-static json_t *session_json(const struct view *v, struct session *s,
-			    const struct session_view *sv,
-			    const struct cluster_unit_state *u)
-{
-	json_t *o = json_pack("{s:s,s:o,s:o,s:o,s:o,s:i}", "kind", sv->kind, "user",
-			      printable(sv->user), "client", printable(sv->client),
-			      "virtual_address", printable(sv->virtual_address), "detail",
-			      printable(sv->detail), "unit", (int)session_unit(s));
-
-	json_object_set_new(o, "owner", name_of(v, u->owner));
-	json_object_set_new(o, "successor", name_of(v, u->successor));
-	json_object_set_new(o, "age",
-			    sv->age == UINT64_MAX ? json_null()
-						  : json_integer((json_int_t)sv->age));
-	json_object_set_new(o, "bytes_in", traffic_json(sv, sv->bytes_in));
-	json_object_set_new(o, "bytes_out", traffic_json(sv, sv->bytes_out));
-	json_object_set_new(o, "packets_in", traffic_json(sv, sv->packets_in));
-	json_object_set_new(o, "packets_out", traffic_json(sv, sv->packets_out));
-	json_object_set_new(o, "held", json_integer((json_int_t)sv->held));
-	json_object_set_new(o, "sent", json_integer((json_int_t)sv->sent));
-	return o;
-}
-
-static int walk_session(void *ctx, struct session *s)
-{
-	struct session_walk *w = ctx;
-	struct cluster_unit_state u;
-	struct session_view sv;
-
-	if (!view_session(w->view, s, &sv))
-		return 0;
-	cluster_unit(w->view->source->cluster, session_unit(s), &u);
-	w->total++;
-	w->held += sv.held;
-	w->sent += sv.sent;
-	if (w->list)
-		json_array_append_new(w->list, session_json(w->view, s, &sv, &u));
-	if (w->totals) {
-		const struct cluster_member_state *m = member_of(w->view, u.owner);
-		const char *owner = m ? m->name : "nobody";
-		json_int_t n = json_integer_value(json_object_get(w->totals, owner));
-
-		json_object_set_new(w->totals, owner, json_integer(n + 1));
-	}
-	return 0;
-}
-
-/* What replication takes: of the whole store, and of a session on the average. */
-static json_t *replication_json(const struct view *v, const struct session_walk *w)
-{
-	struct cluster_store_state s;
-
-	cluster_store(v->source->cluster, &s);
-	return json_pack(
-	    "{s:i,s:I,s:I,s:I,s:I,s:I,s:I}", "records", (int)s.records, "bytes",
-	    (json_int_t)s.bytes, "memory", (json_int_t)s.memory, "record_bytes_sent",
-	    (json_int_t)s.record_bytes, "counter_bytes_sent", (json_int_t)s.counter_bytes,
-	    "held_per_session", (json_int_t)(w->total ? w->held / w->total : 0),
-	    "sent_per_session", (json_int_t)(w->total ? w->sent / w->total : 0));
-}
-
-static json_t *sessions_reply(const struct view *v)
-{
-	struct session_walk walk = { .view = v, .list = json_array() };
-
-	cluster_each(v->source->cluster, CLUSTER_UNITS, walk_session, &walk);
-	return json_pack("{s:o,s:o}", "sessions", walk.list, "replication",
-			 replication_json(v, &walk));
-}
-
-static void add_totals(const struct view *v, json_t *status)
-{
-	struct session_walk walk = { .view = v, .totals = json_object() };
-
-	cluster_each(v->source->cluster, CLUSTER_UNITS, walk_session, &walk);
-	json_object_set_new(
-	    status, "sessions",
-	    json_pack("{s:i,s:o}", "total", (int)walk.total, "by_owner", walk.totals));
-	json_object_set_new(status, "replication", replication_json(v, &walk));
 }
 
 /* Counters */
@@ -392,7 +245,7 @@ static void add_counters(json_t *o, const char *part, const struct statistic *li
 	}
 }
 
-static json_t *counters_json(const struct view *v)
+static json_t *counters_json(const struct status_view *v)
 {
 	const struct status_source *source = v->source;
 	const char *names[STATUS_STATISTICS_MAX];
@@ -420,7 +273,7 @@ static json_t *counters_json(const struct view *v)
 
 /* Status */
 
-static json_t *network_json(const struct view *v, unsigned index)
+static json_t *network_json(const struct status_view *v, unsigned index)
 {
 	const struct status_source *source = v->source;
 	const struct conf_network *n = &source->conf->networks[index];
@@ -441,7 +294,7 @@ static json_t *network_json(const struct view *v, unsigned index)
 			     : json_null());
 }
 
-static json_t *networks_json(const struct view *v)
+static json_t *networks_json(const struct status_view *v)
 {
 	json_t *list = json_array();
 
@@ -450,18 +303,19 @@ static json_t *networks_json(const struct view *v)
 	return list;
 }
 
-static json_t *status_json(const struct view *v, const json_t *arguments)
+static json_t *status_json(const struct status_view *v, const json_t *arguments)
 {
 	const struct status_source *source = v->source;
 	const struct cluster *c = source->cluster;
-	const struct cluster_member_state *self = member_of(v, source->self);
+	const struct cluster_member_state *self = status_member_of(v, source->self);
 	member_id master = cluster_master(c);
-	json_t *o = json_pack("{s:o,s:i,s:s,s:s,s:s}", "node", name_of(v, source->self),
-			      "id", (int)source->self, "version", PACKAGE_VERSION, "role",
-			      cluster_role_name(cluster_role(c)), "mode",
-			      conf_mode_name(source->conf->mode));
+	json_t *o =
+	    json_pack("{s:o,s:i,s:s,s:s,s:s}", "node", status_name_of(v, source->self),
+		      "id", (int)source->self, "version", PACKAGE_VERSION, "role",
+		      cluster_role_name(cluster_role(c)), "mode",
+		      conf_mode_name(source->conf->mode));
 
-	json_object_set_new(o, "master", name_of(v, master));
+	json_object_set_new(o, "master", status_name_of(v, master));
 	json_object_set_new(o, "master_id", json_integer(master));
 	json_object_set_new(o, "term", json_integer(NUMBER_OF(cluster_term(c))));
 	json_object_set_new(o, "incarnation", hex(cluster_incarnation(c)));
@@ -474,11 +328,12 @@ static json_t *status_json(const struct view *v, const json_t *arguments)
 	json_object_set_new(o, "protected", json_boolean(!cluster_unprotected(c)));
 	json_object_set_new(o, "able", json_boolean(self && self->able));
 	json_object_set_new(o, "drained", json_boolean(self && self->drained));
-	json_object_set_new(o, "why", printable(self && self->why ? self->why : ""));
+	json_object_set_new(o, "why",
+			    status_printable(self && self->why ? self->why : ""));
 	json_object_set_new(o, "networks", networks_json(v));
 	json_object_set_new(o, "members", members_json(v));
 	json_object_set_new(o, "units", unit_totals(v));
-	add_totals(v, o);
+	sessions_totals(v, o);
 	if (json_is_true(json_object_get(arguments, "counters")))
 		json_object_set_new(o, "counters", counters_json(v));
 	return o;
@@ -487,10 +342,9 @@ static json_t *status_json(const struct view *v, const json_t *arguments)
 json_t *status_reply(const struct status_source *source, const char *command,
 		     const json_t *arguments, struct mono now)
 {
-	struct view v = { .source = source, .now = now };
+	struct status_view v;
 
-	v.nmembers =
-	    cluster_members(source->cluster, v.members, CLUSTER_MEMBERS_MAX, now);
+	status_look(source, now, &v);
 	if (strcmp(command, "status") == 0)
 		return status_json(&v, arguments);
 	if (strcmp(command, "members") == 0)
@@ -500,7 +354,7 @@ json_t *status_reply(const struct status_source *source, const char *command,
 	if (strcmp(command, "units") == 0)
 		return units_reply(&v, arguments);
 	if (strcmp(command, "sessions") == 0)
-		return sessions_reply(&v);
+		return sessions_reply(&v, arguments);
 	if (strcmp(command, "counters") == 0)
 		return json_pack("{s:o}", "counters", counters_json(&v));
 	return NULL;

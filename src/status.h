@@ -6,7 +6,7 @@
  *             by owner; with {"counters": true} all counters too
  *   members   all valid members, present or not
  *   units     all units, or with {"unit": N} that one
- *   sessions  the users' sessions, of all owners
+ *   sessions  the users' sessions, of all owners: see sessions.h
  *   counters  all counters by name
  *
  * These are all answered from this member's own view.
@@ -31,7 +31,7 @@ struct status_tunnel {
 
 struct status_source {
 	const struct conf *conf;
-	const struct cluster *cluster;
+	struct cluster *cluster;
 	member_id self;
 	struct mono started;
 	const struct status_tunnel *tunnels;

@@ -11,6 +11,7 @@ struct table {
 	size_t width[TABLE_COLUMNS_MAX];
 	char **cells; /* the headings are the first row */
 	size_t ncells, size;
+	bool begun; /* the headings are printed */
 };
 
 static void *need(void *memory)
@@ -91,7 +92,7 @@ void table_cell(struct table *t, const char *format, ...)
 
 void table_print(const struct table *t, FILE *out, bool bold)
 {
-	for (size_t i = 0; i < t->ncells; i++) {
+	for (size_t i = t->begun ? t->ncolumns : 0; i < t->ncells; i++) {
 		unsigned column = i % t->ncolumns;
 		size_t pad = t->width[column] - columns_of(t->cells[i]);
 		bool last = column + 1 == t->ncolumns;
@@ -106,4 +107,12 @@ void table_print(const struct table *t, FILE *out, bool bold)
 			fputs("\033[0m", out);
 		fputs(last ? "\n" : "  ", out);
 	}
+}
+
+void table_flush(struct table *t, FILE *out, bool bold)
+{
+	table_print(t, out, bold);
+	t->begun = true;
+	while (t->ncells > t->ncolumns)
+		free(t->cells[--t->ncells]);
 }

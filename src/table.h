@@ -25,5 +25,8 @@ void table_free(struct table *t); /* takes NULL */
 void table_cell(struct table *t, const char *format, ...) LOG_PRINTF(2, 3);
 /* With `bold` the headings stand out, by a terminal's escape sequence. */
 void table_print(const struct table *t, FILE *out, bool bold);
+/* Prints the rows so far and forgets them; the headings the first time only. Columns stay
+ * at least as wide as they are now. For tables of any length. */
+void table_flush(struct table *t, FILE *out, bool bold);
 
 #endif

@@ -112,6 +112,17 @@ struct tunnel_ops {
 	/* False if the session is not one that a user would list. */
 	bool (*view)(void *tunnel, struct session *s, struct session_view *out,
 		     struct mono now);
+	/*
+	 * As its owner: ends the session and tells its peer; `force`: without waiting for
+	 * the peer's answer. 0: it has begun; -EAGAIN: what has to do it is away; -EPERM:
+	 * it does not know the session. May be called from inside a call to the core.
+	 * Optional.
+	 */
+	int (*end)(void *tunnel, struct session *s, bool force);
+	/* An errand of the tunnel's own: see struct cluster_io. Its first byte is 16 or
+	 * more. Optional. */
+	int (*asked)(void *tunnel, const struct cluster_asker *asker, unit_id unit,
+		     const struct session_key *key, const uint8_t *what, size_t len);
 	size_t (*statistics)(const void *tunnel, struct statistic *out, size_t max);
 	/* Adds to CLUSTER_UNITS elements. */
 	void (*traffic)(const void *tunnel, struct unit_traffic *units);

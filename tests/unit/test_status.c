@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /* What an operator is told, from a real core with one member. */
 #include <arpa/inet.h>
+#include <errno.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -12,6 +13,7 @@
 
 #include "src/clusterctl.h"
 #include "src/operate.h"
+#include "src/sessions.h"
 #include "src/status.h"
 
 #define KEY_LISTED 7
@@ -81,12 +83,29 @@ static bool view(void *tunnel, struct session *s, struct session_view *out,
 	strcpy(out->user, "m\xfcller\n");
 	strcpy(out->client, "198.51.100.11:4500");
 	strcpy(out->virtual_address, "10.3.0.1");
+	if (session_key(s)->bytes[0] == 2) {
+		strcpy(out->user, "carol@example.org");
+		strcpy(out->client, "[2001:db8::7]:500");
+		strcpy(out->virtual_address, "10.3.0.11 fd00::5");
+	}
 	out->counted = true;
 	out->bytes_in = 1234567;
 	out->age = 3700;
 	out->held = 917;
 	out->sent = 1042;
 	return true;
+}
+
+static unsigned ended;
+static bool ended_by_force;
+
+static int end_session(void *tunnel, struct session *s, bool force)
+{
+	if (session_key(s)->bytes[0] == 9)
+		return -EAGAIN;
+	ended++;
+	ended_by_force = force;
+	return 0;
 }
 
 static size_t tunnel_statistics(const void *tunnel, struct statistic *out, size_t max)
@@ -132,6 +151,7 @@ static const struct tunnel_ops ops = {
 	.name = "test",
 	.owns = owns,
 	.view = view,
+	.end = end_session,
 	.statistics = tunnel_statistics,
 };
 
@@ -548,7 +568,174 @@ static void test_sessions(void **state)
 	assert_string_equal(string_at(s, "owner"), "m1");
 	assert_int_equal(number_at(s, "unit"), 5);
 	assert_int_equal(number_at(s, "age"), 3700);
+	assert_string_equal(string_at(s, "id"), "01");
+	assert_true(json_is_null(json_object_get(s, "lag")));
+	assert_true(json_is_null(json_object_get(reply, "next")));
 	json_decref(reply);
+}
+
+static size_t count_sessions(struct fixture *f, json_t *arguments)
+{
+	json_t *reply = get(f, "sessions", arguments);
+	size_t n = json_array_size(json_object_get(reply, "sessions"));
+
+	assert_null(json_object_get(reply, "error"));
+	json_decref(reply);
+	return n;
+}
+
+static size_t count_with(struct fixture *f, const char *name, const char *value)
+{
+	return count_sessions(f, json_pack("{s:s}", name, value));
+}
+
+static void test_session_filters(void **state)
+{
+	static const char *const bad[] = { "{\"user\":1}",	  "{\"unit\":1024}",
+					   "{\"unit\":\"5\"}",	  "{\"from\":-1}",
+					   "{\"member\":\"m3\"}", "{\"id\":null}" };
+	struct fixture *f = *state;
+
+	become_master(f);
+	put(f, 5, KEY_LISTED, 1);
+	put(f, 5, KEY_HIDDEN, 2);
+	put(f, 6, KEY_LISTED, 2);
+	assert_int_equal(count_sessions(f, json_object()), 2);
+	assert_int_equal(count_sessions(f, json_pack("{s:i}", "unit", 6)), 1);
+	assert_int_equal(count_sessions(f, json_pack("{s:i}", "unit", 7)), 0);
+	assert_int_equal(count_with(f, "member", "m1"), 2);
+	assert_int_equal(count_with(f, "member", "2"), 0);
+	assert_int_equal(count_with(f, "id", "02"), 1);
+	assert_int_equal(count_with(f, "id", "2"), 0);
+	assert_int_equal(count_with(f, "user", "carol@example.org"), 1);
+	assert_int_equal(count_with(f, "user", "*@example.org"), 1);
+	assert_int_equal(count_with(f, "user", "carol"), 0);
+	assert_int_equal(count_with(f, "address", "198.51.100.11"), 1);
+	assert_int_equal(count_with(f, "address", "198.51.100.11:4500"), 1);
+	assert_int_equal(count_with(f, "address", "198.51.100.1"), 0);
+	assert_int_equal(count_with(f, "address", "2001:0DB8::7"), 1);
+	assert_int_equal(count_with(f, "address", "10.3.0.1"), 1);
+	assert_int_equal(count_with(f, "address", "10.3.0.11"), 1);
+	assert_int_equal(count_with(f, "address", "fd00:0::5"), 1);
+	assert_int_equal(count_with(f, "address", ""), 0);
+	assert_int_equal(count_with(f, "any", "02"), 1);
+	assert_int_equal(count_with(f, "any", "carol@example.org"), 1);
+	assert_int_equal(count_with(f, "any", "*"), 0);
+	assert_int_equal(count_with(f, "any", "fd00::5"), 1);
+	assert_int_equal(
+	    count_sessions(f, json_pack("{s:s,s:i}", "user", "carol@*", "unit", 5)), 0);
+	for (size_t i = 0; i < sizeof(bad) / sizeof(bad[0]); i++) {
+		json_t *reply = get(f, "sessions", json_loads(bad[i], 0, NULL));
+
+		string_at(reply, "error");
+		json_decref(reply);
+	}
+}
+
+/* Each is listed once, in replies that are bounded. */
+static void test_session_pages(void **state)
+{
+	static bool seen[CLUSTER_UNITS];
+	struct fixture *f = *state;
+	json_t *from = json_integer(0), *reply, *s;
+	unsigned pages = 0, total = 0;
+	size_t i;
+
+	become_master(f);
+	for (unsigned n = 0; n < CLUSTER_UNITS; n++)
+		put(f, (unit_id)n, KEY_LISTED, (uint8_t)n);
+	while (json_is_integer(from)) {
+		reply = get(f, "sessions", json_pack("{s:O}", "from", from));
+		json_decref(from);
+		from = json_incref(json_object_get(reply, "next"));
+		assert_true(json_array_size(json_object_get(reply, "sessions")) <= 128);
+		json_array_foreach(json_object_get(reply, "sessions"), i, s) {
+			assert_false(seen[number_at(s, "unit")]);
+			seen[number_at(s, "unit")] = true;
+			total++;
+		}
+		json_decref(reply);
+		pages++;
+	}
+	json_decref(from);
+	assert_int_equal(total, CLUSTER_UNITS);
+	assert_true(pages >= 8);
+}
+
+static json_t *kill(struct fixture *f, const char *command, json_t *arguments)
+{
+	json_t *reply = sessions_order(&f->source, command, arguments, f->now);
+
+	json_decref(arguments);
+	return reply;
+}
+
+static void expect_no_kill(struct fixture *f, json_t *arguments, const char *text)
+{
+	json_t *reply = kill(f, "kill", arguments);
+
+	assert_string_equal(string_at(reply, "error"), text);
+	json_decref(reply);
+}
+
+static void test_session_kill(void **state)
+{
+	struct fixture *f = *state;
+	json_t *reply;
+
+	become_master(f);
+	put(f, 5, KEY_LISTED, 1);
+	put(f, 5, KEY_HIDDEN, 2);
+	put(f, 6, KEY_LISTED, 9);
+	ended = 0;
+	reply = kill(f, "kill", json_pack("{s:s,s:i}", "id", "01", "unit", 5));
+	assert_string_equal(string_at(reply, "owner"), "m1");
+	assert_true(json_is_true(json_object_get(reply, "done")));
+	json_decref(reply);
+	assert_int_equal(ended, 1);
+	assert_false(ended_by_force);
+	/* Without its unit, too. */
+	json_decref(kill(f, "kill", json_pack("{s:s,s:b}", "id", "01", "force", 1)));
+	assert_int_equal(ended, 2);
+	assert_true(ended_by_force);
+	expect_no_kill(f, json_pack("{s:s,s:i}", "id", "01", "unit", 6),
+		       "there is no session with the id 01");
+	expect_no_kill(f, json_pack("{s:s}", "id", "02"),
+		       "there is no session with the id 02");
+	expect_no_kill(f, json_object(), "the session's id is missing");
+	expect_no_kill(f, json_pack("{s:s}", "id", "09"),
+		       "no charon is connected to phalanxd on m1, which owns the "
+		       "session");
+	reply = kill(f, "result", json_pack("{s:s,s:i}", "command", "kill", "ticket", 7));
+	assert_string_equal(string_at(reply, "error"), "there is no such ticket");
+	json_decref(reply);
+	assert_null(kill(f, "result", json_pack("{s:s}", "command", "drain")));
+	assert_int_equal(ended, 2);
+}
+
+/* As another member asks for it. */
+static void test_session_asked(void **state)
+{
+	static const uint8_t plain[] = { 1, 0 }, force[] = { 1, 1 }, odd[] = { 1, 2 },
+			     other[] = { 16, 0 };
+	struct session_key key = { .type = KEY_LISTED, .len = 1, .bytes = { 1 } };
+	struct fixture *f = *state;
+
+	become_master(f);
+	put(f, 5, KEY_LISTED, 1);
+	ended = 0;
+	assert_int_equal(sessions_asked(&f->source, 5, &key, plain, 2), 0);
+	assert_int_equal(sessions_asked(&f->source, 5, &key, force, 2), 0);
+	assert_true(ended_by_force);
+	assert_int_equal(ended, 2);
+	/* It has ended already. */
+	assert_int_equal(sessions_asked(&f->source, 6, &key, plain, 2), 0);
+	assert_int_equal(ended, 2);
+	assert_int_equal(sessions_asked(&f->source, 5, &key, odd, 2), -EINVAL);
+	assert_int_equal(sessions_asked(&f->source, 5, &key, plain, 1), -EINVAL);
+	assert_int_equal(sessions_asked(&f->source, 5, &key, other, 2), -EOPNOTSUPP);
+	assert_int_equal(sessions_asked(&f->source, 5, &key, plain, 0), -EOPNOTSUPP);
+	assert_int_equal(ended, 2);
 }
 
 static void test_unknown(void **state)
@@ -559,6 +746,13 @@ static void test_unknown(void **state)
 	assert_null(status_reply(&f->source, "", none, f->now));
 	assert_null(status_reply(&f->source, "statuss", none, f->now));
 	json_decref(none);
+}
+
+static struct table *sessions;
+
+static void show_page(const json_t *reply, FILE *out, bool bold)
+{
+	show_sessions_page(sessions, reply, out, bold);
 }
 
 static void test_text(void **state)
@@ -573,14 +767,19 @@ static void test_text(void **state)
 	    text, "UNITS   COUNT  OWNER  SUCCESSOR  EPOCH  MOVING TO  RECORDS\n"
 		  "0-1023   1024  m1     -              1  -                1\n");
 	free(text);
-	text = shown(get(f, "sessions", json_object()), show_sessions);
+	sessions = show_sessions_begin();
+	text = shown(get(f, "sessions", json_object()), show_page);
 	assert_string_equal(
-	    text,
-	    "USER     CLIENT              VIRTUAL   KIND  UNIT  OWNER  SUCCESSOR   "
-	    " AGE      IN  OUT   HELD    SENT\n"
-	    "m?ller?  198.51.100.11:4500  10.3.0.1  test     5  m1     -          1h"
-	    " 1m  1.2 MB  0 B  917 B  1.0 kB\n");
+	    text, "ID  USER     CLIENT              VIRTUAL   KIND  UNIT  OWNER  "
+		  "SUCCESSOR    AGE      IN  OUT  LAG   HELD    SENT\n"
+		  "01  m?ller?  198.51.100.11:4500  10.3.0.1  test     5  m1     "
+		  "-          1h 1m  1.2 MB  0 B    -  917 B  1.0 kB\n");
 	free(text);
+	/* The next page has no headings. */
+	text = shown(get(f, "sessions", json_object()), show_page);
+	assert_int_equal(strncmp(text, "01  m?ller?  198.51.100.11:4500 ", 32), 0);
+	free(text);
+	table_free(sessions);
 	text = shown(get(f, "units", json_pack("{s:i}", "unit", 5)), show_units);
 	assert_string_equal(text, "unit         5\n"
 				  "owner        m1\n"
@@ -628,6 +827,10 @@ int main(void)
 		cmocka_unit_test_setup_teardown(test_sessions, start, end),
 		cmocka_unit_test_setup_teardown(test_unknown, start, end),
 		cmocka_unit_test_setup_teardown(test_text, start, end),
+		cmocka_unit_test_setup_teardown(test_session_filters, start, end),
+		cmocka_unit_test_setup_teardown(test_session_pages, start, end),
+		cmocka_unit_test_setup_teardown(test_session_kill, start, end),
+		cmocka_unit_test_setup_teardown(test_session_asked, start, end),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -198,17 +198,55 @@ void children_retire(struct ipsec *t, uint32_t spi_out, const struct local_addr 
 		c->retired = true;
 }
 
+static unsigned family_bucket(uint64_t ike)
+{
+	return (unsigned)((ike ^ ike >> 20 ^ ike >> 40) % TABLE_SIZE);
+}
+
+struct child *children_of(const struct ipsec *t, uint64_t ike, const struct child *c)
+{
+	struct child *next =
+	    c ? LIST_NEXT(c, of_ike) : LIST_FIRST(&t->families[family_bucket(ike)]);
+
+	while (next && next->ike != ike)
+		next = LIST_NEXT(next, of_ike);
+	return next;
+}
+
+/* Its IKE SA was rekeyed. */
+static void change_family(struct ipsec *t, struct child *c)
+{
+	LIST_REMOVE(c, of_ike);
+	LIST_INSERT_HEAD(&t->families[family_bucket(c->ike)], c, of_ike);
+}
+
+/* What it has carried stays the session's. */
+static void leave_family(struct ipsec *t, struct child *c)
+{
+	struct ike_sa *sa = login_find(t, c->ike);
+
+	LIST_REMOVE(c, of_ike);
+	if (!sa)
+		return;
+	sa->bytes_in += c->in.bytes;
+	sa->packets_in += c->in.packets;
+	sa->bytes_out += c->out.bytes;
+	sa->packets_out += c->out.packets;
+}
+
 static void link_child(struct ipsec *t, struct child *c, struct session *s)
 {
 	c->session = s;
 	session_set_user(s, c);
 	LIST_INSERT_HEAD(&t->children[bucket(c->in.spi)], c, by_spi);
+	LIST_INSERT_HEAD(&t->families[family_bucket(c->ike)], c, of_ike);
 	routes_add(t, c);
 }
 
 void children_free(struct ipsec *t, struct child *c)
 {
 	LIST_REMOVE(c, by_spi);
+	leave_family(t, c);
 	routes_remove(t, c);
 	if (c->is_waiting)
 		TAILQ_REMOVE(&t->waiting, c, waiting);
@@ -318,6 +356,7 @@ static void child_replace(struct ipsec *t, struct child *c, const uint8_t *initi
 	}
 	c->ike = ike;
 	child_readdress(c, initial, len);
+	change_family(t, c);
 }
 
 void children_put(struct ipsec *t, const struct local_child_put *put, struct mono now)
@@ -434,6 +473,7 @@ void children_shadow(struct ipsec *t, struct session *s, struct mono now)
 		return;
 	if (c) {
 		child_readdress(c, initial, len);
+		change_family(t, c);
 		return;
 	}
 	err = child_new(&c, initial, len, t->config.replay_window, now);

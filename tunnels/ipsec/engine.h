@@ -10,6 +10,7 @@
  *   traffic.c   ESP in and out, and what waits for a commit
  *   addresses.c virtual addresses of pools
  *   merging.c   after a cut: whose copy of a login goes on
+ *   view.c      what an operator sees, and can end
  *
  * Records in the store, by type of key:
  *
@@ -97,6 +98,9 @@ struct ike_sa {
 			 */
 	bool imported;	/* and so is the last response */
 	bool unkept;	/* the exchanges are not in the store as they stand here */
+	bool unwanted;	/* it is to be removed: charon does not know it */
+	/* Of its children that are gone. */
+	uint64_t bytes_in, bytes_out, packets_in, packets_out;
 	unsigned repeats;
 	struct mono repeat_at;
 	struct mono born;
@@ -158,6 +162,7 @@ struct ipsec {
 	uint32_t activation[CLUSTER_UNITS];
 	LIST_HEAD(, ike_sa) ikes[TABLE_SIZE];
 	LIST_HEAD(, child) children[TABLE_SIZE];
+	LIST_HEAD(, child) families[TABLE_SIZE]; /* children by their IKE SA's SPI */
 	LIST_HEAD(, outbound) outbound[TABLE_SIZE];
 	unsigned prefix_lens[2][129]; /* how many entries of each family and length */
 	struct ike_trace traces[TABLE_SIZE];
@@ -175,6 +180,7 @@ struct ipsec {
 		struct mono at;	       /* the next look */
 		bool able;	       /* as the host was told */
 	} pulse;
+	bool unwanted;	   /* some IKE SA is */
 	struct mono sweep; /* next look at lifetimes and addresses */
 	struct ipsec_statistics statistics;
 	struct unit_traffic traffic[CLUSTER_UNITS];
@@ -232,7 +238,16 @@ void pulse_answer(struct ipsec *t, uint32_t id);
 /* To be asked at each tick: true if charon hangs. */
 bool pulse_missed(struct ipsec *t, struct mono now);
 
+/* view.c: what an operator sees of an IKE SA, and its end. */
+bool ipsec_view(void *tunnel, struct session *s, struct session_view *out,
+		struct mono now);
+int ipsec_end(void *tunnel, struct session *s, bool force);
+/* Removes what is to end and charon does not know. */
+void ipsec_end_unknown(struct ipsec *t, struct mono now);
+
 /* children.c */
+/* The children of an IKE SA, one after the other; `c` NULL: the first. */
+struct child *children_of(const struct ipsec *t, uint64_t ike, const struct child *c);
 struct child *child_find(struct ipsec *t, uint32_t spi);
 void children_stage(struct ipsec *t, const struct local_message *sa_add);
 void children_put(struct ipsec *t, const struct local_child_put *put, struct mono now);

@@ -414,95 +414,9 @@ static void ipsec_committed(void *tunnel, struct mono now)
 	struct ipsec *t = tunnel;
 
 	login_release(t);
+	ipsec_end_unknown(t, now);
 	address_answer(t);
 	traffic_release(t, now);
-}
-
-static void print_address(const struct local_addr *a, bool with_port, char *out,
-			  size_t size)
-{
-	char text[INET6_ADDRSTRLEN];
-
-	if (!inet_ntop(a->family == 6 ? AF_INET6 : AF_INET, a->bytes, text, sizeof(text)))
-		text[0] = '\0';
-	if (with_port)
-		snprintf(out, size, a->family == 6 ? "[%s]:%u" : "%s:%u", text, a->port);
-	else
-		snprintf(out, size, "%s", text);
-}
-
-struct view {
-	uint64_t ike;
-	struct session_view *out;
-};
-
-static void append(char *out, size_t size, const char *text)
-{
-	size_t had = strlen(out);
-
-	snprintf(out + had, size - had, "%s%s", had ? " " : "", text);
-}
-
-static int view_child(void *ctx, struct session *s)
-{
-	struct view *view = ctx;
-	const struct child *c = session_user(s);
-	char text[64];
-
-	if (session_key(s)->type != RECORD_CHILD || !c || c->ike != view->ike)
-		return 0;
-	snprintf(text, sizeof(text), "%08x/%08x%s", c->in.spi, c->out.spi,
-		 c->out.encap ? "/udp" : "");
-	append(view->out->detail, sizeof(view->out->detail), text);
-	for (unsigned i = 0; !*view->out->virtual_address && i < c->nprefixes; i++) {
-		char address[ADDRESS_TEXT_MAX];
-
-		snprintf(view->out->virtual_address, sizeof(view->out->virtual_address),
-			 "%s/%u", address_print(&c->prefixes[i].address, address),
-			 c->prefixes[i].len);
-	}
-	view->out->bytes_in += c->in.bytes;
-	view->out->packets_in += c->in.packets;
-	view->out->bytes_out += c->out.bytes;
-	view->out->packets_out += c->out.packets;
-	view->out->held += session_held(s);
-	view->out->sent += session_sent(s);
-	return 0;
-}
-
-static bool ipsec_view(void *tunnel, struct session *s, struct session_view *out,
-		       struct mono now)
-{
-	struct ipsec *t = tunnel;
-	const struct ike_sa *sa = session_user(s);
-	struct local_message m;
-	struct view view;
-	size_t len;
-	const uint8_t *initial = session_initial(s, &len);
-
-	if (session_key(s)->type != RECORD_IKE || !sa || local_decode(initial, len, &m) ||
-	    m.type != LOCAL_IKE_PUT)
-		return false;
-	memset(out, 0, sizeof(*out));
-	out->kind = "ikev2";
-	snprintf(out->user, sizeof(out->user), "%.*s", (int)m.ike_put.user.len,
-		 (const char *)m.ike_put.user.bytes);
-	print_address(&m.ike_put.remote, true, out->client, sizeof(out->client));
-	for (size_t at = 0; at + 17 <= m.ike_put.vips.len; at += 17) {
-		struct local_addr a = { .family = m.ike_put.vips.bytes[at] };
-		char text[INET6_ADDRSTRLEN];
-
-		memcpy(a.bytes, m.ike_put.vips.bytes + at + 1, sizeof(a.bytes));
-		print_address(&a, false, text, sizeof(text));
-		append(out->virtual_address, sizeof(out->virtual_address), text);
-	}
-	out->counted = unit_set_has(&t->units, sa->unit);
-	out->age = mono_since(now, sa->born) / MONO_SEC;
-	out->held = session_held(s);
-	out->sent = session_sent(s);
-	view = (struct view){ sa->spi, out };
-	cluster_each(t->host.cluster, sa->unit, view_child, &view);
-	return true;
 }
 
 static size_t ipsec_statistics(const void *tunnel, struct statistic *out, size_t max)
@@ -547,6 +461,7 @@ const struct tunnel_ops ipsec_ops = {
 	.deactivate = ipsec_deactivate,
 	.committed = ipsec_committed,
 	.view = ipsec_view,
+	.end = ipsec_end,
 	.statistics = ipsec_statistics,
 	.traffic = ipsec_traffic,
 	.close = ipsec_close,

@@ -141,7 +141,10 @@ unsigned local_ts_count(const struct local_blob *list);
 	M(PING, ping, F(u32, id))                                                        \
 	M(PONG, pong, F(u32, id))                                                        \
 	/* P> after IKE_ACTIVATE: charon has the IKE SA with all its children. */        \
-	M(IMPORTED, imported, F(u64, spi))
+	M(IMPORTED, imported, F(u64, spi))                                               \
+	/* D> the operator wants this IKE SA ended: the peer is told. force: without     \
+	   waiting for its answer. */                                                    \
+	M(IKE_END, ike_end, F(u64, spi) F(u8, force))
 /* clang-format on */
 
 enum local_type {

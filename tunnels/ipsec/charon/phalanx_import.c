@@ -132,6 +132,27 @@ static void drop(private_phalanx_import_t *this, uint64_t spi)
 	id->destroy(id);
 }
 
+/* As charon's own commands do: its tasks tell the peer, and report the end. */
+static void end(private_phalanx_import_t *this, uint64_t spi, bool force)
+{
+	ike_sa_manager_t *manager = charon->ike_sa_manager;
+	ike_sa_id_t *id = this->sessions->find(this->sessions, spi);
+	ike_sa_t *ike_sa;
+
+	if (!id)
+		return;
+	ike_sa = manager->checkout(manager, id);
+	if (ike_sa) {
+		DBG1(DBG_IKE, "the operator ends IKE_SA %s[%u]", ike_sa->get_name(ike_sa),
+		     ike_sa->get_unique_id(ike_sa));
+		if (ike_sa->delete(ike_sa, force) == DESTROY_ME)
+			manager->checkin_and_destroy(manager, ike_sa);
+		else
+			manager->checkin(manager, ike_sa);
+	}
+	id->destroy(id);
+}
+
 /* The connection to phalanxd is lost: this charon's SAs are others' now. */
 static void drop_all(private_phalanx_import_t *this)
 {
@@ -521,6 +542,9 @@ METHOD(phalanx_import_t, process, phalanx_event_t *, private_phalanx_import_t *t
 	case LOCAL_IKE_DROP:
 		unpark(this, m->ike_drop.spi);
 		drop(this, m->ike_drop.spi);
+		return event;
+	case LOCAL_IKE_END:
+		end(this, m->ike_end.spi, m->ike_end.force);
 		return event;
 	default:
 		return event;

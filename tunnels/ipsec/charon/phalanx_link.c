@@ -290,6 +290,7 @@ static void dispatch(private_phalanx_link_t *this, struct local_message *m, size
 	case LOCAL_CHILD_IMPORT:
 	case LOCAL_IKE_ACTIVATE:
 	case LOCAL_IKE_DROP:
+	case LOCAL_IKE_END:
 		queue_event(this, len);
 		break;
 	default:
