@@ -378,7 +378,8 @@ uint64_t session_sent(const struct session *s);
 /*
  * Owner only, cheap: an authentic message came from the session's peer; something was sent
  * to it that it may remember. After a cut, only what a peer has heard or said in the losing
- * part is merged. A new session counts as heard.
+ * part is merged. A new session counts as heard, and what is put as told. To be called
+ * before cluster_remove() if the peer has asked for that, or agreed.
  */
 void session_heard(struct session *s, struct mono now);
 void session_told(struct session *s, struct mono now);
@@ -389,6 +390,12 @@ const struct session *cluster_offered(const struct cluster *c, unit_id unit,
 				      const struct session_key *key);
 int cluster_each_offered(const struct cluster *c, unit_id unit,
 			 int (*fn)(void *ctx, struct session *s), void *ctx);
+/*
+ * Likewise: that part, or this one, has ended the session. ns since it heard the peer for
+ * the last time; UINT64_MAX: it has not, or not the peer during the cut.
+ */
+uint64_t cluster_ended(const struct cluster *c, unit_id unit,
+		       const struct session_key *key, bool theirs);
 /* A pointer for the tunnel's use, NULL at first; survives changes of part and of owner. */
 void *session_user(const struct session *s);
 void session_set_user(struct session *s, void *user);

@@ -170,6 +170,7 @@ void core_leave(struct cluster *c)
 	c->wanted = mono_min(c->wanted, replica_timeout(c));
 	c->wanted = mono_min(c->wanted, counters_timeout(c));
 	c->wanted = mono_min(c->wanted, merge_timeout(c));
+	c->wanted = mono_min(c->wanted, ended_timeout(c));
 	if (mono_before(c->wanted, c->now))
 		c->wanted = c->now;
 }
@@ -188,6 +189,7 @@ void cluster_tick(struct cluster *c, struct mono now)
 	replica_tick(c);
 	counters_tick(c);
 	merge_tick(c);
+	ended_tick(c);
 	core_leave(c);
 }
 
@@ -480,6 +482,7 @@ struct cluster *cluster_new(const struct cluster_config *cfg, const struct clust
 		LIST_INIT(&c->units[u].sessions);
 		c->units[u].retry = c->units[u].orphan = MONO_NEVER;
 	}
+	TAILQ_INIT(&c->ended);
 	c->offer_retry = c->offer_until = MONO_NEVER;
 	c->lease = c->deferred_at = c->handover_at = c->activate_at = MONO_NEVER;
 	c->prove_at = MONO_NEVER;
@@ -503,6 +506,7 @@ void cluster_free(struct cluster *c)
 	if (!c)
 		return;
 	merge_free(c);
+	ended_free(c);
 	store_free(c);
 	explicit_bzero(c, sizeof(*c));
 	free(c);

@@ -193,8 +193,10 @@ static void send_batch(struct cluster *c, struct member *m)
 		b->e[b->n].epoch = epoch;
 		memcpy(b->e[b->n].value, s->counter, sizeof(s->counter));
 		s->inflight++;
-		w.counts[b->n++] = (struct wire_count){ s->unit, epoch, s->key,
-							s->counter[0], s->counter[1] };
+		w.counts[b->n++] =
+		    (struct wire_count){ s->unit,	epoch,
+					 s->key,	s->counter[0],
+					 s->counter[1], merge_age(c, s->heard) };
 	}
 	w.counts_count = (uint16_t)b->n;
 	m->inflight++;
@@ -275,10 +277,11 @@ static bool apply(struct cluster *c, struct member *from, const struct wire_coun
 	s = store_find(c, w->unit, &w->key);
 	if (!s)
 		return false;
+	if (s->counter[0] < w->first)
+		s->told = c->now; /* it leases what it tells the peer */
 	if (s->counted_epoch != w->epoch || s->counter[0] < w->first)
 		s->counter[0] = w->first;
-	if (s->counter[1] < w->second)
-		s->heard = c->now; /* what comes from the peer is counted there */
+	s->heard = mono_max(s->heard, merge_time(c, w->heard));
 	if (s->counted_epoch != w->epoch || s->counter[1] < w->second)
 		s->counter[1] = w->second;
 	s->counted_epoch = w->epoch;

@@ -31,6 +31,7 @@ struct session {
 	unit_id unit;
 	bool dirty;	   /* on the dirty list of its unit's target */
 	bool kept;	   /* mentioned since UNIT_BEGIN */
+	bool ended;	   /* of an offer: the session has ended in that part */
 	uint8_t verdict;   /* enum cluster_merge, while two parts are merged */
 	uint16_t inflight; /* places in batches that point here */
 	uint64_t counted_epoch;
@@ -41,12 +42,25 @@ struct session {
 	size_t initial_len, essential_len;
 	uint64_t sent; /* bytes of its records that this member has sent, as its owner */
 	struct mono heard; /* the peer, by whoever owned the unit; 0: never */
-	struct mono told;  /* the peer, by this member; 0: never */
+	struct mono told;  /* the peer, likewise, as far as is known; 0: never */
 	void *user;
 };
 
 LIST_HEAD(session_list, session);
 TAILQ_HEAD(session_queue, session);
+
+/* A session that is no more, see ended.c. */
+struct ended {
+	LIST_ENTRY(ended) in_unit;
+	TAILQ_ENTRY(ended) in_order; /* of the ends */
+	struct session_key key;
+	unit_id unit;
+	struct mono heard; /* the peer, at last; 0: never */
+	struct mono at;	   /* when this member learned of it */
+};
+
+LIST_HEAD(ended_list, ended);
+TAILQ_HEAD(ended_queue, ended);
 
 /* A row of the owner table. The owner is the low part of the epoch. */
 struct entry {
@@ -78,8 +92,9 @@ struct unit {
 	bool remembered; /* its sessions are those of an earlier incarnation of ours */
 	bool mine;	 /* which worked on it: what happened to them counts */
 	struct session_list offers; /* joiner: set aside for the owner; owner: offered */
-	member_id offered_to;	    /* 0: nobody yet */
-	uint32_t switched; /* version that asks the previous successor to yield */
+	struct ended_list ended;
+	member_id offered_to; /* 0: nobody yet */
+	uint32_t switched;    /* version that asks the previous successor to yield */
 	enum handover handover;
 	member_id next;
 	member_id target; /* whom counters go to, 0: nobody */
@@ -315,6 +330,10 @@ struct cluster {
 	struct unit_set offers;
 	struct mono offer_retry, offer_until;
 	bool owes; /* some member's `owed` is not empty */
+
+	struct ended_queue ended; /* the oldest first */
+	unsigned nended;
+	struct mono ended_at; /* when the old ones are looked for */
 
 	/* What core_leave() has to do. */
 	bool review_all, review_busy;
@@ -575,6 +594,7 @@ uint8_t command_result_to_wire(int result);
 /* store.c */
 int store_init(struct cluster *c);
 void store_free(struct cluster *c);
+bool store_key_equal(const struct session_key *a, const struct session_key *b);
 struct session *store_find(const struct cluster *c, unit_id u,
 			   const struct session_key *key);
 /* Finds or makes; NULL: out of memory. */
@@ -611,6 +631,16 @@ struct mono merge_timeout(const struct cluster *c);
 /* How long ago the session's peer was heard, as it travels; and back. */
 uint32_t merge_age(const struct cluster *c, struct mono heard);
 struct mono merge_time(const struct cluster *c, uint32_t age);
+
+/* ended.c: sessions that have ended. */
+struct ended *ended_find(const struct cluster *c, unit_id u,
+			 const struct session_key *key);
+void ended_note(struct cluster *c, unit_id u, const struct session_key *key,
+		struct mono heard);
+void ended_forget(struct cluster *c, unit_id u, const struct session_key *key);
+void ended_free(struct cluster *c);
+void ended_tick(struct cluster *c);
+struct mono ended_timeout(const struct cluster *c);
 
 /* replica.c: the record stream. */
 void replica_reset(struct cluster *c, struct member *m);

@@ -53,7 +53,8 @@ static void remember(struct cluster *c)
 	}
 	merge_remember(c);
 	EACH_UNIT(u)
-		c->units[u].remembered = c->units[u].nsessions;
+		c->units[u].remembered =
+		    c->units[u].nsessions || !LIST_EMPTY(&c->units[u].ended);
 }
 
 void membership_rejoin(struct cluster *c, const char *why)

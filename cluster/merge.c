@@ -15,7 +15,9 @@
  *                              gone   by MERGE_ACK; or given up, see OFFER_MAX
  *
  * A joiner is not complete before that. It offers a unit as a whole, since only the tunnels
- * know which sessions belong together. What was only frozen while others took over has
+ * know which sessions belong together; and with it the ends of those sessions that have
+ * ended (ended.c), since an end, too, goes on if its client was heard later than in the
+ * other part. What was only frozen while others took over has
  * heard nobody since, and so offers nothing.
  *
  * The owner asks the tunnel for each session whose copy is right, and begins the units that
@@ -24,6 +26,10 @@
  * hold the result. A member may die at any moment: offers are idempotent, as a copy wins
  * once only; and the owner does not look again at what it has merged from a member, or what
  * ended since would come to life again.
+ *
+ * What a client was told counts wherever the unit goes: numbers that a part has used are
+ * known to its last owner, who need not have sent anything itself. So the time travels with
+ * the records, and a lease that grows is taken for something that was sent.
  */
 #include <errno.h>
 #include <string.h>
@@ -150,6 +156,11 @@ static void take_back(struct cluster *c, unit_id u)
 	store_clear_unit(c, u);
 	while ((s = LIST_FIRST(&unit->offers))) {
 		LIST_REMOVE(s, in_unit);
+		if (s->ended) {
+			ended_note(c, u, &s->key, s->heard);
+			store_discard(s);
+			continue;
+		}
 		store_attach(c, s);
 		c->io.changed(c->io.ctx, s);
 	}
@@ -185,10 +196,25 @@ void merge_forget(struct cluster *c)
 	c->offer_retry = c->offer_until = MONO_NEVER;
 }
 
+/* Best effort: without it, the client's silence ends what comes back to life. */
+static void set_aside_end(struct cluster *c, const struct ended *e)
+{
+	struct session *s = store_new(e->unit, &e->key);
+
+	if (!s) {
+		count(c, STAT_out_of_memory);
+		return;
+	}
+	s->ended = true;
+	s->heard = e->heard;
+	LIST_INSERT_HEAD(&c->units[e->unit].offers, s, in_unit);
+}
+
 void merge_unit_begin(struct cluster *c, unit_id u)
 {
 	struct unit *unit = &c->units[u];
 	struct session *s;
+	struct ended *e;
 
 	if (!unit->remembered || !unit->mine)
 		return;
@@ -197,6 +223,8 @@ void merge_unit_begin(struct cluster *c, unit_id u)
 		store_detach(c, s);
 		LIST_INSERT_HEAD(&unit->offers, s, in_unit);
 	}
+	LIST_FOREACH(e, &unit->ended, in_unit)
+		set_aside_end(c, e);
 }
 
 static bool pending(const struct cluster *c)
@@ -251,17 +279,21 @@ static int offer_unit(struct cluster *c, struct member *to, unit_id u, size_t *b
 			.epoch = c->units[u].floor,
 			.flags = (s->initial ? WIRE_PUT_INITIAL : 0) |
 				 (s->essential ? WIRE_PUT_ESSENTIAL : 0) |
-				 (s->told.ns ? WIRE_PUT_TOLD : 0),
+				 (s->told.ns ? WIRE_PUT_TOLD : 0) |
+				 (s->ended ? WIRE_PUT_ENDED : 0),
 			.key = s->key,
 			.first = s->counter[0],
 			.second = s->counter[1],
-			.age = merge_age(c, s->heard),
+			.heard = merge_age(c, s->heard),
 			.initial = s->initial,
 			.initial_len = s->initial_len,
 			.essential = s->essential,
 			.essential_len = s->essential_len,
 		};
 
+		/* An end of before the cut is none. */
+		if (s->ended && !s->heard.ns)
+			continue;
 		if (!rc)
 			rc = STREAM(c, to, merge_put, &m);
 		*bytes += s->initial_len + s->essential_len + 64;
@@ -361,9 +393,10 @@ static int claim(struct cluster *c, struct member *from, const struct wire_merge
 		store_discard(s);
 		return rc;
 	}
+	s->ended = m->flags & WIRE_PUT_ENDED;
 	s->counter[0] = m->first;
 	s->counter[1] = m->second;
-	s->heard = merge_time(c, m->age);
+	s->heard = merge_time(c, m->heard);
 	s->told.ns = m->flags & WIRE_PUT_TOLD ? c->now.ns : 0;
 	LIST_INSERT_HEAD(&from->claims, s, in_unit);
 	from->claimed += m->initial_len + m->essential_len + sizeof(*s);
@@ -390,14 +423,13 @@ void recv_merge_put(struct cluster *c, struct member *from, const struct wire_he
 	}
 }
 
-static const struct session *find(const struct session_list *list,
-				  const struct session_key *key)
+static const struct session *find(const struct cluster *c, unit_id u,
+				  const struct session_key *key, bool ended)
 {
 	const struct session *s;
 
-	LIST_FOREACH(s, list, in_unit)
-		if (s->key.type == key->type && s->key.len == key->len &&
-		    !memcmp(s->key.bytes, key->bytes, CLUSTER_KEY_MAX))
+	LIST_FOREACH(s, &c->units[u].offers, in_unit)
+		if (s->ended == ended && store_key_equal(&s->key, key))
 			return s;
 	return NULL;
 }
@@ -405,7 +437,25 @@ static const struct session *find(const struct session_list *list,
 const struct session *cluster_offered(const struct cluster *c, unit_id unit,
 				      const struct session_key *key)
 {
-	return unit < CLUSTER_UNITS ? find(&c->units[unit].offers, key) : NULL;
+	return unit < CLUSTER_UNITS ? find(c, unit, key, false) : NULL;
+}
+
+static struct mono end_of(const struct cluster *c, unit_id u,
+			  const struct session_key *key, bool theirs)
+{
+	const struct session *offered = theirs ? find(c, u, key, true) : NULL;
+	const struct ended *e = theirs ? NULL : ended_find(c, u, key);
+
+	return offered ? offered->heard : e ? e->heard : (struct mono){ 0 };
+}
+
+uint64_t cluster_ended(const struct cluster *c, unit_id unit,
+		       const struct session_key *key, bool theirs)
+{
+	struct mono end =
+	    unit < CLUSTER_UNITS ? end_of(c, unit, key, theirs) : (struct mono){ 0 };
+
+	return end.ns ? mono_since(c->now, end) : UINT64_MAX;
 }
 
 int cluster_each_offered(const struct cluster *c, unit_id unit,
@@ -417,7 +467,7 @@ int cluster_each_offered(const struct cluster *c, unit_id unit,
 	if (unit >= CLUSTER_UNITS)
 		return 0;
 	LIST_FOREACH(s, &c->units[unit].offers, in_unit) {
-		rc = fn(ctx, s);
+		rc = s->ended ? 0 : fn(ctx, s);
 		if (rc)
 			break;
 	}
@@ -441,8 +491,15 @@ static uint8_t ask_tunnel(struct cluster *c, struct session *ours, struct sessio
 	count(c, STAT_merge_judged);
 	if (c->io.merge)
 		return c->io.merge(c->io.ctx, ours, theirs, counters);
-	if (!ours || !theirs)
-		return ours || !theirs->heard.ns ? CLUSTER_OURS : CLUSTER_THEIRS;
+	if (!theirs)
+		return mono_before(ours->heard, end_of(c, ours->unit, &ours->key, true))
+			   ? CLUSTER_THEIRS
+			   : CLUSTER_OURS;
+	if (!ours)
+		return mono_before(end_of(c, theirs->unit, &theirs->key, false),
+				   theirs->heard)
+			   ? CLUSTER_THEIRS
+			   : CLUSTER_OURS;
 	return theirs->counter[1] > ours->counter[1] ? CLUSTER_THEIRS : CLUSTER_OURS;
 }
 
@@ -456,6 +513,9 @@ static bool judge(struct cluster *c, unit_id u)
 	bool changes = false;
 
 	LIST_FOREACH(s, &unit->offers, in_unit) {
+		s->verdict = CLUSTER_OURS;
+		if (s->ended)
+			continue;
 		ours = store_find(c, u, &s->key);
 		for (unsigned i = 0; i < CLUSTER_COUNTERS; i++)
 			s->held[i] = ours && ours->counter[i] > s->counter[i]
@@ -471,7 +531,7 @@ static bool judge(struct cluster *c, unit_id u)
 	}
 	LIST_FOREACH(s, &unit->sessions, in_unit) {
 		s->verdict = CLUSTER_OURS;
-		if (find(&unit->offers, &s->key))
+		if (find(c, u, &s->key, false))
 			continue;
 		memcpy(none, s->counter, sizeof(none));
 		s->verdict = ask_tunnel(c, s, NULL, none);
@@ -490,6 +550,7 @@ static void take(struct cluster *c, struct session *theirs)
 		store_drop(c, ours, true);
 	LIST_REMOVE(theirs, in_unit);
 	store_attach(c, theirs);
+	ended_forget(c, theirs->unit, &theirs->key);
 	count(c, STAT_merge_taken);
 	c->io.changed(c->io.ctx, theirs);
 }
@@ -511,9 +572,19 @@ static void apply(struct cluster *c, unit_id u)
 		ours = store_find(c, u, &s->key);
 		if (s->verdict == CLUSTER_THEIRS)
 			take(c, s);
-		else if (ours)
+		else if (ours && !s->ended)
 			memcpy(ours->counter, s->held, sizeof(ours->counter));
 	}
+}
+
+/* The other part's ends are this one's now; there is no session, or it goes on. */
+static void note_ends(struct cluster *c, unit_id u)
+{
+	const struct session *s;
+
+	LIST_FOREACH(s, &c->units[u].offers, in_unit)
+		if (s->ended && !store_find(c, u, &s->key))
+			ended_note(c, u, &s->key, s->heard);
 }
 
 /* False: it cannot be done now. */
@@ -525,13 +596,16 @@ static bool merge(struct cluster *c, const struct unit_set *set)
 	EACH_IN(set, u)
 		if (judge(c, u))
 			unit_set_add(&changed, u);
-	if (unit_set_empty(&changed))
-		return true;
-	if (takeover_number(c))
+	if (!unit_set_empty(&changed) && takeover_number(c))
 		return false;
-	c->io.units(c->io.ctx, &none, &changed, c->activation);
+	if (!unit_set_empty(&changed))
+		c->io.units(c->io.ctx, &none, &changed, c->activation);
 	EACH_IN(&changed, u)
 		apply(c, u);
+	EACH_IN(set, u)
+		note_ends(c, u);
+	if (unit_set_empty(&changed))
+		return true;
 	takeover_renew(c, &changed);
 	core_log(c, "merged what another part did meanwhile, number %u", c->activation);
 	return true;

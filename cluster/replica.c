@@ -8,7 +8,8 @@
  * then each own unit between UNIT_BEGIN and UNIT_END, then SNAPSHOT_END; changes to units
  * that were sent go into the same stream at once. A unit with a new epoch is sent whole
  * again; what the receiver holds of it and the sender did not mention is dropped at
- * UNIT_END. A unit without sessions is a UNIT_BEGIN with a position, which is its end too.
+ * UNIT_END. Sessions that have ended lately follow as REMOVE. A unit with neither is a
+ * UNIT_BEGIN with a position, which is its end too.
  *
  * Everything carries the sender's position, one count over all its units. The receiver
  * acknowledges the last position, by datagram, at once; again a little later, and with
@@ -118,7 +119,8 @@ static void fill_put(const struct cluster *c, const struct session *s, uint64_t 
 		.key = s->key,
 		.first = s->counter[0],
 		.second = s->counter[1],
-		.age = merge_age(c, s->heard),
+		.heard = merge_age(c, s->heard),
+		.told = merge_age(c, s->told),
 	};
 	if (flags & WIRE_PUT_INITIAL) {
 		m->initial = s->initial;
@@ -143,6 +145,23 @@ static int send_put(struct cluster *c, struct member *m, struct session *s, size
 	return 0;
 }
 
+static int send_ended(struct cluster *c, struct member *m, unit_id u, size_t *bytes)
+{
+	struct wire_remove w = { .unit = u, .epoch = c->units[u].e.epoch };
+	struct ended *e;
+	int rc = 0;
+
+	LIST_FOREACH(e, &c->units[u].ended, in_unit) {
+		if (rc)
+			return rc;
+		w.key = e->key;
+		w.heard = merge_age(c, e->heard);
+		*bytes += 64;
+		rc = STREAM(c, m, remove, &w);
+	}
+	return rc;
+}
+
 static int send_unit(struct cluster *c, struct member *m, unit_id u, size_t *bytes)
 {
 	struct unit *unit = &c->units[u];
@@ -153,11 +172,12 @@ static int send_unit(struct cluster *c, struct member *m, unit_id u, size_t *byt
 				     .epoch = unit->e.epoch };
 	struct session *s;
 	struct wire_put put;
+	bool empty = !unit->nsessions && LIST_EMPTY(&unit->ended);
 	int rc;
 
 	table_row(c, u, &begin.entries[0]);
 	/* The position counts at the end only: before that, nothing of it is held. */
-	if (unit->nsessions)
+	if (!empty)
 		begin.position = 0;
 	rc = STREAM(c, m, unit_begin, &begin);
 	LIST_FOREACH(s, &unit->sessions, in_unit) {
@@ -170,7 +190,9 @@ static int send_unit(struct cluster *c, struct member *m, unit_id u, size_t *byt
 		*bytes += s->initial_len + s->essential_len + 64;
 		rc = send_put(c, m, s, ENCODE(c, put, &put));
 	}
-	if (!rc && unit->nsessions)
+	if (!rc)
+		rc = send_ended(c, m, u, bytes);
+	if (!rc && !empty)
 		rc = STREAM(c, m, unit_end, &end);
 	if (rc)
 		return rc;
@@ -290,6 +312,7 @@ int cluster_put(struct cluster *c, unit_id unit, const struct session_key *key,
 	core_enter(c, now);
 	if (fresh)
 		s->heard = c->now;
+	s->told = c->now; /* the tunnel keeps what a peer is told of */
 	c->units[unit].last = ++c->position;
 	fill_put(c, s, c->position,
 		 (initial ? WIRE_PUT_INITIAL : 0) | (essential ? WIRE_PUT_ESSENTIAL : 0),
@@ -312,6 +335,8 @@ int cluster_remove(struct cluster *c, struct session *s, struct mono now)
 		return -EPERM;
 	core_enter(c, now);
 	m.position = unit->last = ++c->position;
+	m.heard = merge_age(c, s->heard);
+	ended_note(c, s->unit, &s->key, s->heard);
 	store_drop(c, s, false);
 	if (!unit->e.successor)
 		c->upcall_committed = true;
@@ -565,7 +590,9 @@ static int apply_put(struct cluster *c, const struct wire_put *m)
 	if (rc)
 		return rc;
 	s->kept = true;
-	s->heard = merge_time(c, m->age);
+	/* Counters, which tell the same, may have overtaken the stream. */
+	s->heard = mono_max(s->heard, merge_time(c, m->heard));
+	s->told = mono_max(s->told, merge_time(c, m->told));
 	if (m->flags & WIRE_PUT_COUNTERS) {
 		/* A datagram of this epoch may have overtaken the stream. */
 		bool same = s->counted_epoch == m->epoch;
@@ -612,6 +639,7 @@ void recv_remove(struct cluster *c, struct member *from, const struct wire_heade
 	s = store_find(c, m.unit, &m.key);
 	if (s)
 		store_drop(c, s, true);
+	ended_note(c, m.unit, &m.key, merge_time(c, m.heard));
 	advance(c, from, m.position);
 }
 

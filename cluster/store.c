@@ -38,7 +38,7 @@ static size_t bucket_of(const struct cluster *c, unit_id u, const struct session
 	return (h ^ h >> 32) & (c->nbuckets - 1);
 }
 
-static bool key_equal(const struct session_key *a, const struct session_key *b)
+bool store_key_equal(const struct session_key *a, const struct session_key *b)
 {
 	return a->type == b->type && a->len == b->len &&
 	       !memcmp(a->bytes, b->bytes, CLUSTER_KEY_MAX);
@@ -50,7 +50,7 @@ struct session *store_find(const struct cluster *c, unit_id u,
 	struct session *s;
 
 	LIST_FOREACH(s, &c->buckets[bucket_of(c, u, key)], chain)
-		if (s->unit == u && key_equal(&s->key, key))
+		if (s->unit == u && store_key_equal(&s->key, key))
 			return s;
 	return NULL;
 }
@@ -102,8 +102,10 @@ struct session *store_make(struct cluster *c, unit_id u, const struct session_ke
 	if (c->nsessions >= SESSIONS_MAX)
 		return NULL;
 	s = store_new(u, key);
-	if (s)
+	if (s) {
 		store_attach(c, s);
+		ended_forget(c, u, key);
+	}
 	return s;
 }
 

@@ -16,7 +16,7 @@
 #include "cluster/cluster.h"
 #include "cluster/pack.h"
 
-#define WIRE_VERSION 1
+#define WIRE_VERSION 2
 #define WIRE_HEADER_SIZE 18
 #define WIRE_WHY_MAX 63
 #define WIRE_BARRED_MAX 191 /* why a member is not let in */
@@ -58,7 +58,8 @@
 	V(u64, epoch)                                                                    \
 	K(key)                                                                           \
 	V(u64, first)                                                                    \
-	V(u64, second)
+	V(u64, second)                                                                   \
+	V(u32, heard)
 #define WIRE_WEIGHT(V, L, B, K, R)                                                       \
 	V(unit, unit)                                                                    \
 	V(u32, weight)
@@ -165,14 +166,16 @@
 	K(key)                                                                           \
 	V(u64, first)                                                                    \
 	V(u64, second)                                                                   \
-	V(u32, age)                                                                      \
+	V(u32, heard)                                                                    \
+	V(u32, told)                                                                     \
 	B(initial, WIRE_PARTS_MAX)                                                       \
 	B(essential, WIRE_PARTS_MAX)
 #define WIRE_REMOVE(V, L, B, K, R)                                                       \
 	V(u64, position)                                                                 \
 	V(unit, unit)                                                                    \
 	V(u64, epoch)                                                                    \
-	K(key)
+	K(key)                                                                           \
+	V(u32, heard)
 #define WIRE_ACK(V, L, B, K, R)                                                          \
 	V(u64, target)                                                                   \
 	V(u32, sync)                                                                     \
@@ -205,7 +208,7 @@
 	K(key)                                                                           \
 	V(u64, first)                                                                    \
 	V(u64, second)                                                                   \
-	V(u32, age)                                                                      \
+	V(u32, heard)                                                                    \
 	B(initial, WIRE_PARTS_MAX)                                                       \
 	B(essential, WIRE_PARTS_MAX)
 #define WIRE_MERGE_END(V, L, B, K, R) L(ref, units, CLUSTER_UNITS)
@@ -300,8 +303,9 @@ enum wire_type {
 #define WIRE_PUT_INITIAL 1
 #define WIRE_PUT_ESSENTIAL 2
 #define WIRE_PUT_COUNTERS 4
-#define WIRE_PUT_TOLD 8 /* MERGE_PUT: the peer was told something during the cut */
-/* Age of what nobody has heard. */
+#define WIRE_PUT_TOLD 8	  /* MERGE_PUT: the peer was told something during the cut */
+#define WIRE_PUT_ENDED 16 /* MERGE_PUT: it has ended there; without parts */
+/* Age, in ms, of what has never happened: `heard` and `told` are ages. */
 #define WIRE_AGE_NEVER UINT32_MAX
 
 enum wire_reason {

@@ -7,7 +7,8 @@
  * was received from the client (counter 1, by which the core decides), and the numbers that
  * were sent (counter 0). After the heal the owner has the copy that its client advanced
  * further, no session that any side has worked on is missing, and the next number is one
- * that no side has used.
+ * that no side has used. What one side has ended goes on only if the other side has heard
+ * its client later.
  */
 #include <stdio.h>
 #include <stdlib.h>
@@ -20,11 +21,14 @@
 #define CLIENTS 40
 #define LEASE 64
 #define SKIP 8192
-#define SEEDS 6 /* of each course, if nothing else is asked for */
+#define TIE (5 * MONO_MS) /* of the times at which two members heard somebody */
+#define SEEDS 6		  /* of each course, if nothing else is asked for */
 
 struct copy {
 	bool exists;
-	bool worked; /* since the cut */
+	bool worked;	/* since the cut */
+	bool ended;	/* since the cut */
+	uint64_t heard; /* when the client was heard last */
 	uint64_t version, received;
 	uint64_t used; /* all outbound numbers below this may have been used */
 };
@@ -43,6 +47,7 @@ struct clients {
 	bool loose;    /* the heal came before all was committed */
 	uint32_t side; /* the nodes of side 1, during a cut */
 	uint64_t keys, versions;
+	uint64_t cut_at;
 	struct client all[CLIENTS];
 };
 
@@ -123,8 +128,9 @@ static void create(struct clients *cs, struct client *cl, unsigned side)
 			(const uint8_t *)&version, sizeof(version), NULL,
 			world_now(w, n)))
 		world_fail(w, "cannot create");
-	cl->at[side] =
-	    (struct copy){ .exists = true, .worked = true, .version = version };
+	cl->at[side] = (struct copy){
+		.exists = true, .worked = true, .version = version, .heard = w->now
+	};
 	same(cs, cl, side);
 	world_touch(w, n);
 }
@@ -139,6 +145,7 @@ static void receive(struct clients *cs, struct client *cl, unsigned side, struct
 	copy->version = version;
 	copy->received += 1 + world_random(w, 5);
 	copy->worked = true;
+	copy->heard = w->now;
 	cluster_put(n->c, cl->unit, &cl->key, NULL, 0, (const uint8_t *)&version,
 		    sizeof(version), NULL, world_now(w, n));
 	session_heard(s, world_now(w, n));
@@ -169,6 +176,22 @@ static void send(struct clients *cs, struct client *cl, unsigned side, struct no
 	same(cs, cl, side);
 }
 
+/* The client asks for it, or it is given up. */
+static void end(struct clients *cs, struct client *cl, unsigned side, struct node *n,
+		struct session *s)
+{
+	struct world *w = cs->w;
+	struct copy *copy = &cl->at[side];
+
+	if (world_chance(w, 0.5)) {
+		session_heard(s, world_now(w, n));
+		copy->heard = w->now;
+	}
+	cluster_remove(n->c, s, world_now(w, n));
+	*copy = (struct copy){ .worked = true, .ended = true, .heard = copy->heard };
+	same(cs, cl, side);
+}
+
 static void act(struct clients *cs, struct client *cl, unsigned side, bool removing)
 {
 	struct world *w = cs->w;
@@ -188,10 +211,7 @@ static void act(struct clients *cs, struct client *cl, unsigned side, bool remov
 			   (unsigned long long)version_of(s),
 			   (unsigned long long)copy->version, cl->unit);
 	if (removing && world_chance(w, 0.05)) {
-		cluster_remove(n->c, s, world_now(w, n));
-		memset(copy, 0, sizeof(*copy));
-		copy->worked = true;
-		same(cs, cl, side);
+		end(cs, cl, side, n, s);
 	} else if (world_chance(w, 0.5)) {
 		receive(cs, cl, side, n, s);
 	} else {
@@ -224,10 +244,11 @@ static void cut(struct clients *cs, uint32_t side)
 {
 	cs->side = side;
 	for (unsigned i = 0; i < CLIENTS; i++) {
-		cs->all[i].at[0].worked = cs->all[i].at[1].worked = false;
+		cs->all[i].at[0].worked = cs->all[i].at[0].ended = false;
 		cs->all[i].at[1] = cs->all[i].base = cs->all[i].at[0];
 	}
 	cs->apart = true;
+	cs->cut_at = cs->w->now;
 	network_cut(cs->w, side);
 }
 
@@ -275,6 +296,22 @@ static bool excused(const struct clients *cs, struct client *cl, const struct se
 	return true;
 }
 
+/* One side has ended it. False: the other side goes on. */
+static bool over(struct clients *cs, struct client *cl, const struct session *s)
+{
+	const struct copy *end = &cl->at[cl->at[0].exists];
+	const struct copy *rest = &cl->at[!cl->at[0].exists];
+
+	if (s && end->heard > cs->cut_at && end->heard > rest->heard + TIE)
+		world_fail(cs->w, "a session of unit %u is back that a client has ended",
+			   cl->unit);
+	if (!s && rest->heard > cs->cut_at && rest->heard > end->heard + TIE)
+		world_fail(cs->w,
+			   "a session of unit %u is lost that the other side ended",
+			   cl->unit);
+	return !s;
+}
+
 /* The copies become one: that which the cluster has kept, if it may be that one. */
 static void reconcile(struct clients *cs, struct client *cl)
 {
@@ -290,8 +327,7 @@ static void reconcile(struct clients *cs, struct client *cl)
 			world_fail(w, "a session of unit %u is back", cl->unit);
 		return;
 	}
-	/* Removed by one side, while the other did nothing: either may be. */
-	if (!s && a->exists != b->exists && !(a->exists ? a : b)->worked) {
+	if (a->exists != b->exists && (a->ended || b->ended) && over(cs, cl, s)) {
 		memset(cl->at, 0, sizeof(cl->at));
 		return;
 	}

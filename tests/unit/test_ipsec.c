@@ -644,6 +644,89 @@ static void test_what_a_client_did_in_the_losing_part_is_kept(void **state)
 	assert_non_null(child_find(owner->t, 0xd0000000u + s.unit));
 }
 
+static void client_asks(struct node *n, const struct scene *s, char what)
+{
+	struct ike request = ike(s->spi, true, false, 2, what);
+	struct ike answer = ike(s->spi, false, true, 2, what);
+	struct local_message m;
+
+	receive(n, &request);
+	assert_true(gateways_hear(n, LOCAL_IKE_RX, &m));
+	transmit(n, &answer);
+	gateways_run(10);
+}
+
+static void end_login(struct node *n, uint64_t spi)
+{
+	struct local_message del = { .type = LOCAL_IKE_DEL };
+
+	del.ike_del.spi = spi;
+	gateways_say(n, &del);
+	gateways_run(10);
+}
+
+/* A part without any session gives way to one that has some. */
+static void part_with_another(struct scene *s)
+{
+	uint64_t spi = s->spi;
+
+	do
+		spi++;
+	while (owner_of(spi_unit(spi)) == s->owner);
+	establish(owner_of(spi_unit(spi)), spi);
+	gateways_run(50);
+	part(s->owner);
+}
+
+/* Its client is heard by both parts; the one that hears it last, hears that it goes. */
+static void end_by_client(bool winner_ends)
+{
+	struct scene s = begin();
+	struct node *owner;
+
+	part_with_another(&s);
+	owner = owner_of(s.unit);
+	client_asks(winner_ends ? s.owner : owner, &s, 'q');
+	client_asks(winner_ends ? owner : s.owner, &s, 'd');
+	end_login(winner_ends ? owner : s.owner, s.spi);
+	reunite(s.owner);
+	assert_true(is_gone(s.spi));
+}
+
+static void test_what_a_client_ends_in_the_losing_part_stays_ended(void **state)
+{
+	end_by_client(false);
+}
+
+static void test_what_a_client_ends_in_the_winning_part_stays_ended(void **state)
+{
+	end_by_client(true);
+}
+
+/* One part gives it up, of which its client, in the other part, knows nothing. */
+static void give_up(bool winner_ends)
+{
+	struct scene s = begin();
+	struct node *owner;
+
+	part_with_another(&s);
+	owner = owner_of(s.unit);
+	end_login(winner_ends ? owner : s.owner, s.spi);
+	client_asks(winner_ends ? s.owner : owner, &s, 'q');
+	reunite(s.owner);
+	assert_true(goes_on(s.spi));
+}
+
+static void test_what_the_losing_part_gives_up_goes_on(void **state)
+{
+	give_up(false);
+}
+
+static void test_what_the_winning_part_gives_up_goes_on(void **state)
+{
+	give_up(true);
+}
+
 /* The winning part has gone on with the old IKE SA, which its client has left. */
 static void test_a_rekey_in_the_losing_part_is_kept(void **state)
 {
@@ -800,6 +883,10 @@ int main(void)
 		TEST(test_records_of_another_unit_are_refused),
 		TEST(test_a_flood_does_not_end_the_plugin),
 		TEST(test_what_a_client_did_in_the_losing_part_is_kept),
+		TEST(test_what_a_client_ends_in_the_losing_part_stays_ended),
+		TEST(test_what_a_client_ends_in_the_winning_part_stays_ended),
+		TEST(test_what_the_losing_part_gives_up_goes_on),
+		TEST(test_what_the_winning_part_gives_up_goes_on),
 		TEST(test_a_rekey_in_the_losing_part_is_kept),
 		TEST(test_a_silent_part_changes_nothing),
 		TEST(test_a_doubtful_part_spoils_no_session),

@@ -5,8 +5,9 @@
  * An IKE SA and its CHILD SAs go on together, as the part has them whose client advanced
  * further: by exchanges, then by packets. If one part has rekeyed the IKE SA, the two know
  * it by different SPIs, and a CHILD SA that both have tells that they are the same: then
- * whoever heard the client last is right, since a client is in one place at a time. What
- * only the other part has goes on if its client was heard there during the cut.
+ * whoever heard the client last is right, since a client is in one place at a time. So is
+ * it if one part has ended the IKE SA. What only the other part has goes on if its client
+ * was heard there during the cut.
  *
  * A client that has logged in twice, once in either part, may have got the same virtual
  * address twice; or two clients may have. The owner's one keeps it, unless it is the same
@@ -153,6 +154,14 @@ static bool conflicts(struct ipsec *t, const struct copy *theirs)
 	return false;
 }
 
+/* How long a part that has ended the IKE SA had not heard its client; see cluster_ended(). */
+static uint64_t ended_before(struct ipsec *t, unit_id unit, uint64_t spi, bool theirs)
+{
+	const struct session_key key = login_key(spi);
+
+	return cluster_ended(t->host.cluster, unit, &key, theirs);
+}
+
 static enum cluster_merge judge_login(struct ipsec *t, unit_id unit, uint64_t spi)
 {
 	struct copy ours, theirs, rival;
@@ -169,15 +178,20 @@ static enum cluster_merge judge_login(struct ipsec *t, unit_id unit, uint64_t sp
 	}
 	if (ours.ike && ours.rival) {
 		look_at(t, unit, ours.rival, true, &rival);
-		return rival.ike && rival.silence < ours.silence ? CLUSTER_THEIRS
-								 : CLUSTER_OURS;
+		if (rival.ike)
+			return rival.silence < ours.silence ? CLUSTER_THEIRS
+							    : CLUSTER_OURS;
 	}
+	if (ours.ike)
+		return ended_before(t, unit, spi, true) < ours.silence ? CLUSTER_THEIRS
+								       : CLUSTER_OURS;
 	if (theirs.ike && theirs.rival) {
 		look_at(t, unit, theirs.rival, false, &rival);
 		return !rival.ike || theirs.silence < rival.silence ? CLUSTER_THEIRS
 								    : CLUSTER_OURS;
 	}
-	return theirs.ike && theirs.silence < UINT64_MAX && !conflicts(t, &theirs)
+	return theirs.ike && theirs.silence < ended_before(t, unit, spi, false) &&
+		       !conflicts(t, &theirs)
 		   ? CLUSTER_THEIRS
 		   : CLUSTER_OURS;
 }
@@ -220,7 +234,7 @@ enum cluster_merge merging_judge(struct ipsec *t, const struct session *ours,
 		merge_edges(ours, theirs, counters);
 		return judge_login(t, session_unit(s), spi);
 	}
-	/* An address that both have leased stays as it is here. */
+	/* An address that either has leased stays so: it is taken back if nobody uses it. */
 	return !ours && session_silence(theirs, MONO_NEVER) < UINT64_MAX ? CLUSTER_THEIRS
 									 : CLUSTER_OURS;
 }
