@@ -128,7 +128,7 @@ gateway_connections()
 			}
 			children {
 				net {
-					local_ts = 10.1.0.0/16
+					local_ts = 10.1.0.0/16, 10.3.0.0/24
 					esp_proposals = $esp_proposals
 				}
 			}
@@ -151,7 +151,7 @@ gateway_connections()
 			}
 			children {
 				net {
-					local_ts = 10.1.0.0/16
+					local_ts = 10.1.0.0/16, 10.3.0.0/24
 					esp_proposals = $esp_proposals
 				}
 			}

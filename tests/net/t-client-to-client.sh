@@ -1,0 +1,75 @@
+#!/bin/bash
+# SPDX-License-Identifier: GPL-2.0-or-later
+# A client reaches another one whose session another member owns: members hand the packets
+# to each other, and none of it passes the inside network. Then the two owners change.
+set -euo pipefail
+. "$(dirname "${BASH_SOURCE[0]}")/lib.sh"
+
+net_begin "$@"
+# Between the members packets go the same way in all modes.
+if [[ -n ${LAB_SHARED-} && $MODE != multicast ]]; then
+	echo "skip client-to-client-$MODE - the same in all modes"
+	exit 0
+fi
+scenario=client-to-client-$MODE scenario_open=1 reasons=()
+echo "# $scenario"
+restore
+wait_for 40 "all members" whole m1
+connect_all
+
+read -r one two _ <<<"$lab_clients"
+session() { ask m1 sessions --user "$1@*" | jq -r ".sessions[0].$2"; }
+
+# rejoin CLIENT: it asks for the other clients' addresses too.
+rejoin()
+{
+	local dir=$LAB_DIR/nodes/$1
+	sed -i 's|remote_ts = .*|remote_ts = 10.1.0.0/16, 10.3.0.0/24|' "$dir/swanctl/swanctl.conf"
+	lab exec "$1" swanctl --load-conns >/dev/null
+	lab exec "$1" swanctl --terminate --ike home --timeout 10 >/dev/null
+	lab exec "$1" swanctl --initiate --child net --timeout 30 >/dev/null
+}
+
+# put CLIENT MEMBER: the client's session goes there.
+put()
+{
+	lab exec m1 timeout 20 clusterctl move "$(session "$1" unit)" "$2" >/dev/null ||
+		fail "$1's session cannot be moved to $2"
+}
+
+# meet: each of the two reaches the other.
+meet()
+{
+	lab exec "$one" ping -n -q -c 3 -i 0.1 -W 1 "$there" >/dev/null &&
+		lab exec "$two" ping -n -q -c 3 -i 0.1 -W 1 "$here" >/dev/null
+}
+
+handed() { ask "$1" counters | jq '.counters["handed.sent"]'; }
+
+rejoin "$one"
+rejoin "$two"
+here=$(session "$one" virtual_address) there=$(session "$two" virtual_address)
+lab capture inside "$out/inside.pcap"
+for pair in "m1 m2" "m3 m1"; do
+	read -r first second <<<"$pair"
+	put "$one" "$first"
+	put "$two" "$second"
+	before=$(handed "$first")
+	must 10 "$one ($first) and $two ($second) to reach each other" meet
+	(($(handed "$first") > before)) || fail "$first has handed nothing over"
+done
+put "$two" m3
+must 10 "$one and $two to reach each other through one member" meet
+lab capture inside stop
+[[ -z $(tcpdump -nr "$out/inside.pcap" "host $here and host $there" 2>/dev/null) ]] ||
+	fail "packets between clients have passed the inside network"
+for client in "$one" "$two"; do lab client "$client" down; done
+connect_all
+
+scenario_open=0
+if ((${#reasons[@]})); then
+	net_failed=1
+	echo "not ok $scenario - $(printf '%s; ' "${reasons[@]}")"
+else
+	echo "ok $scenario"
+fi
