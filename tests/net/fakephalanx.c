@@ -12,6 +12,8 @@
  *   takeover A|B   that charon becomes the active one and gets all SAs
  *   activate A|B   that charon becomes the active one, and that is all
  *   drop A|B       that charon is told to drop all SAs
+ *   end A|B        that charon is told to end all SAs silently, as INITIAL_CONTACT does
+ *   refuse N       whether clients are connected elsewhere, where unique = keep
  *   ping A|B       that charon is asked whether it is alive
  *   expire A|B     each inbound SA's soft lifetime runs out
  *   shift N        clients' ports appear N higher, as a NAT that forgot them would do
@@ -82,7 +84,7 @@ static struct sa sas[SAS_MAX];
 static unsigned sa_count;
 static const uint8_t fold_key[UNIT_KEY_SIZE] = "a key of 16 byte";
 static char identities[ADDRESSES_MAX][300];
-static unsigned shift;
+static unsigned shift, refuse;
 static unsigned puts_seen; /* reports since the last request came in */
 static uint8_t buffer[LOCAL_MESSAGE_MAX];
 
@@ -338,10 +340,11 @@ static void put_ike(struct peer *p, const struct local_ike_put *put)
 	keep(&sa->state, &sa->len, &put->state);
 	if (put->vips.len >= 5)
 		memcpy(&vip, put->vips.bytes + 1, 4);
-	say("%c IKE_PUT spi=%016" PRIx64 " unit=%u user=%.*s name=%.*s vip=%s port=%u",
+	say("%c IKE_PUT spi=%016" PRIx64
+	    " unit=%u user=%.*s name=%.*s vip=%s port=%u peer=%016" PRIx64,
 	    p->name, put->spi, (unsigned)(put->spi & 1023), (int)put->user.len,
 	    put->user.bytes, (int)put->name.len, put->name.bytes, inet_ntoa(vip),
-	    put->remote.port);
+	    put->remote.port, put->peer);
 }
 
 static void note_sa(struct peer *p, const struct local_sa_add *add)
@@ -354,6 +357,17 @@ static void note_sa(struct peer *p, const struct local_sa_add *add)
 						     : "BAD",
 	    add->enc, add->enc_key.len, add->integ, add->integ_key.len,
 	    local_ts_count(&add->src_ts), local_ts_count(&add->dst_ts));
+}
+
+static void answer_unique(struct peer *p, const struct local_unique_ask *ask)
+{
+	struct local_message m = { .type = LOCAL_UNIQUE };
+
+	say("%c UNIQUE_ASK user=%.*s name=%.*s policy=%u", p->name, (int)ask->user.len,
+	    ask->user.bytes, (int)ask->name.len, ask->name.bytes, ask->policy);
+	m.unique.id = ask->id;
+	m.unique.refuse = refuse && ask->policy == LOCAL_UNIQUE_KEEP;
+	tell(p, &m);
 }
 
 static void handle(struct peer *p, const struct local_message *m)
@@ -401,6 +415,9 @@ static void handle(struct peer *p, const struct local_message *m)
 	case LOCAL_IMPORT_FAILED:
 		say("%c IMPORT_FAILED %.*s", p->name, (int)m->import_failed.reason.len,
 		    m->import_failed.reason.bytes);
+		break;
+	case LOCAL_UNIQUE_ASK:
+		answer_unique(p, &m->unique_ask);
 		break;
 	case LOCAL_PONG:
 		say("%c PONG %u", p->name, m->pong.id);
@@ -484,6 +501,11 @@ static void for_all(struct peer *p, const char *verb)
 		else if (!strcmp(verb, "drop")) {
 			m.ike_drop.spi = sas[i].spi;
 			tell(p, &m);
+		} else if (!strcmp(verb, "end")) {
+			m.type = LOCAL_IKE_REPLACED;
+			m.ike_replaced.spi = sas[i].spi;
+			m.ike_replaced.how = LOCAL_END_SILENT;
+			tell(p, &m);
 		} else if (!strcmp(verb, "expire"))
 			for (unsigned j = 0; j < sas[i].child_count; j++)
 				expire_child(p, sas[i].children[j].spi_in);
@@ -503,7 +525,8 @@ static bool command(void)
 		say("MARK %s", line + 5);
 		return true;
 	}
-	if (sscanf(line, "shift %u", &shift) == 1)
+	if (sscanf(line, "shift %u", &shift) == 1 ||
+	    sscanf(line, "refuse %u", &refuse) == 1)
 		return true;
 	sscanf(line, "%15s %c", verb, &who);
 	if (!strcmp(verb, "quit"))

@@ -360,6 +360,11 @@ takeover() { # FROM TO
 		"^$2 (IKE_PUT|CHILD_PUT|SA_ADD|SA_DEL|IKE_DEL|ADDRESS)"
 }
 
+# All logins of a user have one digest, and each user's is another.
+same_peer() { [ "$(sed -n "s/.*IKE_PUT .*user=$1 .*peer=//p" "$work/fake.log" | sort -u |
+	wc -l)" = 1 ]; }
+users_seen() { sed -n 's/.*IKE_PUT .*peer=//p' "$work/fake.log" | sort -u | wc -l; }
+
 dead_peer_detection() { # MEMBER
 	mark "dpd-$1"
 	# The clients send them by themselves, every 2 s.
@@ -393,6 +398,8 @@ main() {
 	check "charon says that it is alive" log_has '^A PONG 4711'
 
 	connect_clients
+	check "INITIAL_CONTACT counts at other members, too" \
+		log_has 'A UNIQUE_ASK user=c1@psk.example.org name=psk policy=0'
 	check "reports precede the response to IKE_AUTH" report_order
 	rekey_on A
 	check "rekeyed IKE_SAs keep their unit" units_stay
@@ -443,6 +450,33 @@ main() {
 	check_not "a drop is silent" since_has drop \
 		'^B (IKE_DEL|CHILD_DEL|SA_DEL|ADDRESS_RELEASE|> IKE)'
 	rekey_on A
+
+	mark end
+	tell "end A"
+	check "what was replaced elsewhere is gone" sas_count A . 0
+	check "its end is reported" since_count end 'A IKE_DEL' 2
+	check_not "and silent" since_has end '^A > IKE'
+	for c in c1 c2; do
+		on $c --terminate --ike home --force >/dev/null
+		on $c --initiate --child home >/dev/null
+	done
+	check "a user is recognised" same_peer c1@psk.example.org
+	check "users are told apart" [ "$(users_seen)" = 2 ]
+
+	mark keep
+	sed -i 's/pools = clients/&\n unique = keep/' "$work/A/swanctl/swanctl.conf"
+	on A --load-all >"$work/A/load.log" 2>&1
+	sed -i 's/vips = .*/&\n unique = never/' "$work/c1/swanctl/swanctl.conf"
+	on c1 --terminate --ike home >/dev/null
+	on c1 --load-all >"$work/c1/load.log" 2>&1
+	tell "refuse 1"
+	on c1 --initiate --child home >/dev/null
+	check "a connection may keep a user's first login, wherever it is" \
+		since_has keep 'A UNIQUE_ASK user=c1.*policy=2'
+	check "the user is refused" charon_log c1 'received AUTHENTICATION_FAILED'
+	tell "refuse 0"
+	on c1 --initiate --child home >/dev/null
+	check "a user who is connected nowhere is not" sas_have A '^psk: .*ESTABLISHED'
 
 	mark terminate
 	on c1 --terminate --ike home >/dev/null

@@ -1,7 +1,8 @@
 #!/bin/bash
 # SPDX-License-Identifier: GPL-2.0-or-later
 # One member's charon hangs, and is ended as systemctl would: its clients go on with the
-# other members and hear nothing of it.
+# other members and hear nothing of it. And a client that comes back after a crash, through
+# whatever member, has one session: its INITIAL_CONTACT counts everywhere.
 set -euo pipefail
 . "$(dirname "${BASH_SOURCE[0]}")/lib.sh"
 
@@ -15,7 +16,30 @@ fi
 charon_signal() { kill "-$2" "$(cat "$LAB_DIR/nodes/$1/charon.pid")"; }
 said() { lab logs "$1" | grep "$2" >/dev/null; }
 
-scenario_begin charon quiet
+sessions_of() { owners "$2" | grep -c "^$1 "; }
+has_one_session() { [[ $(sessions_of "$1" "$2") == 1 ]]; }
+
+# comes_back CLIENT: it forgets all, and connects until another member answers.
+comes_back()
+{
+	local was
+	for _ in {1..8}; do
+		was=$(owner_of "$1" m1)
+		lab kill "$1"
+		lab client "$1" up
+		must 5 "$1 to have one session" has_one_session "$1" m1
+		[[ $(owner_of "$1" m1) == "$was" ]] || return 0
+	done
+	fail "$1 has met $was only"
+}
+
+restore
+wait_for 40 "all members" whole m1
+connect_all
+for client in $lab_clients; do scenario_prints[$client]=$(fingerprint "$client"); done
+reasons=()
+comes_back c2
+scenario_prints[c2]=$(fingerprint c2)
 victim=$(busiest m1)
 witness=$(other_member "$victim")
 charon_signal "$victim" STOP
@@ -32,4 +56,11 @@ must 20 "$victim's units to be taken over" owns_nothing "$victim" "$witness"
 must 10 "all clients to reach the server without $victim's charon" all_reach
 lab revive "$victim"
 must 30 "$victim to be a member with units again" whole "$witness"
-scenario_end
+prints_judge
+sanitizer_judge
+if ((${#reasons[@]})); then
+	net_failed=1
+	echo "not ok charon-$MODE - $(printf '%s; ' "${reasons[@]}")"
+else
+	echo "ok charon-$MODE"
+fi

@@ -30,7 +30,30 @@ static void establish(struct node *n, uint64_t spi, const char *user)
 	put.ike_put.user = text(user);
 	put.ike_put.name = text("home");
 	put.ike_put.state = text("state");
+	for (const char *at = user; *at; at++)
+		put.ike_put.peer = put.ike_put.peer * 31 + (uint8_t)*at;
 	gateways_say(n, &put);
+}
+
+/* As charon asks when a user has authenticated; whether it is to refuse the user. */
+static bool ask(struct node *n, uint64_t spi, const char *user, enum local_policy policy,
+		uint16_t port)
+{
+	struct local_message m = { .type = LOCAL_UNIQUE_ASK };
+
+	m.unique_ask.id = (uint32_t)spi;
+	m.unique_ask.spi = spi;
+	m.unique_ask.policy = (uint8_t)policy;
+	m.unique_ask.remote = client;
+	m.unique_ask.remote.port = port;
+	m.unique_ask.user = text(user);
+	m.unique_ask.name = text("home");
+	for (const char *at = user; *at; at++)
+		m.unique_ask.peer = m.unique_ask.peer * 31 + (uint8_t)*at;
+	gateways_say(n, &m);
+	assert_true(gateways_hear(n, LOCAL_UNIQUE, &m));
+	assert_int_equal(m.unique.id, (uint32_t)spi);
+	return m.unique.refuse;
 }
 
 /* A request of the client, the original initiator. */
@@ -128,7 +151,7 @@ static void test_a_charon_that_hangs_loses_its_units(void **state)
 	establish(s.owner, s.spi, "one");
 	gateways_run(50);
 	s.owner->hung = true;
-	gateways_run(10000);
+	gateways_run(5500);
 	assert_false(plugin_connected(s.owner->t->plugin));
 	assert_ptr_not_equal(owner_of(s.successor, s.unit), s.owner);
 	assert_true(works_on(owner_of(s.successor, s.unit), s.spi));
@@ -158,7 +181,7 @@ static void test_a_charon_may_be_slow(void **state)
 {
 	struct scene s = begin();
 
-	for (unsigned i = 0; i < 5; i++) {
+	for (unsigned i = 0; i < 3; i++) {
 		s.owner->hung = true;
 		gateways_run(3000);
 		s.owner->hung = false;
@@ -270,7 +293,7 @@ static void test_what_every_charon_refuses_ends(void **state)
 	gateways_run(50);
 	s.successor->refuses = s.third->refuses = true;
 	gateways_kill(s.owner);
-	gateways_run(30000);
+	gateways_run(10000);
 	assert_null(login_find(s.successor->t, s.spi));
 	assert_null(login_find(s.third->t, s.spi));
 	assert_int_equal(s.successor->t->statistics.imports_ended +
@@ -279,6 +302,121 @@ static void test_what_every_charon_refuses_ends(void **state)
 	/* New clients are served. */
 	establish(owner_of(s.third, s.unit), other, "two");
 	assert_true(works_on(owner_of(s.third, s.unit), other));
+}
+
+/* A user is connected to the scene's owner, and connects again to this other member. */
+static uint64_t connect_again(struct scene *s, const char *user, enum local_policy policy)
+{
+	struct node *next;
+	uint64_t spi = s->spi - s->unit + 7 * CLUSTER_UNITS + unit_of(s->third, &next);
+
+	assert_false(ask(s->third, spi, user, policy, 4500));
+	establish(s->third, spi, user);
+	gateways_run(50);
+	return spi;
+}
+
+static void end_reported(struct node *n, uint64_t spi)
+{
+	struct local_message m = { .type = LOCAL_IKE_DEL };
+
+	m.ike_del.spi = spi;
+	gateways_say(n, &m);
+	gateways_run(50);
+}
+
+static void replaced(enum local_policy policy, enum local_end how)
+{
+	struct scene s = begin();
+	uint64_t other = s.spi + CLUSTER_UNITS, again;
+	struct local_message m;
+
+	establish(s.owner, s.spi, "one");
+	establish(s.owner, other, "two");
+	gateways_run(50);
+	again = connect_again(&s, "one", policy);
+	assert_true(gateways_hear(s.owner, LOCAL_IKE_REPLACED, &m));
+	assert_true(m.ike_replaced.spi == s.spi);
+	assert_int_equal(m.ike_replaced.how, how);
+	end_reported(s.owner, s.spi);
+	gateways_run(6000);
+	EACH_NODE(n) {
+		assert_false(gateways_hear(n, LOCAL_IKE_REPLACED, &m));
+		assert_null(login_find(n->t, s.spi));
+		assert_non_null(login_find(n->t, other));
+		assert_non_null(login_find(n->t, again));
+	}
+	assert_true(works_on(s.third, again));
+}
+
+static void test_initial_contact_reaches_all_members(void **state)
+{
+	replaced(LOCAL_UNIQUE_CONTACT, LOCAL_END_SILENT);
+}
+
+static void test_a_policy_reaches_all_members(void **state)
+{
+	replaced(LOCAL_UNIQUE_REPLACE, LOCAL_END_DELETE);
+}
+
+/* Nobody has asked: both go on. */
+static void test_a_user_may_connect_twice(void **state)
+{
+	struct scene s = begin();
+	struct local_message m;
+
+	establish(s.owner, s.spi, "one");
+	gateways_run(50);
+	establish(s.third, s.spi - s.unit + unit_of(s.third, &s.successor), "one");
+	gateways_run(6000);
+	assert_false(gateways_hear(s.owner, LOCAL_IKE_REPLACED, &m));
+	assert_true(works_on(s.owner, s.spi));
+}
+
+static void test_a_user_keeps_the_first_login(void **state)
+{
+	struct scene s = begin();
+
+	establish(s.owner, s.spi, "one");
+	gateways_run(50);
+	assert_true(ask(s.third, 99, "one", LOCAL_UNIQUE_KEEP, 4500));
+	assert_false(ask(s.third, 99, "two", LOCAL_UNIQUE_KEEP, 4500));
+	/* From the same address and port: it authenticates anew. */
+	assert_false(ask(s.third, 99, "one", LOCAL_UNIQUE_KEEP, IKE_PORT));
+	/* charon judges its own itself. */
+	assert_false(ask(s.owner, 99, "one", LOCAL_UNIQUE_KEEP, 4500));
+}
+
+/* The order survives whoever was to carry it out. */
+static void test_a_successor_ends_what_was_replaced(void **state)
+{
+	struct scene s = begin();
+	struct local_message m;
+
+	establish(s.owner, s.spi, "one");
+	gateways_run(50);
+	connect_again(&s, "one", LOCAL_UNIQUE_REPLACE);
+	gateways_kill(s.owner);
+	gateways_run(6000);
+	assert_true(gateways_hear(s.successor, LOCAL_IKE_REPLACED, &m));
+	assert_true(m.ike_replaced.spi == s.spi);
+	end_reported(s.successor, s.spi);
+	assert_null(login_find(s.third->t, s.spi));
+}
+
+static void test_what_charon_does_not_end_is_taken_from_it(void **state)
+{
+	struct scene s = begin();
+	struct local_message m;
+
+	establish(s.owner, s.spi, "one");
+	gateways_run(50);
+	connect_again(&s, "one", LOCAL_UNIQUE_REPLACE);
+	gateways_run(26000);
+	assert_true(gateways_hear(s.owner, LOCAL_IKE_DROP, &m));
+	assert_true(m.ike_drop.spi == s.spi);
+	EACH_NODE(n)
+		assert_null(login_find(n->t, s.spi));
 }
 
 int main(void)
@@ -293,6 +431,12 @@ int main(void)
 		TEST(test_what_one_charon_refuses_another_one_gets),
 		TEST(test_what_was_too_early_succeeds_later),
 		TEST(test_what_every_charon_refuses_ends),
+		TEST(test_initial_contact_reaches_all_members),
+		TEST(test_a_policy_reaches_all_members),
+		TEST(test_a_user_may_connect_twice),
+		TEST(test_a_user_keeps_the_first_login),
+		TEST(test_a_successor_ends_what_was_replaced),
+		TEST(test_what_charon_does_not_end_is_taken_from_it),
 	};
 
 	/* The socket is for root's charon only. */

@@ -5,6 +5,7 @@
  *   ipsec.c     the tunnel's operations, and the plugin's messages
  *   logins.c    IKE SAs: their packets, their copies, their way to another charon
  *   imports.c   IKE SAs on their way into this member's charon
+ *   unique.c    a user's other IKE SAs, over the whole cluster
  *   pulse.c     whether charon is alive
  *   children.c  CHILD SAs: creation, shadows, routes
  *   traffic.c   ESP in and out, and what waits for a commit
@@ -69,6 +70,7 @@
 	X(imports_failed, "ipsec.imports-failed")                                        \
 	X(imports_ended, "ipsec.imports-ended")                                          \
 	X(charon_hung, "ipsec.charon-hung")                                              \
+	X(replaced, "ipsec.logins-replaced")                                             \
 	X(records_bad, "ipsec.records-unreadable")                                       \
 	X(merge_left_out, "ipsec.merge-left-out")                                        \
 	X(pool_empty, "ipsec.pool-exhausted")
@@ -88,11 +90,13 @@ enum import_state {
 
 /* An IKE SA, of this member or a shadow of another's. */
 struct ike_sa {
-	LIST_ENTRY(ike_sa) by_spi;
+	LIST_ENTRY(ike_sa) by_spi, by_peer;
 	struct session *session;
-	uint64_t spi;
+	uint64_t spi, peer; /* peer: see IKE_PUT */
 	unit_id unit;
-	bool live; /* charon here has it */
+	bool live;   /* charon here has it */
+	bool ending; /* charon was told to end it; if it does not, we do at end_at */
+	struct mono end_at;
 	struct ike_exchanges exchanges;
 	bool inherited; /* the outstanding request is a dead owner's: charon knows nothing
 			 */
@@ -146,6 +150,13 @@ struct staged_sa {
 	uint8_t bytes[]; /* SA_ADD, encoded */
 };
 
+/* What an IKE SA that is not established yet will replace. */
+struct staged_replaces {
+	TAILQ_ENTRY(staged_replaces) next;
+	uint64_t spi;
+	struct ike_replaces replaces;
+};
+
 struct outbound {
 	LIST_ENTRY(outbound) next; /* newest first */
 	struct address prefix;
@@ -161,6 +172,7 @@ struct ipsec {
 	struct unit_set units;
 	uint32_t activation[CLUSTER_UNITS];
 	LIST_HEAD(, ike_sa) ikes[TABLE_SIZE];
+	LIST_HEAD(, ike_sa) peers[TABLE_SIZE];
 	LIST_HEAD(, child) children[TABLE_SIZE];
 	LIST_HEAD(, child) families[TABLE_SIZE]; /* children by their IKE SA's SPI */
 	LIST_HEAD(, outbound) outbound[TABLE_SIZE];
@@ -171,6 +183,9 @@ struct ipsec {
 	TAILQ_HEAD(, child) waiting; /* children of which a counter was committed */
 	TAILQ_HEAD(, waiting_packet) packets;
 	TAILQ_HEAD(, waiting_address) addresses;
+	TAILQ_HEAD(, staged_replaces) replaces;
+	unsigned nreplaces;
+	bool enforce;	    /* some IKE SA may have to go, see unique_enforce() */
 	unsigned inherited; /* IKE SAs with a request to repeat */
 	TAILQ_HEAD(, ike_sa) imports;
 	unsigned imports_under_way, imports_failed;
@@ -230,6 +245,14 @@ void imports_done(struct ipsec *t, uint64_t spi, struct mono now);
 void imports_failed(struct ipsec *t, const struct local_import_failed *f,
 		    struct mono now);
 void imports_tick(struct ipsec *t, struct mono now);
+
+/* unique.c */
+void unique_ask(struct ipsec *t, const struct local_unique_ask *ask);
+/* It was just established here: takes what unique_ask() has found. */
+void unique_established(struct ipsec *t, struct ike_sa *sa);
+void unique_forget(struct ipsec *t);
+/* Ends the IKE SAs of this member that another one's record names. */
+void unique_enforce(struct ipsec *t, struct mono now);
 
 /* pulse.c */
 /* charon has greeted; the host is told that it is able when it has answered. */

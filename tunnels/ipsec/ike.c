@@ -106,6 +106,7 @@ void ike_exchanges_clear(struct ike_exchanges *x)
 	ike_copy_clear(&x->response);
 	ike_copy_clear(&x->request);
 	x->outstanding = false;
+	memset(&x->replaces, 0, sizeof(x->replaces));
 }
 
 static void encode_address(struct pack *p, const struct local_addr *a)
@@ -174,6 +175,33 @@ static int decode_copy(struct unpack *u, struct ike_copy *c)
 	return err;
 }
 
+static void encode_replaces(struct pack *p, const struct ike_replaces *r)
+{
+	pack_u8(p, (uint8_t)r->n);
+	if (r->n)
+		pack_u8(p, r->contact);
+	for (unsigned i = 0; i < r->n; i++) {
+		pack_u64(p, r->spi[i]);
+		pack_u8(p, r->late[i]);
+	}
+}
+
+static void decode_replaces(struct unpack *u, struct ike_replaces *r)
+{
+	r->n = unpack_u8(u);
+	if (r->n > IKE_REPLACES_MAX) {
+		r->n = 0;
+		u->bad = true;
+		return;
+	}
+	if (r->n)
+		r->contact = unpack_u8(u);
+	for (unsigned i = 0; i < r->n; i++) {
+		r->spi[i] = unpack_u64(u);
+		r->late[i] = unpack_u8(u);
+	}
+}
+
 size_t ike_exchanges_encode(const struct ike_exchanges *x, uint8_t *buf, size_t size)
 {
 	struct pack p = pack_to(buf, size);
@@ -181,6 +209,7 @@ size_t ike_exchanges_encode(const struct ike_exchanges *x, uint8_t *buf, size_t 
 	encode_copy(&p, &x->response);
 	encode_copy(&p, &x->request);
 	pack_u8(&p, x->outstanding);
+	encode_replaces(&p, &x->replaces);
 	return p.bad ? 0 : (size_t)(p.at - buf);
 }
 
@@ -194,6 +223,7 @@ int ike_exchanges_decode(struct ike_exchanges *x, const uint8_t *buf, size_t len
 	if (!err)
 		err = decode_copy(&u, &out.request);
 	out.outstanding = unpack_u8(&u);
+	decode_replaces(&u, &out.replaces);
 	if (!err && !unpack_done(&u))
 		err = -EBADMSG;
 	if (err) {

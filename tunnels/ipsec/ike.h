@@ -64,11 +64,22 @@ int ike_copy_add(struct ike_copy *c, uint32_t mid, const struct local_addr *src,
 		 const struct local_addr *dst, const uint8_t *packet, size_t len);
 const uint8_t *ike_copy_packet(const struct ike_copy *c, unsigned i, size_t *len);
 
+/* The IKE SAs that this one has replaced, as far as other members had them. */
+#define IKE_REPLACES_MAX 8
+
+struct ike_replaces {
+	bool contact; /* INITIAL_CONTACT: their peer has forgotten them */
+	unsigned n;
+	uint64_t spi[IKE_REPLACES_MAX];
+	bool late[IKE_REPLACES_MAX]; /* its peer seems to authenticate anew */
+};
+
 /* The exchanges of an IKE SA, both ways: the essential state of its record. */
 struct ike_exchanges {
 	struct ike_copy response; /* our answer to the peer's last request */
 	struct ike_copy request;  /* our last request */
 	bool outstanding;	  /* the peer has not answered it yet */
+	struct ike_replaces replaces;
 };
 
 void ike_exchanges_clear(struct ike_exchanges *x);
@@ -76,7 +87,7 @@ void ike_exchanges_clear(struct ike_exchanges *x);
 size_t ike_exchanges_encode(const struct ike_exchanges *x, uint8_t *buf, size_t size);
 /* Replaces *x. -EBADMSG or -ENOMEM leave it as it was. */
 int ike_exchanges_decode(struct ike_exchanges *x, const uint8_t *buf, size_t len);
-#define IKE_EXCHANGES_MAX (2 * (IKE_COPY_MAX + 2 * IKE_COPY_PACKETS + 128))
+#define IKE_EXCHANGES_MAX (2 * (IKE_COPY_MAX + 2 * IKE_COPY_PACKETS + 256))
 
 /* The next message numbers: of the peer's requests, and of ours. An IKE SA is established
  * by exchanges 0 and 1, so the original responder expects 2 and begins at 0. */

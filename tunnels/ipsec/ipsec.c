@@ -66,6 +66,7 @@ static void without_charon(struct ipsec *t, const char *why)
 		LIST_FOREACH(sa, &t->ikes[i], by_spi)
 			sa->live = false;
 	children_unstage_all(t);
+	unique_forget(t);
 	while ((w = TAILQ_FIRST(&t->addresses))) {
 		TAILQ_REMOVE(&t->addresses, w, next);
 		free(w);
@@ -126,6 +127,9 @@ static void plugin_message(void *ctx, const struct local_message *m)
 	case LOCAL_IMPORTED:
 		imports_done(t, m->imported.spi, now);
 		break;
+	case LOCAL_UNIQUE_ASK:
+		unique_ask(t, &m->unique_ask);
+		break;
 	case LOCAL_PONG:
 		pulse_answer(t, m->pong.id);
 		break;
@@ -163,6 +167,7 @@ struct ipsec *ipsec_new(const struct tunnel_host *host, const struct ipsec_confi
 	TAILQ_INIT(&t->packets);
 	TAILQ_INIT(&t->addresses);
 	TAILQ_INIT(&t->imports);
+	TAILQ_INIT(&t->replaces);
 	t->plugin = plugin_listen(host->base, config->socket, &handler, why);
 	if (!t->plugin) {
 		snprintf(err, IPSEC_ERROR_SIZE, "%s", why);
@@ -191,6 +196,7 @@ static void ipsec_close(void *tunnel)
 		return;
 	cluster_each(t->host.cluster, CLUSTER_UNITS, forget, t);
 	children_unstage_all(t);
+	unique_forget(t);
 	while ((w = TAILQ_FIRST(&t->packets))) {
 		TAILQ_REMOVE(&t->packets, w, next);
 		free(w);
@@ -280,11 +286,14 @@ static void ipsec_tick(void *tunnel, struct mono now)
 	}
 	login_tick(t, now);
 	imports_tick(t, now);
+	if (t->enforce)
+		unique_enforce(t, now);
 	if (mono_before(now, t->sweep))
 		return;
 	t->sweep = mono_add(now, SWEEP_INTERVAL);
 	children_age(t, now);
 	address_sweep(t, now);
+	unique_enforce(t, now);
 }
 
 static struct mono ipsec_timeout(const void *tunnel)
@@ -293,6 +302,8 @@ static struct mono ipsec_timeout(const void *tunnel)
 
 	struct mono at = mono_min(t->sweep, login_timeout(t));
 
+	if (t->enforce)
+		return t->host.now(t->host.ctx);
 	return t->welcomed ? mono_min(at, t->pulse.at) : at;
 }
 
@@ -378,6 +389,7 @@ static void ipsec_activate(void *tunnel, const struct unit_set *units,
 		}
 	}
 	tell_units(t);
+	t->enforce = true;
 	if (t->welcomed)
 		imports_add(t, units, now);
 	/* What nobody can vouch for is rekeyed at once. */

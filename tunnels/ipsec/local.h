@@ -86,9 +86,10 @@ unsigned local_ts_count(const struct local_blob *list);
 	M(IKE_TX, ike_tx, F(addr, src) F(addr, dst) F(blob, packet))                     \
 	/* P> an established IKE SA, new or changed. spi: ours. user, name: text of the  \
 	   remote identity and the connection. vips: list of 16-byte-padded addresses,   \
-	   each with a family byte before (17 bytes). age: seconds. */                    \
+	   each with a family byte before (17 bytes). peer: a digest of both identities  \
+	   and the family of addresses, equal for all IKE SAs of a user to one gateway. */ \
 	M(IKE_PUT, ike_put, F(u64, spi) F(u64, peer_spi) F(addr, local) F(addr, remote)  \
-	  F(blob, user) F(blob, name) F(blob, vips) F(blob, state))                      \
+	  F(blob, user) F(blob, name) F(blob, vips) F(blob, state) F(u64, peer))         \
 	/* P> the IKE SA ended (deleted, expired, rekeyed). */                           \
 	M(IKE_DEL, ike_del, F(u64, spi))                                                 \
 	/* P> kernel-ipsec add_sa. ike: our SPI of the IKE SA. spi: inbound ours,        \
@@ -144,8 +145,29 @@ unsigned local_ts_count(const struct local_blob *list);
 	M(IMPORTED, imported, F(u64, spi))                                               \
 	/* D> the operator wants this IKE SA ended: the peer is told. force: without     \
 	   waiting for its answer. */                                                    \
-	M(IKE_END, ike_end, F(u64, spi) F(u8, force))
+	M(IKE_END, ike_end, F(u64, spi) F(u8, force))                                    \
+	/* P> the peer of IKE SA `spi` has authenticated itself. policy: enum            \
+	   local_policy. user, name, remote, peer as in IKE_PUT. Answered by UNIQUE with \
+	   the same id: refuse the peer, as it is connected to another member. */        \
+	M(UNIQUE_ASK, unique_ask, F(u32, id) F(u64, spi) F(u64, peer) F(u8, policy)      \
+	  F(addr, remote) F(blob, user) F(blob, name))                                   \
+	M(UNIQUE, unique, F(u32, id) F(u8, refuse))                                      \
+	/* D> this IKE SA is replaced by another one, of another member. how: enum        \
+	   local_end. Answered by IKE_DEL, in the end. */                                \
+	M(IKE_REPLACED, ike_replaced, F(u64, spi) F(u8, how))
 /* clang-format on */
+
+enum local_policy {
+	LOCAL_UNIQUE_CONTACT, /* the peer says that it has no other IKE SA */
+	LOCAL_UNIQUE_REPLACE,
+	LOCAL_UNIQUE_KEEP,
+};
+
+enum local_end {
+	LOCAL_END_DELETE, /* the peer is told by a DELETE */
+	LOCAL_END_SILENT, /* the peer knows nothing of it any more */
+	LOCAL_END_LATE,	  /* by a DELETE, when the peer has built up its successor */
+};
 
 enum local_type {
 	LOCAL_NONE,

@@ -355,6 +355,18 @@ void login_receive(struct ipsec *t, const struct local_addr *src,
 	plugin_send(t->plugin, &m);
 }
 
+/* Which user's it is; by that it is found when the user connects again. */
+static void know_peer(struct ipsec *t, struct ike_sa *sa)
+{
+	struct local_message m;
+	size_t len;
+	const uint8_t *initial = session_initial(sa->session, &len);
+
+	if (!local_decode(initial, len, &m) && m.type == LOCAL_IKE_PUT)
+		sa->peer = m.ike_put.peer;
+	LIST_INSERT_HEAD(&t->peers[sa->peer % TABLE_SIZE], sa, by_peer);
+}
+
 static struct ike_sa *login_new(struct ipsec *t, struct session *s, uint64_t spi,
 				struct mono now)
 {
@@ -368,6 +380,7 @@ static struct ike_sa *login_new(struct ipsec *t, struct session *s, uint64_t spi
 	sa->born = now;
 	session_set_user(s, sa);
 	LIST_INSERT_HEAD(&t->ikes[bucket(spi)], sa, by_spi);
+	know_peer(t, sa);
 	return sa;
 }
 
@@ -381,6 +394,15 @@ static void take_trace(struct ipsec *t, struct ike_sa *sa)
 		sa->exchanges.request.mid = trace->sent_mid;
 		trace->sent = false;
 	}
+}
+
+/* It was established here. */
+static void begin(struct ipsec *t, struct ike_sa *sa, struct mono now)
+{
+	take_trace(t, sa);
+	unique_established(t, sa);
+	if (sa->exchanges.replaces.n)
+		keep(t, sa, now);
 }
 
 void login_put(struct ipsec *t, const struct local_message *m, struct mono now)
@@ -407,7 +429,7 @@ void login_put(struct ipsec *t, const struct local_message *m, struct mono now)
 	if (!sa) {
 		sa = login_new(t, s, spi, now);
 		if (sa)
-			take_trace(t, sa);
+			begin(t, sa, now);
 	}
 	if (sa)
 		sa->live = true;
@@ -419,6 +441,7 @@ void login_free(struct ipsec *t, struct ike_sa *sa)
 	if (sa->inherited)
 		t->inherited--;
 	LIST_REMOVE(sa, by_spi);
+	LIST_REMOVE(sa, by_peer);
 	ike_exchanges_clear(&sa->exchanges);
 	free(sa);
 }
@@ -457,6 +480,8 @@ void login_shadow(struct ipsec *t, struct session *s, struct mono now)
 		log_warnx("ipsec: cannot use the record of IKE SA %016llx",
 			  (unsigned long long)sa->spi);
 	}
+	if (sa && sa->exchanges.replaces.n)
+		t->enforce = true;
 }
 
 void login_inherit(struct ipsec *t, struct ike_sa *sa, struct mono now)
@@ -516,6 +541,7 @@ void login_drop(struct ipsec *t, struct ike_sa *sa)
 		sa->inherited = false;
 		t->inherited--;
 	}
+	sa->ending = false;
 	if (!sa->live)
 		return;
 	sa->live = false;

@@ -86,6 +86,8 @@ static enum local_type answer_type(enum local_type query)
 		return LOCAL_SA_STATS;
 	case LOCAL_ADDRESS_WANT:
 		return LOCAL_ADDRESS;
+	case LOCAL_UNIQUE_ASK:
+		return LOCAL_UNIQUE;
 	default:
 		return LOCAL_NONE;
 	}
@@ -280,11 +282,15 @@ static void dispatch(private_phalanx_link_t *this, struct local_message *m, size
 	case LOCAL_ADDRESS:
 		give_answer(this, m, m->address.id);
 		break;
+	case LOCAL_UNIQUE:
+		give_answer(this, m, m->unique.id);
+		break;
 	case LOCAL_IKE_RX:
 		if (count_packet(this))
 			queue_event(this, len);
 		break;
 	case LOCAL_PING:
+	case LOCAL_IKE_REPLACED:
 	case LOCAL_SA_EXPIRE:
 	case LOCAL_IKE_IMPORT:
 	case LOCAL_CHILD_IMPORT:

@@ -14,6 +14,7 @@
 #include "tunnels/ipsec/charon/phalanx_pools.h"
 #include "tunnels/ipsec/charon/phalanx_sessions.h"
 #include "tunnels/ipsec/charon/phalanx_socket.h"
+#include "tunnels/ipsec/charon/phalanx_unique.h"
 #include "tunnels/ipsec/charon/phalanx_units.h"
 
 #if !defined(ME) || !defined(USE_IKEV1) || !defined(USE_IKEV2)
@@ -34,6 +35,7 @@ struct private_phalanx_plugin_t {
 	phalanx_sessions_t *sessions;
 	phalanx_import_t *import;
 	phalanx_pools_t *pools;
+	phalanx_unique_t *unique;
 };
 
 /* The constructors of charon's socket and kernel-ipsec take no arguments. */
@@ -93,7 +95,7 @@ static kernel_ipsec_t *create_kernel(void)
 
 static socket_t *create_socket(void)
 {
-	return phalanx_socket_create(instance->link, instance->import);
+	return phalanx_socket_create(instance->link, instance->import, instance->unique);
 }
 
 /* Without connections charon would refuse the clients of the units that it is given. They
@@ -118,11 +120,13 @@ static bool connect_cb(private_phalanx_plugin_t *this, plugin_feature_t *feature
 		this->units->attach(this->units);
 		this->sessions->attach(this->sessions);
 		this->pools->attach(this->pools);
+		this->unique->attach(this->unique);
 		started = time_monotonic(NULL);
 		this->link->start(this->link, has_connections,
 				  (void *)this->pools->announce, this->pools);
 	} else {
 		this->link->stop(this->link);
+		this->unique->detach(this->unique);
 		this->pools->detach(this->pools);
 		this->sessions->detach(this->sessions);
 		this->units->detach(this->units);
@@ -155,6 +159,7 @@ METHOD(plugin_t, destroy, void, private_phalanx_plugin_t *this)
 		this->link->stop(this->link);
 		this->import->destroy(this->import);
 		this->link->destroy(this->link);
+		this->unique->destroy(this->unique);
 		this->pools->destroy(this->pools);
 		this->sessions->destroy(this->sessions);
 		this->units->destroy(this->units);
@@ -175,6 +180,7 @@ static void create_parts(private_phalanx_plugin_t *this)
 	    this->units);
 	this->sessions = phalanx_sessions_create(this->link);
 	this->import = phalanx_import_create(this->link, this->sessions);
+	this->unique = phalanx_unique_create(this->link, this->sessions);
 	this->pools = phalanx_pools_create(
 	    this->link, lib->settings->get_str(
 			    lib->settings, "%s.plugins.phalanx.swanctl", file, lib->ns));

@@ -7,6 +7,7 @@
 
 #include "tunnels/ipsec/charon/phalanx_convert.h"
 #include "tunnels/ipsec/charon/phalanx_sessions.h"
+#include "tunnels/ipsec/charon/phalanx_unique.h"
 #include "tunnels/ipsec/charon/phalanx_units.h"
 
 #define VIP_LEN 17
@@ -181,6 +182,7 @@ static void send_ike(private_phalanx_sessions_t *this, ike_sa_t *ike_sa, chunk_t
 	m.ike_put.name = phalanx_blob(chunk_from_str(ike_sa->get_name(ike_sa)));
 	m.ike_put.vips = phalanx_blob(vips);
 	m.ike_put.state = phalanx_blob(state);
+	m.ike_put.peer = phalanx_peer_digest(ike_sa);
 	this->link->send(this->link, &m);
 	free(vips.ptr);
 }

@@ -14,6 +14,7 @@ struct private_phalanx_socket_t {
 	socket_t public;
 	phalanx_link_t *link;
 	phalanx_import_t *import;
+	phalanx_unique_t *unique;
 };
 
 /* A question of phalanxd whether charon is alive. */
@@ -90,6 +91,9 @@ METHOD(socket_t, receive, status_t, private_phalanx_socket_t *this, packet_t **p
 		case LOCAL_PING:
 			answer_ping(this, event->message.ping.id);
 			break;
+		case LOCAL_IKE_REPLACED:
+			this->unique->end(this->unique, &event->message.ike_replaced);
+			break;
 		case LOCAL_SA_EXPIRE:
 			phalanx_kernel_expire(&event->message.sa_expire);
 			break;
@@ -138,7 +142,8 @@ METHOD(socket_t, destroy, void, private_phalanx_socket_t *this)
 	free(this);
 }
 
-socket_t *phalanx_socket_create(phalanx_link_t *link, phalanx_import_t *import)
+socket_t *phalanx_socket_create(phalanx_link_t *link, phalanx_import_t *import,
+				phalanx_unique_t *unique)
 {
 	private_phalanx_socket_t *this;
 
@@ -152,6 +157,7 @@ socket_t *phalanx_socket_create(phalanx_link_t *link, phalanx_import_t *import)
 		},
 		.link = link,
 		.import = import,
+		.unique = unique,
 	);
 	return &this->public;
 }
