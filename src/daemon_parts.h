@@ -152,7 +152,8 @@ void daemon_path_units(struct daemon *d, const struct unit_set *gained,
 		       const struct unit_set *lost);
 void daemon_path_activated(struct daemon *d, const struct unit_set *gained);
 /* A clear packet that a tunnel could not finish: see struct tunnel_host. */
-void daemon_path_again(void *ctx, unit_id unit, const uint8_t *ip, size_t len);
+void daemon_path_again(void *ctx, unit_id unit, const uint8_t *ip, size_t len,
+		       unsigned hops);
 /* Mode forwarding: tells a member where this one is. */
 void daemon_path_show(struct daemon *d, member_id to);
 /* Of links_packet(). */

@@ -67,7 +67,7 @@ static void work(struct daemon *d, const struct waiting_tag *tag, uint8_t *ip, s
 	struct packet p = { ip, len,
 			    tag->inside ? tun_ifindex(d->tun)
 					: filter_ifindex(d->filter, tag->network),
-			    tag->inside || !tag->checksum_ok };
+			    tag->inside || !tag->checksum_ok, tag->hops };
 
 	for (unsigned i = 0; i < d->ntunnels; i++) {
 		const struct status_tunnel *t = &d->tunnels[i];
@@ -319,14 +319,25 @@ const struct tun_handler daemon_tun_handler = {
 	.batch_end = batch_end,
 };
 
-void daemon_path_again(void *ctx, unit_id unit, const uint8_t *ip, size_t len)
+void daemon_path_again(void *ctx, unit_id unit, const uint8_t *ip, size_t len,
+		       unsigned hops)
 {
 	static uint8_t copy[WAITING_PACKET_MAX];
+	const struct waiting_tag tag = { .inside = true, .hops = (uint8_t)hops };
+	struct daemon *d = ctx;
+	struct course_view v;
+	member_id to;
 
 	if (len > sizeof(copy))
 		return;
+	view_of(d, unit, &v);
+	/* The tunnel has just said that it cannot. */
+	if (course_of(&v, hops, &to) == COURSE_SERVE) {
+		d->path.dropped++;
+		return;
+	}
 	memcpy(copy, ip, len);
-	inside_take(ctx, unit, copy, len);
+	take(d, unit, &tag, copy, len);
 	explicit_bzero(copy, len);
 }
 

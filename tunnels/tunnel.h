@@ -27,6 +27,7 @@ struct packet {
 	size_t len;
 	int ifindex;
 	bool checksum_ready; /* false: the sender left transport checksums to its NIC */
+	unsigned hops;	     /* members that it has passed on its way here */
 };
 
 /* What a user is shown of a session. All text is valid until the next call. */
@@ -66,9 +67,11 @@ struct tunnel_host {
 			     unit_id unit);
 	/* Never forwarded but by a session route. */
 	void (*pool_add)(void *ctx, const struct address *prefix, unsigned len);
-	/* A clear packet for a session of `unit` that could not be finished before the
-	 * unit went: to its new owner. Not from within a call of the core. */
-	void (*again)(void *ctx, unit_id unit, const uint8_t *packet, size_t len);
+	/* A clear packet for a session of `unit`, which another member owns: it is that
+	 * session's by more than its addresses, or the unit went before the packet was
+	 * finished. `hops` as it came with. Not from within a call of the core. */
+	void (*again)(void *ctx, unit_id unit, const uint8_t *packet, size_t len,
+		      unsigned hops);
 	/* Another member is to try with this unit of ours, which has a session that this
 	 * one cannot work on. Not from within a call of the core. -errno: none can have it
 	 * now. */

@@ -149,7 +149,8 @@ static void host_able(void *ctx, bool able, const char *why)
 	must(able || *why);
 }
 
-static void host_again(void *ctx, unit_id unit, const uint8_t *packet, size_t len)
+static void host_again(void *ctx, unit_id unit, const uint8_t *packet, size_t len,
+		       unsigned hops)
 {
 	must(unit < CLUSTER_UNITS);
 	host_packet(ctx, packet, len);

@@ -144,11 +144,14 @@ static void host_outside(void *ctx, const uint8_t *packet, size_t len)
 	n->sent_len[n->nsent++] = len;
 }
 
-static void host_again(void *ctx, unit_id unit, const uint8_t *packet, size_t len)
+static void host_again(void *ctx, unit_id unit, const uint8_t *packet, size_t len,
+		       unsigned hops)
 {
 	struct node *n = ctx;
 
 	n->again++;
+	n->again_unit = unit;
+	n->again_hops = hops;
 }
 
 static void host_inside(void *ctx, const uint8_t *packet, size_t len)

@@ -39,7 +39,9 @@ struct node {
 	STAILQ_HEAD(, change) changes;
 	bool able, able_changed, committed;
 	unsigned nsent;
-	unsigned again; /* packets that went after their unit */
+	unsigned again; /* packets that went after their unit, and the last one */
+	unit_id again_unit;
+	unsigned again_hops;
 	size_t sent_len[SENT_MAX];
 	uint8_t sent[SENT_MAX][512];
 };

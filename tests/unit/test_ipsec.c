@@ -54,7 +54,7 @@ static void receive(struct node *n, const struct ike *m)
 	const struct ip_end from = { client.family, client.bytes, IKE_PORT };
 	const struct ip_end to = { gateway.family, gateway.bytes, IKE_PORT };
 	uint8_t ip[IP_OVERHEAD_MAX + sizeof(m->bytes)];
-	struct packet packet = { ip, outer + m->len, 1, true };
+	struct packet packet = { ip, outer + m->len, 1, true, 0 };
 
 	memcpy(ip + outer, m->bytes, m->len);
 	ip_write(ip, IP_PROTOCOL_UDP, &from, &to, m->len);
@@ -333,7 +333,7 @@ static void test_children_follow_a_rekeyed_ike_sa(void **state)
 static void forward(struct node *n)
 {
 	uint8_t ip[40] = { 0x45, [3] = sizeof(ip), [9] = 1 };
-	struct packet packet = { ip, sizeof(ip), 1, true };
+	struct packet packet = { ip, sizeof(ip), 1, true, 0 };
 
 	memcpy(ip + 12, (uint8_t[]){ 10, 3, 0, 100 }, 4);
 	memcpy(ip + 16, (uint8_t[]){ 10, 3, 0, 7 }, 4);

@@ -111,7 +111,8 @@ static void routes_remove(struct ipsec *t, struct child *c)
  * older one back: until then the older one goes on.
  */
 static struct child *choose(struct outbound *o, const struct address *prefix,
-			    unsigned bits, const uint8_t *ip, size_t len, bool *shadow)
+			    unsigned bits, const uint8_t *ip, size_t len,
+			    struct child **shadow)
 {
 	struct child *best = NULL;
 
@@ -122,7 +123,8 @@ static struct child *choose(struct outbound *o, const struct address *prefix,
 		    !child_selects(c, ip, len))
 			continue;
 		if (!c->active) {
-			*shadow = true;
+			if (!*shadow)
+				*shadow = c;
 			continue;
 		}
 		if (best && (c->ike != best->ike || c->retired))
@@ -145,7 +147,8 @@ static int destination_of(const uint8_t *ip, size_t len, struct address *out)
 	return 0;
 }
 
-struct child *children_route(struct ipsec *t, const uint8_t *ip, size_t len, bool *shadow)
+struct child *children_route(struct ipsec *t, const uint8_t *ip, size_t len,
+			     struct child **shadow)
 {
 	struct address dst, prefix;
 
@@ -160,7 +163,7 @@ struct child *children_route(struct ipsec *t, const uint8_t *ip, size_t len, boo
 		c = choose(
 		    LIST_FIRST(&t->outbound[outbound_bucket(&prefix, (unsigned)bits)]),
 		    &prefix, (unsigned)bits, ip, len, shadow);
-		if (c)
+		if (c || *shadow)
 			return c;
 	}
 	return NULL;

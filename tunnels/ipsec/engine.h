@@ -288,16 +288,21 @@ void children_unstage_all(struct ipsec *t);
 void children_query(struct ipsec *t, const struct local_sa_query *q, struct mono now);
 void children_shadow(struct ipsec *t, struct session *s, struct mono now);
 void children_free(struct ipsec *t, struct child *c);
-/* The newest active child for this packet; NULL, and *shadow tells whether a child of
- * another member would take it. */
+/*
+ * The newest active child for this packet, of those with the longest prefix whose
+ * selectors take it. NULL: there is none; or it is another member's, *shadow, which is NULL
+ * before.
+ */
 struct child *children_route(struct ipsec *t, const uint8_t *ip, size_t len,
-			     bool *shadow);
+			     struct child **shadow);
 /* Tells charon of lifetimes that have run out, and ends what it does not end. */
 void children_age(struct ipsec *t, struct mono now);
 
 /* traffic.c */
 void traffic_receive(struct ipsec *t, const uint8_t *esp, size_t len, struct mono now);
-void traffic_forward(struct ipsec *t, const uint8_t *ip, size_t len, struct mono now);
+/* `hops`: members that it has passed. */
+void traffic_forward(struct ipsec *t, const uint8_t *ip, size_t len, unsigned hops,
+		     struct mono now);
 /* A counter of the child was committed: remembers it for traffic_release(). */
 void traffic_committed(struct ipsec *t, struct child *c);
 void traffic_release(struct ipsec *t, struct mono now);

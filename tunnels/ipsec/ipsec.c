@@ -266,7 +266,7 @@ static void ipsec_receive(void *tunnel, const struct packet *p, struct mono now)
 
 static void ipsec_forward(void *tunnel, const struct packet *p, struct mono now)
 {
-	traffic_forward(tunnel, p->bytes, p->len, now);
+	traffic_forward(tunnel, p->bytes, p->len, p->hops, now);
 }
 
 static void ipsec_flush(void *tunnel, struct mono now)

@@ -141,14 +141,16 @@ static bool leased(struct ipsec *t, struct child *c)
 	return c->next_seq <= cluster_counted(t->host.cluster, c->session, CHILD_LEASE);
 }
 
-void traffic_forward(struct ipsec *t, const uint8_t *ip, size_t len, struct mono now)
+void traffic_forward(struct ipsec *t, const uint8_t *ip, size_t len, unsigned hops,
+		     struct mono now)
 {
-	bool shadow = false;
+	struct child *shadow = NULL;
 	struct child *c = children_route(t, ip, len, &shadow);
 
 	if (!c) {
+		/* Routes know addresses only: the selectors may want it elsewhere. */
 		if (shadow)
-			t->statistics.not_served++;
+			t->host.again(t->host.ctx, shadow->unit, ip, len, hops);
 		else
 			t->statistics.no_route++;
 		return;
@@ -203,7 +205,7 @@ static void release_outbound(struct ipsec *t, struct child *c, bool all, struct 
 		if (serves)
 			seal_and_send(t, c, h->bytes, h->len, now);
 		else
-			t->host.again(t->host.ctx, c->unit, h->bytes, h->len);
+			t->host.again(t->host.ctx, c->unit, h->bytes, h->len, 0);
 		OPENSSL_cleanse(h->bytes, h->len);
 		free(h);
 	}

@@ -1,0 +1,217 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/* Packets towards sites whose networks overlap: which CHILD SA of which member has them. */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+#include <cmocka.h>
+
+#include "tests/unit/gateways.h"
+
+#define TCP 6
+#define UDP 17
+
+static const struct local_addr gateway = { 4, { 192, 0, 2, 1 }, IKE_PORT };
+static const struct local_addr peer = { 4, { 198, 51, 100, 7 }, IKE_PORT };
+
+struct net {
+	uint8_t family, protocol;
+	uint8_t from[16], to[16];
+};
+
+static struct local_blob selector(uint8_t *buf, const struct net *n)
+{
+	struct pack p = pack_to(buf, LOCAL_TS_SIZE);
+	struct local_ts ts = { .family = n->family,
+			       .protocol = n->protocol,
+			       .to_port = 65535 };
+
+	memcpy(ts.from, n->from, 16);
+	memcpy(ts.to, n->to, 16);
+	local_ts_put(&p, &ts);
+	return (struct local_blob){ buf, LOCAL_TS_SIZE };
+}
+
+/* A site: a child of an IKE SA of this member, whose outbound SPI is `spi_out`. */
+static unit_id add_site(struct node *n, uint32_t spi_out, const struct net *inside,
+			const struct net *remote)
+{
+	static const uint8_t key[20] = "not much of a secret";
+	struct local_message ike = { .type = LOCAL_IKE_PUT };
+	struct local_message sa = { .type = LOCAL_SA_ADD };
+	struct local_message put = { .type = LOCAL_CHILD_PUT };
+	uint8_t near[LOCAL_TS_SIZE], far[LOCAL_TS_SIZE];
+	struct cluster_unit_state state;
+	unit_id unit = (unit_id)spi_out;
+
+	do
+		cluster_unit(n->c, ++unit, &state);
+	while (!state.served);
+	ike.ike_put.spi = (uint64_t)spi_out << 32 | unit;
+	ike.ike_put.peer_spi = spi_out;
+	ike.ike_put.local = gateway;
+	ike.ike_put.remote = peer;
+	ike.ike_put.state = (struct local_blob){ (const uint8_t *)"state", 5 };
+	gateways_say(n, &ike);
+	sa.sa_add.ike = ike.ike_put.spi;
+	sa.sa_add.mode = 1;
+	sa.sa_add.enc = ESP_ENCR_AES_GCM_16;
+	sa.sa_add.enc_key = (struct local_blob){ key, sizeof(key) };
+	sa.sa_add.spi = spi_out << 16 | unit;
+	sa.sa_add.inbound = 1;
+	sa.sa_add.src = peer;
+	sa.sa_add.dst = gateway;
+	sa.sa_add.src_ts = selector(far, remote);
+	sa.sa_add.dst_ts = selector(near, inside);
+	gateways_say(n, &sa);
+	sa.sa_add.spi = spi_out;
+	sa.sa_add.inbound = 0;
+	sa.sa_add.src = gateway;
+	sa.sa_add.dst = peer;
+	sa.sa_add.src_ts = selector(near, inside);
+	sa.sa_add.dst_ts = selector(far, remote);
+	gateways_say(n, &sa);
+	put.child_put.ike = ike.ike_put.spi;
+	put.child_put.spi_in = spi_out << 16 | unit;
+	put.child_put.spi_out = spi_out;
+	gateways_say(n, &put);
+	gateways_run(20);
+	return unit;
+}
+
+static void forward(struct node *n, uint8_t protocol, const uint8_t source[4],
+		    const uint8_t destination[4])
+{
+	uint8_t ip[28] = { 0x45, [3] = 28, [8] = 64, [9] = protocol };
+	struct packet packet = { ip, sizeof(ip), 1, true, 1 };
+
+	memcpy(ip + 12, source, 4);
+	memcpy(ip + 16, destination, 4);
+	n->nsent = n->again = 0;
+	ipsec_ops.forward(n->t, &packet, gateways_now);
+}
+
+/* The outbound SPI of the packet that left here, 0: none. */
+static uint32_t left_by(const struct node *n)
+{
+	const uint8_t *esp = n->sent[0] + 20;
+
+	return n->nsent ? (uint32_t)esp[0] << 24 | esp[1] << 16 | esp[2] << 8 | esp[3]
+			: 0;
+}
+
+static void expect_here(struct node *n, uint8_t protocol, const uint8_t *source,
+			const uint8_t *destination, uint32_t spi_out)
+{
+	forward(n, protocol, source, destination);
+	assert_int_equal(n->again, 0);
+	assert_int_equal(left_by(n), spi_out);
+}
+
+static void expect_there(struct node *n, uint8_t protocol, const uint8_t *source,
+			 const uint8_t *destination, unit_id unit)
+{
+	forward(n, protocol, source, destination);
+	assert_int_equal(n->nsent, 0);
+	assert_int_equal(n->again, 1);
+	assert_int_equal(n->again_unit, unit);
+	assert_int_equal(n->again_hops, 1);
+}
+
+static const struct net inside = { 4, 0, { 10, 1, 0, 0 }, { 10, 1, 255, 255 } };
+static const uint8_t host[4] = { 10, 1, 0, 5 };
+
+static void test_the_longest_prefix_has_it(void **state)
+{
+	static const struct net wide = { 4, 0, { 10, 5, 0, 0 }, { 10, 5, 255, 255 } };
+	static const struct net narrow = { 4, 0, { 10, 5, 1, 0 }, { 10, 5, 1, 255 } };
+	static const uint8_t to_wide[4] = { 10, 5, 9, 9 }, to_narrow[4] = { 10, 5, 1, 9 },
+			     to_nobody[4] = { 10, 6, 0, 1 };
+	struct node *one = &gateways[1], *two = &gateways[2];
+	unit_id wide_unit = add_site(one, 0x101, &inside, &wide);
+	unit_id narrow_unit = add_site(two, 0x202, &inside, &narrow);
+
+	expect_here(one, UDP, host, to_wide, 0x101);
+	expect_there(two, UDP, host, to_wide, wide_unit);
+	expect_here(two, UDP, host, to_narrow, 0x202);
+	/* Although a site of its own would take it as well. */
+	expect_there(one, UDP, host, to_narrow, narrow_unit);
+	expect_there(&gateways[3], UDP, host, to_narrow, narrow_unit);
+	expect_here(one, UDP, host, to_nobody, 0);
+	expect_here(one, UDP, to_nobody, to_wide, 0);
+}
+
+/* What the longest prefix's selectors leave out is the next one's. */
+static void test_selectors_count_besides(void **state)
+{
+	static const struct net wide = { 4, 0, { 10, 5, 0, 0 }, { 10, 5, 255, 255 } };
+	static const struct net narrow = { 4, TCP, { 10, 5, 2, 0 }, { 10, 5, 2, 255 } };
+	static const uint8_t to[4] = { 10, 5, 2, 9 };
+	struct node *one = &gateways[1], *two = &gateways[2];
+	unit_id wide_unit = add_site(one, 0x101, &inside, &wide);
+	unit_id narrow_unit = add_site(two, 0x202, &inside, &narrow);
+
+	expect_here(two, TCP, host, to, 0x202);
+	expect_there(two, UDP, host, to, wide_unit);
+	expect_here(one, UDP, host, to, 0x101);
+	expect_there(one, TCP, host, to, narrow_unit);
+}
+
+/* Two sites with the same network far away, each for another network here. */
+static void test_equal_prefixes(void **state)
+{
+	static const struct net far = { 4, 0, { 10, 5, 0, 0 }, { 10, 5, 0, 255 } };
+	static const struct net near1 = { 4, 0, { 10, 1, 0, 0 }, { 10, 1, 0, 255 } };
+	static const struct net near2 = { 4, 0, { 10, 1, 1, 0 }, { 10, 1, 1, 255 } };
+	static const uint8_t to[4] = { 10, 5, 0, 9 }, other_host[4] = { 10, 1, 1, 5 };
+	struct node *one = &gateways[1], *two = &gateways[2];
+	unit_id unit1 = add_site(one, 0x101, &near1, &far);
+	unit_id unit2 = add_site(two, 0x202, &near2, &far);
+
+	expect_here(one, UDP, host, to, 0x101);
+	expect_there(one, UDP, other_host, to, unit2);
+	expect_here(two, UDP, other_host, to, 0x202);
+	expect_there(two, UDP, host, to, unit1);
+}
+
+/* After a takeover the new owner has it, and a removed site leaves it to the wider one. */
+static void test_owners_change(void **state)
+{
+	static const struct net wide = { 4, 0, { 10, 5, 0, 0 }, { 10, 5, 255, 255 } };
+	static const struct net narrow = { 4, 0, { 10, 5, 1, 0 }, { 10, 5, 1, 255 } };
+	static const uint8_t to[4] = { 10, 5, 1, 9 };
+	struct node *one = &gateways[1], *two = &gateways[2];
+	struct cluster_unit_state state_of;
+	unit_id wide_unit = add_site(one, 0x101, &inside, &wide), narrow_unit;
+
+	narrow_unit = add_site(two, 0x202, &inside, &narrow);
+	children_delete(two->t, 0x202u << 16 | narrow_unit, gateways_now);
+	gateways_run(20);
+	expect_there(two, UDP, host, to, wide_unit);
+	expect_here(one, UDP, host, to, 0x101);
+	gateways_kill(one);
+	gateways_run(500);
+	cluster_unit(two->c, wide_unit, &state_of);
+	assert_true(state_of.owner != 1);
+	expect_here(&gateways[state_of.owner], UDP, host, to, 0x101);
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+#define TEST(name) cmocka_unit_test_setup_teardown(name, gateways_start, gateways_stop)
+		TEST(test_the_longest_prefix_has_it),
+		TEST(test_selectors_count_besides),
+		TEST(test_equal_prefixes),
+		TEST(test_owners_change),
+#undef TEST
+	};
+
+	if (geteuid()) {
+		puts("needs root, as the plugin does");
+		return 77;
+	}
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}
