@@ -22,7 +22,7 @@
 #define LEASE 64
 #define SKIP 8192
 #define TIE (5 * MONO_MS) /* of the times at which two members heard somebody */
-#define SEEDS 6		  /* of each course, if nothing else is asked for */
+#define SEEDS 3		  /* of each course, if nothing else is asked for */
 
 struct copy {
 	bool exists;
@@ -453,6 +453,33 @@ static void split_and_moved(struct world *w)
 	reunite(&cs);
 }
 
+/* Who worked on a unit in the losing part is not who owns it when the cut heals. */
+static void split_and_handed_on(struct world *w)
+{
+	struct clients cs;
+
+	begin(w, &cs);
+	cut(&cs, 3);
+	work(&cs, 3 * MONO_SEC, 3);
+	world_settle(w, BOUND, false);
+	for (unsigned i = 0; i < CLIENTS; i++) {
+		struct node *n = server(&cs, cs.all[i].unit, 1);
+		uint32_t ticket;
+
+		if (!n)
+			continue;
+		cluster_move(n->c, cs.all[i].unit, w->nodes[!n->index].id, &ticket,
+			     world_now(w, n));
+		world_touch(w, n);
+		world_run(w, MONO_MS);
+	}
+	world_settle(w, BOUND, false);
+	network_heal(w);
+	reunite(&cs);
+	work(&cs, MONO_SEC, 1);
+	reunite(&cs);
+}
+
 /* Of a member of the other side, each time another one. */
 static void split_often(struct world *w)
 {
@@ -552,11 +579,28 @@ static const struct course {
 	unsigned members;
 	void (*run)(struct world *w);
 } courses[] = {
-	{ "member", 3, split_member },	   { "master", 3, split_master },
-	{ "one-and-one", 2, split_1_1 },   { "two-and-two", 4, split_2_2 },
-	{ "two-and-three", 5, split_2_3 }, { "moved", 3, split_and_moved },
-	{ "often", 0, split_often },	   { "owner-dies", 4, split_and_owner_dies },
-	{ "again", 3, split_again },	   { "frozen", 3, frozen_resurrects_nothing },
+	{ "member", 3, split_member },
+	{ "master", 3, split_master },
+	{ "one-and-one", 2, split_1_1 },
+	{ "two-and-two", 4, split_2_2 },
+	{ "two-and-three", 5, split_2_3 },
+	{ "moved", 3, split_and_moved },
+	{ "handed-on", 5, split_and_handed_on },
+	{ "often", 0, split_often },
+	{ "owner-dies", 4, split_and_owner_dies },
+	{ "again", 3, split_again },
+	{ "frozen", 3, frozen_resurrects_nothing },
+};
+
+/* What failed once is played for ever. */
+static const struct {
+	const char *why, *course;
+	uint64_t seed;
+} found[] = {
+	{ "a former owner's numbers were used again", "often", 101 },
+	{ "the same", "handed-on", 7 },
+	{ "a session that had ended was back", "often", 126 },
+	{ "a new successor believed that it had just heard all clients", "often", 3 },
 };
 
 static uint64_t steps;
@@ -578,13 +622,27 @@ static bool play(const struct course *c, uint64_t seed, bool verbose)
 	return ok;
 }
 
-/* partition [COURSE [SEED [COUNT]]]: COUNT seeds from SEED on, of all or of one course. A
- * single seed is told at length. */
+static unsigned play_found(void)
+{
+	unsigned failures = 0;
+
+	for (unsigned i = 0; i < sizeof(found) / sizeof(found[0]); i++)
+		for (unsigned k = 0; k < sizeof(courses) / sizeof(courses[0]); k++)
+			if (!strcmp(courses[k].name, found[i].course) &&
+			    !play(&courses[k], found[i].seed, false)) {
+				printf("that is: %s\n", found[i].why);
+				failures++;
+			}
+	return failures;
+}
+
+/* partition [COURSE [SEED [COUNT]]]: COUNT seeds from SEED on, of `all` or of one course. A
+ * single seed is told at length. Without arguments: what was found, and some of all. */
 int main(int argc, char **argv)
 {
 	uint64_t seed = argc > 2 ? strtoull(argv[2], NULL, 0) : 1;
 	uint64_t count = argc > 3 ? strtoull(argv[3], NULL, 0) : argc > 2 ? 1 : SEEDS;
-	unsigned failures = 0, played = 0;
+	unsigned failures = argc > 1 ? 0 : play_found(), played = 0;
 
 	for (unsigned i = 0; i < sizeof(courses) / sizeof(courses[0]); i++) {
 		if (argc > 1 && strcmp(argv[1], "all") &&
