@@ -55,7 +55,7 @@ struct conf_network {
 };
 
 struct conf {
-	char path[CONF_PATH_MAX]; /* the file, set by conf_shared_read(); else "" */
+	char path[CONF_PATH_MAX];    /* the file, set by conf_shared_read(); else "" */
 	char node[CLUSTER_NAME_MAX]; /* "": as the certificate says */
 	char certificate[CONF_PATH_MAX];
 	char key[CONF_PATH_MAX];
@@ -89,6 +89,7 @@ struct conf {
 		char socket[CONF_PATH_MAX];
 		bool inbound_commit;
 		unsigned replay_window; /* packets */
+		unsigned mss;		/* TCP payload, 0: any */
 	} ipsec;
 };
 

@@ -309,6 +309,7 @@ static const struct option ipsec_options[] = {
 	PATH("socket", ipsec.socket),
 	OTHER("inbound-commit", set_bool, ipsec.inbound_commit),
 	NUMBER("replay-window", ipsec.replay_window, REPLAY_SIZE_MIN, REPLAY_SIZE_MAX),
+	NUMBER("mss", ipsec.mss, 0, 9000),
 	END,
 };
 

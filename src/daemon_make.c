@@ -242,10 +242,12 @@ static int make_path(struct daemon *d, int lease_fd, char err[DAEMON_ERROR_SIZE]
 static int make_tunnels(struct daemon *d, char err[DAEMON_ERROR_SIZE])
 {
 	struct tunnel_host host = daemon_tunnel_host;
-	const struct ipsec_config config = {
+	struct netlink_link outside = { 0 };
+	struct ipsec_config config = {
 		.socket = d->conf->ipsec.socket,
 		.inbound_commit = d->conf->ipsec.inbound_commit,
 		.replay_window = d->conf->ipsec.replay_window,
+		.mss = d->conf->ipsec.mss,
 	};
 	struct ipsec *ipsec;
 
@@ -253,6 +255,8 @@ static int make_tunnels(struct daemon *d, char err[DAEMON_ERROR_SIZE])
 	host.cluster = d->cluster;
 	host.base = d->base;
 	host.self = d->self->id;
+	if (!netlink_link_get(d->netlink, d->conf->networks[0].interface, &outside))
+		config.mtu = outside.mtu;
 	ipsec = ipsec_new(&host, &config, err);
 	if (!ipsec)
 		return -EIO;

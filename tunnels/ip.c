@@ -9,6 +9,7 @@
 #define HOPS 64
 #define EXTENSIONS_MAX 6 /* as the filter */
 #define EXTENSION_LEN 8
+#define FRAGMENT_MAX 9600
 
 static uint16_t be16(const uint8_t *at)
 {
@@ -30,6 +31,7 @@ static int read4(const uint8_t *p, size_t len, struct ip_packet *out)
 	*out = (struct ip_packet){
 		.family = 4,
 		.protocol = p[9],
+		.tos = p[1],
 		.source = p + 12,
 		.destination = p + 16,
 		.body = p + header,
@@ -67,6 +69,7 @@ static int read6(const uint8_t *p, size_t len, struct ip_packet *out)
 	struct ip_packet ip = {
 		.family = 6,
 		.protocol = p[6],
+		.tos = (uint8_t)(p[0] << 4 | p[1] >> 4),
 		.source = p + 8,
 		.destination = p + 24,
 		.body = p + HEADER6,
@@ -169,5 +172,54 @@ void ip_write(uint8_t *packet, uint8_t protocol, const struct ip_end *source,
 		packet[9] = protocol;
 		memcpy(packet + 12, source->address, 4);
 		memcpy(packet + 16, destination->address, 4);
+	}
+}
+
+void ip_mark(uint8_t *packet, uint8_t tos, bool whole)
+{
+	if (packet[0] >> 4 == 6) {
+		packet[0] = (uint8_t)(0x60 | tos >> 4);
+		packet[1] = (uint8_t)(tos << 4);
+		return;
+	}
+	packet[1] = tos;
+	if (whole)
+		packet[6] |= 0x40;
+}
+
+void ip_fragment(const uint8_t *packet, size_t len, size_t mtu, uint32_t id,
+		 void (*send)(void *ctx, const uint8_t *packet, size_t len), void *ctx)
+{
+	bool ipv6 = packet[0] >> 4 == 6;
+	size_t header = ipv6 ? HEADER6 : HEADER4,
+	       before = header + (ipv6 ? EXTENSION_LEN : 0);
+	size_t most = (mtu - before) / 8 * 8;
+	uint8_t fragment[FRAGMENT_MAX];
+
+	if (mtu > sizeof(fragment))
+		most = (sizeof(fragment) - before) / 8 * 8;
+	for (size_t at = header; at < len; at += most) {
+		size_t size = len - at < most ? len - at : most;
+		size_t place = at - header;
+		bool more = at + size < len;
+
+		memcpy(fragment, packet, header);
+		memcpy(fragment + before, packet + at, size);
+		if (ipv6) {
+			uint8_t *x = fragment + header;
+
+			put_be16(fragment + 4, EXTENSION_LEN + size);
+			fragment[6] = 44;
+			x[0] = packet[6];
+			x[1] = 0;
+			put_be16(x + 2, place | more);
+			put_be16(x + 4, id >> 16);
+			put_be16(x + 6, id & 0xffff);
+		} else {
+			put_be16(fragment + 2, header + size);
+			put_be16(fragment + 4, id & 0xffff);
+			put_be16(fragment + 6, place / 8 | (more ? 0x2000 : 0));
+		}
+		send(ctx, fragment, before + size);
 	}
 }

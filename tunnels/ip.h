@@ -18,6 +18,7 @@
 struct ip_packet {
 	uint8_t family; /* 4 or 6 */
 	uint8_t protocol;
+	uint8_t tos;			     /* service class and congestion */
 	const uint8_t *source, *destination; /* 4 or 16 bytes */
 	const uint8_t *body;		     /* behind all headers of IP */
 	size_t len;			     /* of the body */
@@ -44,6 +45,17 @@ size_t ip_overhead(uint8_t family, bool udp);
  */
 void ip_write(uint8_t *packet, uint8_t protocol, const struct ip_end *source,
 	      const struct ip_end *destination, size_t len);
+
+/* Service class and congestion of a packet that ip_write() made; and, if it is IPv4, that
+ * no router may fragment it. */
+void ip_mark(uint8_t *packet, uint8_t tos, bool whole);
+
+/*
+ * Sends a packet of ip_write() in fragments of at most `mtu` bytes (68 or 1280 at least).
+ * `id` differs between packets of one pair of addresses.
+ */
+void ip_fragment(const uint8_t *packet, size_t len, size_t mtu, uint32_t id,
+		 void (*send)(void *ctx, const uint8_t *packet, size_t len), void *ctx);
 
 /* Whether the checksum over `len` bytes from the UDP header on is right; with IPv4, none is
  * right, too. */

@@ -156,6 +156,12 @@ static void host_again(void *ctx, unit_id unit, const uint8_t *packet, size_t le
 
 static void host_inside(void *ctx, const uint8_t *packet, size_t len)
 {
+	struct node *n = ctx;
+
+	assert_true(len <= sizeof(n->inside));
+	memcpy(n->inside, packet, len);
+	n->inside_len = len;
+	n->ninside++;
 }
 
 static void host_route(void *ctx, const struct address *prefix, unsigned len,

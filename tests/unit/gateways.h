@@ -42,6 +42,9 @@ struct node {
 	unsigned again; /* packets that went after their unit, and the last one */
 	unit_id again_unit;
 	unsigned again_hops;
+	unsigned ninside;
+	size_t inside_len; /* of the last packet for the inside */
+	uint8_t inside[1500];
 	size_t sent_len[SENT_MAX];
 	uint8_t sent[SENT_MAX][512];
 };

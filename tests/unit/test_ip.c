@@ -95,12 +95,100 @@ static void test_checksum_of_zero(void **state)
 	assert_true(ip_udp_intact(&ip, ip.len));
 }
 
+struct pieces {
+	uint8_t whole[4096];
+	size_t header, len, mtu;
+	unsigned count;
+	bool last;
+};
+
+/* What a receiver makes of a fragment. */
+static void on_fragment(void *ctx, const uint8_t *packet, size_t len)
+{
+	struct pieces *p = ctx;
+	bool v6 = packet[0] >> 4 == 6;
+	size_t before = v6 ? 48 : 20, place;
+
+	assert_true(len <= p->mtu && !p->last);
+	if (v6) {
+		assert_int_equal(packet[4] << 8 | packet[5], len - 40);
+		assert_int_equal(packet[6], 44);
+		assert_int_equal(packet[40], IP_PROTOCOL_ESP);
+		place = (size_t)(packet[42] << 8 | (packet[43] & 0xf8));
+		p->last = !(packet[43] & 1);
+		assert_memory_equal(packet + 44, "\x11\x22\x33\x44", 4);
+	} else {
+		assert_int_equal(packet[2] << 8 | packet[3], len);
+		assert_int_equal(packet[9], IP_PROTOCOL_ESP);
+		place = (size_t)((packet[6] & 0x1f) << 8 | packet[7]) * 8;
+		p->last = !(packet[6] & 0x20);
+		assert_false(packet[6] & 0x40);
+		assert_memory_equal(packet + 4, "\x33\x44", 2);
+	}
+	assert_int_equal(place, p->len);
+	assert_true(p->last || (len - before) % 8 == 0);
+	memcpy(p->whole + p->header + place, packet + before, len - before);
+	p->len += len - before;
+	p->count++;
+}
+
+static void test_fragments(void **state)
+{
+	static uint8_t packet[40 + 3000];
+
+	for (unsigned v = 4; v <= 6; v += 2) {
+		const struct ip_end from = { (uint8_t)v, source, 0 };
+		const struct ip_end to = { (uint8_t)v, destination, 0 };
+		size_t header = v == 4 ? 20 : 40;
+
+		for (size_t len = 1400; len <= 3000; len += 7) {
+			struct pieces p = { .header = header, .mtu = 1300 };
+
+			for (size_t i = 0; i < len; i++)
+				packet[header + i] = (uint8_t)(i * 31 >> 3);
+			ip_write(packet, IP_PROTOCOL_ESP, &from, &to, len);
+			ip_mark(packet, 0xb9, true);
+			ip_fragment(packet, header + len, p.mtu, 0x11223344, on_fragment,
+				    &p);
+			assert_true(p.last);
+			assert_int_equal(p.len, len);
+			size_t most = v == 4 ? 1280 : 1248;
+
+			assert_int_equal(p.count, (len + most - 1) / most);
+			assert_memory_equal(p.whole + header, packet + header, len);
+		}
+	}
+}
+
+static void test_marks(void **state)
+{
+	for (unsigned v = 4; v <= 6; v += 2) {
+		uint8_t packet[IP_OVERHEAD_MAX + BODY];
+		size_t len = make((uint8_t)v, IP_PROTOCOL_ESP, packet);
+		struct ip_packet ip;
+
+		assert_int_equal(ip_read(packet, len, &ip), 0);
+		assert_int_equal(ip.tos, 0);
+		ip_mark(packet, 0xb9, false);
+		assert_int_equal(ip_read(packet, len, &ip), 0);
+		assert_int_equal(ip.tos, 0xb9);
+		if (v == 4)
+			assert_int_equal(packet[6], 0);
+		ip_mark(packet, 0xb9, true);
+		if (v == 4)
+			assert_int_equal(packet[6], 0x40);
+		assert_int_equal(packet[0] >> 4, v);
+	}
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_round_trip),
 		cmocka_unit_test(test_udp_checksum),
 		cmocka_unit_test(test_checksum_of_zero),
+		cmocka_unit_test(test_fragments),
+		cmocka_unit_test(test_marks),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -145,8 +145,8 @@ static void add_child(struct node *n, uint64_t spi, uint32_t spi_in)
 
 static uint64_t statistic(const struct node *n, const char *name)
 {
-	struct statistic all[64];
-	size_t count = ipsec_ops.statistics(n->t, all, 64);
+	struct statistic all[128];
+	size_t count = ipsec_ops.statistics(n->t, all, 128);
 
 	for (size_t i = 0; i < count; i++)
 		if (!strcmp(all[i].name, name))

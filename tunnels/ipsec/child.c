@@ -6,7 +6,6 @@
 
 #include "tunnels/ipsec/child.h"
 
-#define ESP_UDP_PORT 4500
 #define MODE_TUNNEL 1
 
 static void encode_part(struct pack *p, const struct local_message *m)
@@ -97,8 +96,7 @@ static int way_init(struct child_way *way, const struct local_sa_add *sa)
 	int err;
 
 	STAILQ_INIT(&way->held);
-	if (sa->mode != MODE_TUNNEL || !ip_overhead(sa->src.family, false) ||
-	    sa->src.family != sa->dst.family)
+	if (!ip_overhead(sa->src.family, false) || sa->src.family != sa->dst.family)
 		return -ENOTSUP;
 	way->spi = sa->spi;
 	way->src = sa->src;
@@ -107,6 +105,10 @@ static int way_init(struct child_way *way, const struct local_sa_add *sa)
 	way->esn = sa->esn;
 	way->soft_time = sa->soft_time * MONO_SEC;
 	way->hard_time = sa->hard_time * MONO_SEC;
+	way->soft_bytes = sa->soft_bytes;
+	way->hard_bytes = sa->hard_bytes;
+	way->soft_packets = sa->soft_packets;
+	way->hard_packets = sa->hard_packets;
 	err = read_selectors(&sa->src_ts, &way->src_ts, &way->src_count);
 	if (!err)
 		err = read_selectors(&sa->dst_ts, &way->dst_ts, &way->dst_count);
@@ -151,9 +153,14 @@ int child_new(struct child **child, const uint8_t *initial, size_t len, unsigned
 	c->ike = put.ike;
 	c->unit = put.spi_in % CLUSTER_UNITS;
 	c->born = now;
-	err = way_init(&c->in, &in);
+	c->transport = in.mode != MODE_TUNNEL;
+	c->copy = in.copy;
+	err = in.mode == out.mode ? way_init(&c->in, &in) : -EBADMSG;
 	if (!err)
 		err = way_init(&c->out, &out);
+	/* charon's window counts if it is the larger one. */
+	if (in.window > window)
+		window = in.window < REPLAY_SIZE_MAX ? in.window : REPLAY_SIZE_MAX;
 	if (!err)
 		err = replay_init(&c->window, window);
 	if (!err)
@@ -236,106 +243,6 @@ void child_deactivate(struct child *c)
 	c->active = false;
 	drop_held(&c->in);
 	drop_held(&c->out);
-}
-
-static bool way_selects(const struct child_way *way, const struct selector_flow *f)
-{
-	return selector_match(way->src_ts, way->src_count, f, true) &&
-	       selector_match(way->dst_ts, way->dst_count, f, false);
-}
-
-bool child_selects(const struct child *c, const uint8_t *ip, size_t len)
-{
-	struct selector_flow f;
-
-	return !selector_read(ip, len, &f) && way_selects(&c->out, &f);
-}
-
-static void count(struct child_way *way, size_t len, struct mono now)
-{
-	way->packets++;
-	way->bytes += len;
-	way->used = now;
-}
-
-static uint8_t next_header(const struct selector_flow *f)
-{
-	return f->family == 4 ? ESP_NEXT_IPV4 : ESP_NEXT_IPV6;
-}
-
-int child_open(struct child *c, const uint8_t *esp, size_t len, uint8_t *out, size_t size,
-	       size_t *outlen, uint64_t *seq, struct mono now)
-{
-	uint32_t spi, low;
-	uint64_t number;
-	struct selector_flow f;
-	size_t got;
-	uint8_t next;
-	int err;
-
-	if (esp_parse(esp, len, &spi, &low))
-		return -EINVAL;
-	number = c->in.esn ? replay_extend(&c->window, low) : low;
-	err = replay_check(&c->window, number);
-	if (!err)
-		err = esp_open(c->in.cipher, esp, len, number, out, size, &got, &next);
-	if (!err)
-		err = replay_accept(&c->window, number);
-	if (err)
-		return err;
-	if (next == ESP_NEXT_NONE)
-		return -ENODATA;
-	if (selector_read(out, got, &f) || next != next_header(&f))
-		return -EINVAL;
-	if (!way_selects(&c->in, &f))
-		return -EACCES;
-	*outlen = f.total;
-	*seq = number;
-	c->confirmed = true;
-	count(&c->in, f.total, now);
-	return 0;
-}
-
-uint64_t child_last_number(const struct child *c)
-{
-	/* Far enough from the end that nothing which is asked ahead wraps. */
-	return c->out.esn ? UINT64_MAX >> 1 : UINT32_MAX;
-}
-
-static struct ip_end outer_end(const struct local_addr *a)
-{
-	return (struct ip_end){ a->family, a->bytes, a->port ? a->port : ESP_UDP_PORT };
-}
-
-int child_seal(struct child *c, member_id self, const uint8_t *ip, size_t len,
-	       uint8_t *out, size_t size, size_t *outlen, struct mono now)
-{
-	size_t outer = ip_overhead(c->out.src.family, c->out.encap), got;
-	const struct ip_end src = outer_end(&c->out.src), dst = outer_end(&c->out.dst);
-	struct selector_flow f;
-	int err;
-
-	if (c->next_seq > child_last_number(c) || c->iv_used > UINT32_MAX)
-		return -EOVERFLOW;
-	if (!outer || src.family != dst.family)
-		return -EAFNOSUPPORT;
-	if (size < outer)
-		return -ENOSPC;
-	if (selector_read(ip, len, &f))
-		return -EINVAL;
-	err = esp_seal(c->out.cipher, c->out.spi, c->next_seq,
-		       esp_iv(self, c->activation, (uint32_t)c->iv_used), next_header(&f),
-		       ip, f.total, out + outer, size - outer, &got);
-	if (err)
-		return err;
-	c->next_seq++;
-	c->iv_used++;
-	if (got + outer > UINT16_MAX)
-		return -ENOSPC;
-	ip_write(out, c->out.encap ? IP_PROTOCOL_UDP : IP_PROTOCOL_ESP, &src, &dst, got);
-	*outlen = got + outer;
-	count(&c->out, f.total, now);
-	return 0;
 }
 
 int child_hold(struct child_way *way, uint64_t seq, const uint8_t *bytes, size_t len)

@@ -7,7 +7,7 @@
  *
  *   initial     SA_ADD of both directions and CHILD_PUT, encoded: keys, addresses,
  *               selectors and the plugin's own state
- *   essential   nothing; the counters instead:
+ *   essential   what has been used of the lifetimes, see lifetime.c; and the counters:
  *               CHILD_LEASE   highest outbound sequence number that may be used
  *               CHILD_EDGE    highest inbound sequence number that was seen
  *   calculable  ciphers, statistics, and the replay window below its edge, which a new
@@ -35,6 +35,7 @@
 #define CHILD_REFUSED UINT64_MAX /* an edge that refuses everything */
 #define CHILD_HELD_MAX 4096	 /* packets that wait for a commit, each way */
 #define CHILD_OUTER_MAX IP_OVERHEAD_MAX
+#define CHILD_CLAMP_MAX 1500 /* a longer packet is none that opens a connection */
 
 /* A packet that waits: inbound, clear and for the inside; outbound, clear, not sealed. */
 struct held {
@@ -65,8 +66,11 @@ struct child_way {
 	struct local_ts *src_ts, *dst_ts;
 	unsigned src_count, dst_count;
 	uint64_t soft_time, hard_time; /* ns after birth, 0: none */
-	uint64_t packets, bytes;       /* inner, since this member has the child */
-	struct mono used;	       /* the last packet; 0: none */
+	uint64_t soft_bytes, hard_bytes, soft_packets, hard_packets; /* 0: none */
+	uint64_t packets, bytes; /* inner, of all owners as far as known */
+	uint64_t assumed_packets, assumed_bytes; /* that may be unknown */
+	uint64_t kept_packets, kept_bytes;	 /* as the record has them */
+	struct mono used;			 /* the last packet; 0: none */
 	struct held_queue held;
 	unsigned held_count;
 };
@@ -85,7 +89,15 @@ struct child {
 	uint64_t iv_used; /* counter values used with this activation */
 	uint64_t next_seq, lease_asked;
 	struct mono born;
+	uint64_t aged;	   /* ns before it came to this member */
+	uint64_t kept_age; /* as the record has it */
 	bool soft_told, hard_told;
+	struct mono ended; /* when hard_told became true */
+	bool transport;
+	uint8_t copy;	   /* LOCAL_COPY_ of the headers */
+	uint16_t mss;	   /* that TCP may offer at most, 0: any */
+	uint16_t path_mtu; /* less than that of the interface, 0: not known */
+	struct mono path_mtu_since;
 	bool refused;	/* nobody knows the edge: inbound ends, and it is to be rekeyed */
 	bool confirmed; /* the peer has used it, so it has it */
 	bool retired;	/* charon has taken the outbound SA back: a newer one is in use */
@@ -105,7 +117,7 @@ int child_decode(const uint8_t *initial, size_t len, struct local_sa_add *in,
 		 struct local_sa_add *out, struct local_child_put *put);
 
 /* A child, inactive, from an initial part. `window`: packets of the replay window.
- * -EBADMSG, -ENOTSUP (algorithm, or transport mode), -ENOMEM. */
+ * -EBADMSG, -ENOTSUP (algorithm), -ENOMEM. */
 int child_new(struct child **child, const uint8_t *initial, size_t len, unsigned window,
 	      struct mono now);
 /* Takes new addresses and the IKE SA from a changed initial part. -EBADMSG. */
@@ -122,13 +134,33 @@ void child_activate(struct child *c, uint64_t lease, uint64_t edge, uint32_t act
 /* Stops, and drops what was held. */
 void child_deactivate(struct child *c);
 
+/* lifetime.c: ns since the SA was made, on whatever member. */
+uint64_t child_age(const struct child *c, struct mono now);
+/* Whether bytes, packets or numbers have come to their soft or hard limit: cheap. Hard: no
+ * packet may pass any more. */
+bool child_spent(const struct child *c, bool hard);
+/* The same, with time. */
+bool child_expired(const struct child *c, bool hard, struct mono now);
+/* What may have been used elsewhere, and was not heard of. For who takes over. */
+void child_assume(struct child *c);
+/* The essential part of the record: whether it is time to put it anew; makes it; takes it
+ * over (-EBADMSG). Nothing ever becomes less. */
+#define CHILD_USAGE_SIZE 72
+bool child_usage_due(const struct child *c, struct mono now);
+size_t child_usage_put(struct child *c, uint8_t buf[CHILD_USAGE_SIZE], struct mono now);
+int child_usage_take(struct child *c, const uint8_t *usage, size_t len, struct mono now);
+
 /*
  * Opens an ESP packet (from its SPI on) into `out`: an inner IP packet of *outlen bytes
- * and its sequence number. -EALREADY, -ESTALE: replay; -EBADMSG: ICV; -EINVAL: malformed;
- * -EACCES: the inner packet is outside the selectors; -ENODATA: a dummy packet.
+ * and its sequence number. `tos` is the outer header's. -EALREADY, -ESTALE: replay;
+ * -EBADMSG: ICV; -EINVAL: malformed; -EACCES: the inner packet is outside the selectors;
+ * -EPROTO: congestion was met by a packet that cannot tell; -ENODATA: a dummy packet.
  */
-int child_open(struct child *c, const uint8_t *esp, size_t len, uint8_t *out, size_t size,
-	       size_t *outlen, uint64_t *seq, struct mono now);
+int child_open(struct child *c, const uint8_t *esp, size_t len, uint8_t tos, uint8_t *out,
+	       size_t size, size_t *outlen, uint64_t *seq, struct mono now);
+
+/* The longest inner packet that fits into an outer one of `mtu` bytes; 0: none. */
+size_t child_room(const struct child *c, size_t mtu);
 
 /* The highest number that may be used outbound. */
 uint64_t child_last_number(const struct child *c);
@@ -137,8 +169,9 @@ uint64_t child_last_number(const struct child *c);
 bool child_selects(const struct child *c, const uint8_t *ip, size_t len);
 /*
  * Seals an inner packet with the next sequence number, which the caller has seen to be
- * leased, into a whole packet of the outer addresses' family. -EINVAL: no IP packet;
- * -ENOSPC; -EAFNOSUPPORT: the addresses are of different families; -EOVERFLOW: numbers or IVs are used up.
+ * leased, into a whole packet of the outer addresses' family. -EINVAL: no IP packet, or
+ * none for transport mode; -ENOSPC; -EAFNOSUPPORT: the addresses are of different
+ * families; -EOVERFLOW: numbers or IVs are used up.
  */
 int child_seal(struct child *c, member_id self, const uint8_t *ip, size_t len,
 	       uint8_t *out, size_t size, size_t *outlen, struct mono now);

@@ -8,8 +8,6 @@
 #include "tunnels/ipsec/engine.h"
 
 #define STAGED_MAX 4096 /* SAs that charon has installed and not made a child of */
-/* Time for a new SA, before the 32 bits of sequence numbers or IVs run out. */
-#define NUMBERS_SOFT 0xc0000000
 #define HARD_GRACE (60 * MONO_SEC) /* for charon to end what is beyond its lifetime */
 
 static unsigned bucket(uint32_t spi)
@@ -240,6 +238,7 @@ static void leave_family(struct ipsec *t, struct child *c)
 static void link_child(struct ipsec *t, struct child *c, struct session *s)
 {
 	c->session = s;
+	c->mss = (uint16_t)t->config.mss;
 	session_set_user(s, c);
 	LIST_INSERT_HEAD(&t->children[bucket(c->in.spi)], c, by_spi);
 	LIST_INSERT_HEAD(&t->families[family_bucket(c->ike)], c, of_ike);
@@ -465,6 +464,16 @@ static bool is_child_of(const struct child *c, const struct session *s)
 	       !memcmp(session_key(s)->bytes, key.bytes, key.len);
 }
 
+static void take_usage(struct ipsec *t, struct child *c, struct session *s,
+		       struct mono now)
+{
+	size_t len;
+	const uint8_t *usage = session_essential(s, &len);
+
+	if (usage && child_usage_take(c, usage, len, now))
+		t->statistics.records_bad++;
+}
+
 void children_shadow(struct ipsec *t, struct session *s, struct mono now)
 {
 	struct child *c = session_user(s);
@@ -477,6 +486,7 @@ void children_shadow(struct ipsec *t, struct session *s, struct mono now)
 	if (c) {
 		child_readdress(c, initial, len);
 		change_family(t, c);
+		take_usage(t, c, s, now);
 		return;
 	}
 	err = child_new(&c, initial, len, t->config.replay_window, now);
@@ -491,6 +501,7 @@ void children_shadow(struct ipsec *t, struct session *s, struct mono now)
 		return;
 	}
 	link_child(t, c, s);
+	take_usage(t, c, s, now);
 }
 
 static void tell_expiry(struct ipsec *t, const struct child *c, bool hard)
@@ -504,31 +515,39 @@ static void tell_expiry(struct ipsec *t, const struct child *c, bool hard)
 	plugin_send(t->plugin, &m);
 }
 
-/* A number is used once under a key: with the last one the SA ends. */
-static bool runs_out(const struct child *c)
+/* What the record says of lifetimes follows what is used, from afar. */
+static void keep_usage(struct ipsec *t, struct child *c, struct mono now)
 {
-	return c->next_seq >= child_last_number(c) - (UINT32_MAX - NUMBERS_SOFT) ||
-	       c->iv_used >= NUMBERS_SOFT;
+	const struct session_key key = child_key(c->in.spi);
+	uint8_t usage[CHILD_USAGE_SIZE];
+	size_t len;
+
+	if (!child_usage_due(c, now))
+		return;
+	len = child_usage_put(c, usage, now);
+	cluster_put(t->host.cluster, c->unit, &key, NULL, 0, usage, len, NULL, now);
+}
+
+void children_expire(struct ipsec *t, struct child *c, struct mono now)
+{
+	if (!c->soft_told && child_expired(c, false, now)) {
+		c->soft_told = true;
+		tell_expiry(t, c, false);
+	}
+	if (c->hard_told || !child_expired(c, true, now))
+		return;
+	c->hard_told = true;
+	c->ended = now;
+	tell_expiry(t, c, true);
 }
 
 /* May remove the child. */
 static void age_child(struct ipsec *t, struct child *c, struct mono now)
 {
-	uint64_t age = mono_since(now, c->born);
-
-	if (!c->soft_told &&
-	    ((c->in.soft_time && age >= c->in.soft_time) || runs_out(c) || c->refused)) {
-		c->soft_told = true;
-		tell_expiry(t, c, false);
-	}
-	if (!c->in.hard_time || age < c->in.hard_time)
-		return;
-	if (!c->hard_told) {
-		c->hard_told = true;
-		tell_expiry(t, c, true);
-	}
+	children_expire(t, c, now);
+	keep_usage(t, c, now);
 	/* A charon that does not know it, after a failed import, never ends it. */
-	if (age < c->in.hard_time + HARD_GRACE)
+	if (!c->hard_told || mono_since(now, c->ended) < HARD_GRACE)
 		return;
 	log_warnx("ipsec: CHILD SA %08x is beyond its lifetime; removed", c->in.spi);
 	children_delete(t, c->in.spi, now);

@@ -27,6 +27,7 @@
 #include <sys/queue.h>
 
 #include "src/bpf/unit.h"
+#include "tunnels/ip.h"
 #include "tunnels/ipsec/child.h"
 #include "tunnels/ipsec/ike.h"
 #include "tunnels/ipsec/ipsec.h"
@@ -47,6 +48,11 @@
 	X(esp_malformed, "ipsec.esp-malformed")                                          \
 	X(esp_selector, "ipsec.esp-outside-selector")                                    \
 	X(esp_unknown, "ipsec.esp-unknown-spi")                                          \
+	X(esp_congestion, "ipsec.esp-illegal-congestion-mark")                           \
+	X(esp_expired, "ipsec.esp-beyond-lifetime")                                      \
+	X(esp_too_big, "ipsec.esp-too-big")                                              \
+	X(esp_fragmented, "ipsec.esp-fragmented")                                        \
+	X(esp_unsealed, "ipsec.esp-not-sealed")                                          \
 	X(esp_unproven, "ipsec.esp-refused-until-rekey")                                 \
 	X(esp_exhausted, "ipsec.esp-exhausted")                                          \
 	X(not_served, "ipsec.not-served")                                                \
@@ -199,6 +205,9 @@ struct ipsec {
 	struct mono sweep; /* next look at lifetimes and addresses */
 	struct ipsec_statistics statistics;
 	struct unit_traffic traffic[CLUSTER_UNITS];
+	uint32_t fragment_id;
+	struct mono audited; /* when a refused packet was last logged */
+	unsigned unaudited;  /* that were refused since */
 	uint8_t scratch[ESP_PACKET_MAX + CHILD_OUTER_MAX];
 };
 
@@ -295,11 +304,15 @@ void children_free(struct ipsec *t, struct child *c);
  */
 struct child *children_route(struct ipsec *t, const uint8_t *ip, size_t len,
 			     struct child **shadow);
+/* Tells charon of a child's lifetimes that have run out. */
+void children_expire(struct ipsec *t, struct child *c, struct mono now);
 /* Tells charon of lifetimes that have run out, and ends what it does not end. */
 void children_age(struct ipsec *t, struct mono now);
 
 /* traffic.c */
-void traffic_receive(struct ipsec *t, const uint8_t *esp, size_t len, struct mono now);
+/* An ESP packet, in the outer one or in its UDP. */
+void traffic_receive(struct ipsec *t, const struct ip_packet *outer, const uint8_t *esp,
+		     size_t len, struct mono now);
 /* `hops`: members that it has passed. */
 void traffic_forward(struct ipsec *t, const uint8_t *ip, size_t len, unsigned hops,
 		     struct mono now);

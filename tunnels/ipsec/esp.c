@@ -236,6 +236,16 @@ size_t esp_overhead(const struct esp_cipher *c)
 	       TRAILER_LEN + c->icv_len;
 }
 
+size_t esp_room(const struct esp_cipher *c, size_t len)
+{
+	const struct encryption *e = c->encryption;
+	size_t fixed = ESP_HEADER_LEN + e->iv_len + c->icv_len;
+
+	if (len < fixed + e->align)
+		return 0;
+	return (len - fixed) / e->align * e->align - TRAILER_LEN;
+}
+
 static void put_be32(uint8_t *at, uint32_t v)
 {
 	for (int i = 0; i < 4; i++)

@@ -66,6 +66,9 @@ void esp_cipher_free(struct esp_cipher *cipher);
 /* The most that sealing adds to a payload: header, IV, padding, trailer and ICV. */
 size_t esp_overhead(const struct esp_cipher *cipher);
 
+/* The longest payload of which a packet has at most `len` bytes; 0: none has. */
+size_t esp_room(const struct esp_cipher *cipher, size_t len);
+
 /*
  * Writes an ESP packet, from SPI to ICV, into out and its length into *outlen.
  *

@@ -235,7 +235,7 @@ static void receive_udp(struct ipsec *t, const struct ip_packet *ip, bool ready,
 	dst = addr_of(ip, ip->destination, (uint16_t)(udp[2] << 8 | udp[3]));
 	if (dst.port == IKE_NAT_PORT && len >= IP_UDP_HEADER + 4) {
 		if (body[0] | body[1] | body[2] | body[3]) {
-			traffic_receive(t, body, len - IP_UDP_HEADER, now);
+			traffic_receive(t, ip, body, len - IP_UDP_HEADER, now);
 			return;
 		}
 		body += 4;
@@ -259,7 +259,7 @@ static void ipsec_receive(void *tunnel, const struct packet *p, struct mono now)
 	if (ip_read(p->bytes, p->len, &ip))
 		return;
 	if (ip.protocol == IP_PROTOCOL_ESP)
-		traffic_receive(t, ip.body, ip.len, now);
+		traffic_receive(t, &ip, ip.body, ip.len, now);
 	else if (ip.protocol == IP_PROTOCOL_UDP)
 		receive_udp(t, &ip, p->checksum_ready, now);
 }
@@ -365,6 +365,7 @@ static void activate_child(struct ipsec *t, struct child *c, uint32_t activation
 		cluster_count(t->host.cluster, c->session, CHILD_LEASE, lease, now);
 		cluster_count(t->host.cluster, c->session, CHILD_EDGE, edge, now);
 	}
+	child_assume(c);
 	child_activate(c, lease, edge, activation);
 	traffic_lease(t, c, now);
 }

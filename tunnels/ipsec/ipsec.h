@@ -15,7 +15,9 @@ struct ipsec;
 struct ipsec_config {
 	const char *socket;	/* path for the plugin; borrowed for ipsec_new() */
 	bool inbound_commit;	/* false: deliver before the window edge is committed */
-	unsigned replay_window; /* packets */
+	unsigned replay_window; /* packets, at least */
+	unsigned mss;		/* that TCP may offer at most, 0: any */
+	unsigned mtu;		/* of the outside network, 0: any */
 };
 
 extern const struct tunnel_ops ipsec_ops;

@@ -8,11 +8,16 @@
  * is committed ahead inbound: numbers that the peer has not used yet must stay
  * acceptable.
  */
+#include <arpa/inet.h>
 #include <errno.h>
 #include <openssl/crypto.h>
 #include <stdlib.h>
 
+#include "src/log.h"
 #include "tunnels/ipsec/engine.h"
+#include "tunnels/ipsec/inner.h"
+
+#define PATH_MTU_AGE (600 * MONO_SEC) /* RFC 8201 section 4 */
 
 void traffic_lease(struct ipsec *t, struct child *c, struct mono now)
 {
@@ -34,23 +39,59 @@ static void meter(struct ipsec *t, const struct child *c, size_t len)
 	t->traffic[c->unit].bytes += len;
 }
 
-static void refuse(struct ipsec *t, int err)
+/* Some limit has been met of which charon does not know yet. */
+static bool is_spent(const struct child *c)
+{
+	return (!c->soft_told && child_spent(c, false)) ||
+	       (!c->hard_told && child_spent(c, true));
+}
+
+/*
+ * RFC 4303 has refused packets audited. Anybody can send any number of them: one is logged
+ * in a second, and the others are counted.
+ */
+static void audit(struct ipsec *t, const struct ip_packet *outer, const uint8_t *esp,
+		  size_t len, const char *why, struct mono now)
+{
+	int family = outer->family == 6 ? AF_INET6 : AF_INET;
+	char from[INET6_ADDRSTRLEN] = "", to[INET6_ADDRSTRLEN] = "";
+	uint32_t spi = 0, seq = 0;
+
+	if (t->audited.ns && mono_since(now, t->audited) < MONO_SEC) {
+		t->unaudited++;
+		return;
+	}
+	esp_parse(esp, len, &spi, &seq);
+	inet_ntop(family, outer->source, from, sizeof(from));
+	inet_ntop(family, outer->destination, to, sizeof(to));
+	log_warnx("ipsec: refused an ESP packet from %s to %s, SPI %08x, sequence number "
+		  "%u: %s (and %u others before)",
+		  from, to, spi, seq, why, t->unaudited);
+	t->audited = now;
+	t->unaudited = 0;
+}
+
+static const char *refuse(struct ipsec *t, int err)
 {
 	switch (err) {
 	case -EALREADY:
 	case -ESTALE:
 		t->statistics.esp_replay++;
-		break;
+		return "replayed, or too late";
 	case -EBADMSG:
 		t->statistics.esp_icv++;
-		break;
+		return "not authentic";
 	case -EACCES:
 		t->statistics.esp_selector++;
-		break;
+		return "outside the traffic selectors";
+	case -EPROTO:
+		t->statistics.esp_congestion++;
+		return "marked as having met congestion, which its sender cannot know of";
 	case -ENODATA: /* a dummy packet of the peer's, to be dropped silently */
-		break;
+		return NULL;
 	default:
 		t->statistics.esp_malformed++;
+		return "malformed";
 	}
 }
 
@@ -86,54 +127,129 @@ static void deliver(struct ipsec *t, struct child *c, uint64_t seq, size_t len,
 	t->host.send_inside(t->host.ctx, t->scratch, len);
 }
 
-void traffic_receive(struct ipsec *t, const uint8_t *esp, size_t len, struct mono now)
+/* Why the child for this packet is not to be asked; NULL: it is. */
+static const char *unfit(struct ipsec *t, const struct child *c, struct mono now)
 {
-	uint32_t spi, low;
-	uint64_t seq;
+	if (!c) {
+		t->statistics.esp_unknown++;
+		return "unknown SPI";
+	}
+	if (!c->active || !cluster_serves(t->host.cluster, c->unit, now)) {
+		t->statistics.not_served++;
+		return "another member's";
+	}
+	if (c->refused) {
+		t->statistics.esp_unproven++;
+		return "refused until it is rekeyed";
+	}
+	if (c->hard_told) {
+		t->statistics.esp_expired++;
+		return "beyond the lifetime";
+	}
+	return NULL;
+}
+
+void traffic_receive(struct ipsec *t, const struct ip_packet *outer, const uint8_t *esp,
+		     size_t len, struct mono now)
+{
+	uint32_t spi = 0, low;
+	const char *why = NULL;
 	struct child *c;
+	uint64_t seq;
 	size_t got;
 	int err;
 
 	if (esp_parse(esp, len, &spi, &low)) {
-		t->statistics.esp_malformed++;
+		audit(t, outer, esp, len, refuse(t, -EINVAL), now);
 		return;
 	}
 	c = child_find(t, spi);
-	if (!c) {
-		t->statistics.esp_unknown++;
+	why = unfit(t, c, now);
+	if (!why) {
+		err = child_open(c, esp, len, outer->tos, t->scratch, sizeof(t->scratch),
+				 &got, &seq, now);
+		if (!err) {
+			meter(t, c, len);
+			if (is_spent(c))
+				children_expire(t, c, now);
+			deliver(t, c, seq, got, now);
+			return;
+		}
+		why = refuse(t, err);
+	}
+	if (why)
+		audit(t, outer, esp, len, why, now);
+}
+
+static size_t mtu_of(const struct ipsec *t, struct child *c, struct mono now)
+{
+	size_t mtu = t->config.mtu ? t->config.mtu : SIZE_MAX;
+
+	if (c->path_mtu && mono_since(now, c->path_mtu_since) > PATH_MTU_AGE)
+		c->path_mtu = 0;
+	return c->path_mtu && c->path_mtu < mtu ? c->path_mtu : mtu;
+}
+
+/* True if the sender of a packet that is not to be fragmented was told to send shorter
+ * ones instead. */
+static bool too_big(struct ipsec *t, struct child *c, const uint8_t *ip, size_t len,
+		    size_t mtu)
+{
+	uint8_t answer[INNER_ERROR_MAX];
+	struct selector_flow f;
+	size_t room = child_room(c, mtu);
+
+	if (mtu == SIZE_MAX || len <= room || selector_read(ip, len, &f) ||
+	    f.total <= room || !inner_whole(ip) || !(c->copy & LOCAL_COPY_DF))
+		return false;
+	if (f.family == 6 && room < INNER_MTU_LEAST6)
+		room = INNER_MTU_LEAST6;
+	/* That much IPv6 has a right to: the outer packet is fragmented then. */
+	if (f.total <= room || room < INNER_MTU_LEAST4)
+		return false;
+	t->statistics.esp_too_big++;
+	len = inner_too_big(ip, &f, (unsigned)room, answer);
+	if (len)
+		t->host.send_inside(t->host.ctx, answer, len);
+	return true;
+}
+
+static void send_out(struct ipsec *t, size_t len, size_t mtu)
+{
+	if (len <= mtu) {
+		t->host.send_outside(t->host.ctx, t->scratch, len);
 		return;
 	}
-	if (!c->active || !cluster_serves(t->host.cluster, c->unit, now)) {
-		t->statistics.not_served++;
-		return;
-	}
-	if (c->refused) {
-		t->statistics.esp_unproven++;
-		return;
-	}
-	err = child_open(c, esp, len, t->scratch, sizeof(t->scratch), &got, &seq, now);
-	if (err) {
-		refuse(t, err);
-		return;
-	}
-	meter(t, c, len);
-	deliver(t, c, seq, got, now);
+	t->statistics.esp_fragmented++;
+	ip_fragment(t->scratch, len, mtu, ++t->fragment_id, t->host.send_outside,
+		    t->host.ctx);
 }
 
 static void seal_and_send(struct ipsec *t, struct child *c, const uint8_t *ip, size_t len,
 			  struct mono now)
 {
-	size_t got;
+	size_t got, mtu = mtu_of(t, c, now);
+	int err;
 
-	if (child_seal(c, t->host.self, ip, len, t->scratch, sizeof(t->scratch), &got,
-		       now)) {
-		t->statistics.esp_exhausted++;
+	if (c->hard_told) {
+		t->statistics.esp_expired++;
+		return;
+	}
+	if (too_big(t, c, ip, len, mtu))
+		return;
+	err = child_seal(c, t->host.self, ip, len, t->scratch, sizeof(t->scratch), &got,
+			 now);
+	if (is_spent(c))
+		children_expire(t, c, now);
+	if (err) {
+		*(err == -EOVERFLOW ? &t->statistics.esp_exhausted
+				    : &t->statistics.esp_unsealed) += 1;
 		return;
 	}
 	t->statistics.esp_out++;
 	session_told(c->session, now);
 	meter(t, c, got);
-	t->host.send_outside(t->host.ctx, t->scratch, got);
+	send_out(t, got, mtu);
 }
 
 static bool leased(struct ipsec *t, struct child *c)

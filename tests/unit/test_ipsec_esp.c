@@ -1,0 +1,368 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/* ESP through members: limits that hold across a takeover, packets that do not fit, and
+ * packets that are not let in. */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+#include <cmocka.h>
+
+#include "tests/unit/gateways.h"
+
+#define PEER_SPI 0x11223344u
+
+static const struct local_addr gateway = { 4, { 192, 0, 2, 1 }, 4500 };
+static const struct local_addr client = { 4, { 198, 51, 100, 7 }, 1111 };
+static const uint8_t SERVER[4] = { 10, 1, 0, 100 }, INNER[4] = { 10, 3, 0, 7 };
+static const uint8_t key[20] = "not much of a secret";
+
+struct scene {
+	struct node *owner, *successor;
+	uint64_t ike;
+	uint32_t spi;
+	struct child *peer; /* the client's end */
+};
+
+static struct local_blob selector(uint8_t *buf, const uint8_t *from, uint8_t last)
+{
+	struct pack p = pack_to(buf, LOCAL_TS_SIZE);
+	struct local_ts ts = { .family = 4, .to_port = 65535 };
+
+	memcpy(ts.from, from, 4);
+	memcpy(ts.to, from, 4);
+	ts.to[3] = last;
+	local_ts_put(&p, &ts);
+	return (struct local_blob){ buf, LOCAL_TS_SIZE };
+}
+
+static void make_ways(const struct scene *s, const struct local_sa_add *base,
+		      struct local_sa_add *in, struct local_sa_add *out)
+{
+	static uint8_t server[LOCAL_TS_SIZE], inner[LOCAL_TS_SIZE];
+
+	*in = *base;
+	in->ike = s->ike;
+	in->spi = s->spi;
+	in->inbound = 1;
+	in->encap = 1;
+	in->mode = 1;
+	in->enc = ESP_ENCR_AES_GCM_16;
+	in->enc_key = (struct local_blob){ key, sizeof(key) };
+	in->src = client;
+	in->dst = gateway;
+	in->src_ts = selector(inner, INNER, 7);
+	in->dst_ts = selector(server, SERVER, 255);
+	*out = *in;
+	out->spi = PEER_SPI;
+	out->inbound = 0;
+	out->src = gateway;
+	out->dst = client;
+	out->src_ts = in->dst_ts;
+	out->dst_ts = in->src_ts;
+}
+
+/* The other end of the same two SAs. */
+static struct child *make_peer(const struct scene *s, struct local_sa_add in,
+			       struct local_sa_add out)
+{
+	static uint8_t initial[4096];
+	const struct local_child_put put = { .ike = s->ike,
+					     .spi_in = PEER_SPI,
+					     .spi_out = s->spi };
+	struct child *c;
+	size_t len;
+
+	in.inbound = 0;
+	out.inbound = 1;
+	in.soft_packets = in.hard_packets = out.soft_packets = out.hard_packets = 0;
+	len = child_encode(&out, &in, &put, initial, sizeof(initial));
+	assert_int_equal(child_new(&c, initial, len, 64, gateways_now), 0);
+	child_activate(c, 0, 0, 1);
+	return c;
+}
+
+static struct scene begin(const struct local_sa_add *base)
+{
+	struct scene s = { .owner = &gateways[2] };
+	struct local_message m = { .type = LOCAL_IKE_PUT };
+	struct cluster_unit_state state = { 0 };
+	struct local_sa_add in, out;
+	unit_id u;
+
+	for (u = 5; u < CLUSTER_UNITS; u++) {
+		cluster_unit(s.owner->c, u, &state);
+		if (state.owner == s.owner->id && state.successor)
+			break;
+	}
+	assert_true(u < CLUSTER_UNITS);
+	s.successor = &gateways[state.successor];
+	s.ike = UINT64_C(0xabcdef0123456000) / CLUSTER_UNITS * CLUSTER_UNITS + u;
+	s.spi = 0xc0000000u + u;
+	m.ike_put = (struct local_ike_put){
+		.spi = s.ike, .peer_spi = 7, .local = gateway, .remote = client
+	};
+	gateways_say(s.owner, &m);
+	make_ways(&s, base, &in, &out);
+	m = (struct local_message){ .type = LOCAL_SA_ADD, .sa_add = in };
+	gateways_say(s.owner, &m);
+	m.sa_add = out;
+	gateways_say(s.owner, &m);
+	m = (struct local_message){ .type = LOCAL_CHILD_PUT };
+	m.child_put.ike = s.ike;
+	m.child_put.spi_in = s.spi;
+	m.child_put.spi_out = PEER_SPI;
+	gateways_say(s.owner, &m);
+	gateways_run(50);
+	s.peer = make_peer(&s, in, out);
+	EACH_NODE(n)
+		gateways_forget(n);
+	return s;
+}
+
+static uint64_t statistic(const struct node *n, const char *name)
+{
+	struct statistic all[128];
+	size_t count = ipsec_ops.statistics(n->t, all, 128);
+
+	for (size_t i = 0; i < count; i++)
+		if (!strcmp(all[i].name, name))
+			return all[i].value;
+	fail_msg("no statistic %s", name);
+	return 0;
+}
+
+static void make_inner(uint8_t *ip, size_t len, const uint8_t *src, const uint8_t *dst,
+		       bool whole)
+{
+	memset(ip, 0, len);
+	ip[0] = 0x45;
+	ip[2] = (uint8_t)(len >> 8);
+	ip[3] = (uint8_t)len;
+	ip[6] = whole ? 0x40 : 0;
+	ip[9] = 17;
+	memcpy(ip + 12, src, 4);
+	memcpy(ip + 16, dst, 4);
+}
+
+/* From the inside towards the client. */
+static void forward(struct node *n, size_t len, bool whole)
+{
+	static uint8_t ip[1500];
+	const struct packet packet = { ip, len, 1, true };
+
+	make_inner(ip, len, SERVER, INNER, whole);
+	ipsec_ops.forward(n->t, &packet, gateways_now);
+	ipsec_ops.flush(n->t, gateways_now);
+	gateways_events();
+}
+
+static void receive(struct node *n, const uint8_t *bytes, size_t len)
+{
+	const struct packet packet = { bytes, len, 1, true };
+
+	ipsec_ops.receive(n->t, &packet, gateways_now);
+	ipsec_ops.flush(n->t, gateways_now);
+	gateways_events();
+}
+
+static size_t seal(struct scene *s, const uint8_t *src, const uint8_t *dst, uint8_t *out,
+		   size_t size)
+{
+	uint8_t ip[60];
+	size_t len;
+
+	make_inner(ip, sizeof(ip), src, dst, false);
+	assert_int_equal(
+	    child_seal(s->peer, 9, ip, sizeof(ip), out, size, &len, gateways_now), 0);
+	return len;
+}
+
+static void expires(struct node *n, const struct scene *s, bool hard)
+{
+	struct local_message m;
+
+	assert_true(gateways_hear(n, LOCAL_SA_EXPIRE, &m));
+	assert_int_equal(m.sa_expire.spi, s->spi);
+	assert_int_equal(m.sa_expire.hard, hard);
+}
+
+static void test_limits_hold_across_a_takeover(void **state)
+{
+	const struct local_sa_add limits = { .soft_packets = 20, .hard_packets = 32 };
+	struct scene s = begin(&limits);
+	struct local_message m;
+	uint64_t before;
+
+	for (unsigned i = 0; i < 19; i++)
+		forward(s.owner, 60, false);
+	assert_int_equal(s.owner->nsent, 19);
+	assert_false(gateways_hear(s.owner, LOCAL_SA_EXPIRE, &m));
+	forward(s.owner, 60, false);
+	expires(s.owner, &s, false);
+	/* Once only. */
+	forward(s.owner, 60, false);
+	assert_false(gateways_hear(s.owner, LOCAL_SA_EXPIRE, &m));
+	gateways_run(6000);
+
+	gateways_kill(s.owner);
+	gateways_run(6000);
+	expires(s.successor, &s, false);
+	/* The 21 of the record, and two that it might not know of. */
+	gateways_forget(s.successor);
+	for (unsigned i = 0; i < 9; i++)
+		forward(s.successor, 60, false);
+	expires(s.successor, &s, true);
+	gateways_run(50);
+	assert_int_equal(s.successor->nsent, 9);
+	before = statistic(s.successor, "ipsec.esp-beyond-lifetime");
+	forward(s.successor, 60, false);
+	assert_int_equal(s.successor->nsent, 9);
+	assert_int_equal(statistic(s.successor, "ipsec.esp-beyond-lifetime"), before + 1);
+	child_free(s.peer);
+}
+
+static void test_time_is_not_given_twice(void **state)
+{
+	const struct local_sa_add limits = { .soft_time = 40, .hard_time = 3600 };
+	struct scene s = begin(&limits);
+	struct local_message m;
+	struct child *c;
+
+	gateways_run(20000);
+	gateways_kill(s.owner);
+	gateways_run(10000);
+	assert_false(gateways_hear(s.successor, LOCAL_SA_EXPIRE, &m));
+	c = child_find(s.successor->t, s.spi);
+	assert_non_null(c);
+	assert_true(child_age(c, gateways_now) >= 29 * MONO_SEC);
+	gateways_run(16000);
+	expires(s.successor, &s, false);
+	child_free(s.peer);
+}
+
+static void test_what_does_not_fit(void **state)
+{
+	const struct local_sa_add copies = { .copy = LOCAL_COPY_DF };
+	struct scene s = begin(&copies);
+	const uint8_t *icmp = s.owner->inside + 20;
+	struct ip_packet ip;
+	size_t room;
+
+	s.owner->t->config.mtu = 500;
+	room = child_room(child_find(s.owner->t, s.spi), 500);
+	forward(s.owner, room, true);
+	assert_int_equal(s.owner->nsent, 1);
+	assert_int_equal(s.owner->sent[0][6], 0x40);
+	forward(s.owner, room + 1, true);
+	assert_int_equal(s.owner->nsent, 1);
+	assert_int_equal(s.owner->ninside, 1);
+	assert_memory_equal(s.owner->inside + 16, SERVER, 4);
+	assert_int_equal(icmp[0], 3);
+	assert_int_equal(icmp[1], 4);
+	assert_int_equal(icmp[6] << 8 | icmp[7], room);
+	assert_int_equal(statistic(s.owner, "ipsec.esp-too-big"), 1);
+	/* What may be fragmented is, outside. */
+	s.owner->t->config.mtu = 300;
+	forward(s.owner, 500, false);
+	assert_int_equal(s.owner->nsent, 3);
+	assert_int_equal(statistic(s.owner, "ipsec.esp-fragmented"), 1);
+	for (unsigned i = 1; i < 3; i++) {
+		assert_true(s.owner->sent_len[i] <= 300);
+		assert_int_equal(s.owner->sent[i][6] & 0x40, 0);
+		assert_int_equal(s.owner->sent[i][6] & 0x20, i == 1 ? 0x20 : 0);
+		assert_memory_equal(s.owner->sent[i] + 4, s.owner->sent[1] + 4, 2);
+	}
+	assert_int_equal(ip_read(s.owner->sent[0], s.owner->sent_len[0], &ip), 0);
+	child_free(s.peer);
+}
+
+static void test_bad_packets(void **state)
+{
+	static const struct local_sa_add none;
+	static const uint8_t stranger[4] = { 10, 3, 0, 8 }, beyond[4] = { 10, 1, 1, 0 };
+	struct scene s = begin(&none);
+	uint8_t good[300], bad[300];
+	size_t len = seal(&s, INNER, SERVER, good, sizeof(good));
+
+	memcpy(bad, good, len);
+	bad[len - 1] ^= 1;
+	receive(s.owner, bad, len);
+	assert_int_equal(statistic(s.owner, "ipsec.esp-bad-icv"), 1);
+	memcpy(bad, good, len);
+	bad[29] ^= 1; /* of the SPI, behind IP and UDP */
+	receive(s.owner, bad, len);
+	assert_int_equal(statistic(s.owner, "ipsec.esp-unknown-spi"), 1);
+	for (size_t cut = 36; cut < len; cut++) {
+		memcpy(bad, good, cut);
+		bad[2] = 0;
+		bad[3] = (uint8_t)cut;
+		bad[24] = 0;
+		bad[25] = (uint8_t)(cut - 20);
+		receive(s.owner, bad, cut);
+	}
+	assert_int_equal(statistic(s.owner, "ipsec.esp-bad-icv") - 1 +
+			     statistic(s.owner, "ipsec.esp-malformed"),
+			 len - 36);
+	assert_int_equal(s.owner->ninside, 0);
+	receive(s.owner, good, len);
+	gateways_run(20);
+	assert_int_equal(s.owner->ninside, 1);
+	receive(s.owner, good, len);
+	assert_int_equal(statistic(s.owner, "ipsec.esp-replay"), 1);
+	len = seal(&s, stranger, SERVER, good, sizeof(good));
+	receive(s.owner, good, len);
+	len = seal(&s, INNER, beyond, good, sizeof(good));
+	receive(s.owner, good, len);
+	assert_int_equal(statistic(s.owner, "ipsec.esp-outside-selector"), 2);
+	gateways_run(20);
+	assert_int_equal(s.owner->ninside, 1);
+	/* Outbound: no child is for such a packet, and none goes in clear. */
+	make_inner(bad, 60, beyond, INNER, false);
+	ipsec_ops.forward(s.owner->t, &(struct packet){ bad, 60, 1, true }, gateways_now);
+	assert_int_equal(statistic(s.owner, "ipsec.no-route"), 1);
+	assert_int_equal(s.owner->nsent, 0);
+	child_free(s.peer);
+}
+
+/* However many are refused, one line is written in a second. */
+static void test_audit(void **state)
+{
+	static const struct local_sa_add none;
+	struct scene s = begin(&none);
+	struct ipsec *t = s.owner->t;
+	uint8_t bad[300];
+	size_t len = seal(&s, INNER, SERVER, bad, sizeof(bad));
+
+	bad[len - 1] ^= 1;
+	receive(s.owner, bad, len);
+	assert_true(t->audited.ns == gateways_now.ns);
+	for (unsigned i = 0; i < 10; i++)
+		receive(s.owner, bad, len);
+	assert_int_equal(t->unaudited, 10);
+	gateways_run(1000);
+	receive(s.owner, bad, len);
+	assert_true(t->audited.ns == gateways_now.ns);
+	assert_int_equal(t->unaudited, 0);
+	child_free(s.peer);
+}
+
+int main(void)
+{
+	static const struct CMUnitTest tests[] = {
+#define T(test) cmocka_unit_test_setup_teardown(test, gateways_start, gateways_stop)
+		T(test_limits_hold_across_a_takeover),
+		T(test_time_is_not_given_twice),
+		T(test_what_does_not_fit),
+		T(test_bad_packets),
+		T(test_audit),
+#undef T
+	};
+
+	if (geteuid()) {
+		printf("skipped: the plugin's socket needs root\n");
+		return 77;
+	}
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}
