@@ -232,6 +232,12 @@ static int make_path(struct daemon *d, int lease_fd, char err[DAEMON_ERROR_SIZE]
 		names[i] = d->conf->networks[i].interface;
 	d->watch =
 	    netlink_watch_new(d->base, names, d->conf->nnetworks, daemon_on_carrier, d);
+	d->pathmtu = pathmtu_open(d->base, daemon_path_too_long, d);
+	if (!d->pathmtu) {
+		snprintf(err, DAEMON_ERROR_SIZE, "cannot listen to ICMP errors: %s",
+			 strerror(errno));
+		return -EIO;
+	}
 	if (!d->routes || !d->watch) {
 		snprintf(err, DAEMON_ERROR_SIZE, "cannot watch the interfaces");
 		return -EIO;
@@ -319,6 +325,7 @@ void daemon_free(struct daemon *d)
 		ndp_close(d->ndps[i]);
 	}
 	tun_close(d->tun);
+	pathmtu_close(d->pathmtu);
 	routes_free(d->routes);
 	filter_free(d->filter);
 	waiting_free(d->waiting);

@@ -27,6 +27,7 @@
 #include "src/netlink.h"
 #include "src/port.h"
 #include "src/refusal.h"
+#include "src/pathmtu.h"
 #include "src/routes.h"
 #include "src/status.h"
 #include "src/tun.h"
@@ -64,6 +65,7 @@ struct daemon {
 	struct netlink_watch *watch;
 	struct routes *routes;
 	struct tun *tun;
+	struct pathmtu *pathmtu;
 	struct port *ports[CONF_NETWORKS_MAX];
 	struct arp *arps[CONF_NETWORKS_MAX];
 	struct ndp *ndps[CONF_NETWORKS_MAX]; /* NULL: a network without IPv6 */
@@ -144,6 +146,8 @@ void daemon_members_log(struct daemon *d);
 
 /* daemon_path.c */
 int daemon_path_make(struct daemon *d);
+/* pathmtu_handler */
+void daemon_path_too_long(void *ctx, const uint8_t *quoted, size_t len, unsigned mtu);
 /* Looks again after what waits; and now and then after what waits for too long. */
 void daemon_path_review(struct daemon *d);
 void daemon_path_tick(struct daemon *d);

@@ -341,6 +341,18 @@ void daemon_path_again(void *ctx, unit_id unit, const uint8_t *ip, size_t len,
 	explicit_bzero(copy, len);
 }
 
+void daemon_path_too_long(void *ctx, const uint8_t *quoted, size_t len, unsigned mtu)
+{
+	struct daemon *d = ctx;
+
+	for (unsigned i = 0; i < d->ntunnels; i++) {
+		const struct status_tunnel *t = &d->tunnels[i];
+
+		if (t->ops->too_long)
+			t->ops->too_long(t->tunnel, quoted, len, mtu, daemon_now(d));
+	}
+}
+
 static void places_handed(struct daemon *d, member_id from, const uint8_t *message,
 			  size_t len)
 {

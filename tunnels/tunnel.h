@@ -89,6 +89,10 @@ struct tunnel_ops {
 	/* Packets: to a cluster address; from the inside, for a route of this tunnel. */
 	void (*receive)(void *tunnel, const struct packet *p, struct mono now);
 	void (*forward)(void *tunnel, const struct packet *p, struct mono now);
+	/* A router says that a packet, quoted from its IP header on, was longer than `mtu`.
+	 * Anybody may say so. Optional. */
+	void (*too_long)(void *tunnel, const uint8_t *quoted, size_t len, unsigned mtu,
+			 struct mono now);
 	/* A burst has been worked off. */
 	void (*flush)(void *tunnel, struct mono now);
 	void (*tick)(void *tunnel, struct mono now);

@@ -278,6 +278,46 @@ static void test_what_does_not_fit(void **state)
 	child_free(s.peer);
 }
 
+/* A router quotes a packet of ours. */
+static void test_a_shorter_path(void **state)
+{
+	const struct local_sa_add copies = { .copy = LOCAL_COPY_DF };
+	struct scene s = begin(&copies);
+	struct child *c = child_find(s.owner->t, s.spi);
+	uint8_t quoted[36];
+
+	s.owner->t->config.mtu = 1500;
+	forward(s.owner, 60, true);
+	memcpy(quoted, s.owner->sent[0], sizeof(quoted));
+	/* What an SPI that is not ours, or one that is missing, says is not believed. */
+	quoted[30] ^= 1;
+	ipsec_ops.too_long(s.owner->t, quoted, sizeof(quoted), 700, gateways_now);
+	quoted[30] ^= 1;
+	ipsec_ops.too_long(s.owner->t, quoted, 28, 700, gateways_now);
+	quoted[14] ^= 1; /* of the source address */
+	ipsec_ops.too_long(s.owner->t, quoted, sizeof(quoted), 700, gateways_now);
+	quoted[14] ^= 1;
+	assert_int_equal(statistic(s.owner, "ipsec.path-mtu-refused"), 3);
+	assert_int_equal(c->path_mtu, 0);
+
+	ipsec_ops.too_long(s.owner->t, quoted, sizeof(quoted), 700, gateways_now);
+	assert_int_equal(c->path_mtu, 700);
+	/* Never more, and never less than what every path takes. */
+	ipsec_ops.too_long(s.owner->t, quoted, sizeof(quoted), 1400, gateways_now);
+	assert_int_equal(c->path_mtu, 700);
+	ipsec_ops.too_long(s.owner->t, quoted, sizeof(quoted), 1, gateways_now);
+	assert_int_equal(c->path_mtu, 576);
+	forward(s.owner, 600, true);
+	assert_int_equal(statistic(s.owner, "ipsec.esp-too-big"), 1);
+	assert_int_equal(s.owner->ninside, 1);
+	/* Paths change: it is tried again. */
+	assert_true(gateways_now.ns > 601 * MONO_SEC);
+	c->path_mtu_since.ns = gateways_now.ns - 601 * MONO_SEC;
+	forward(s.owner, 400, true);
+	assert_int_equal(c->path_mtu, 0);
+	child_free(s.peer);
+}
+
 static void test_bad_packets(void **state)
 {
 	static const struct local_sa_add none;
@@ -356,6 +396,7 @@ int main(void)
 		T(test_time_is_not_given_twice),
 		T(test_what_does_not_fit),
 		T(test_bad_packets),
+		T(test_a_shorter_path),
 		T(test_audit),
 #undef T
 	};

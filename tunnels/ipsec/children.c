@@ -191,6 +191,12 @@ struct ike_sa *children_login(struct ipsec *t, uint32_t address)
 	return c ? login_find(t, c->ike) : NULL;
 }
 
+struct child *children_sealing(struct ipsec *t, uint32_t spi_out,
+			       const struct local_addr *dst)
+{
+	return find_by_way(t, spi_out, false, dst);
+}
+
 void children_retire(struct ipsec *t, uint32_t spi_out, const struct local_addr *dst)
 {
 	struct child *c = find_by_way(t, spi_out, false, dst);

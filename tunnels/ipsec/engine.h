@@ -51,6 +51,8 @@
 	X(esp_congestion, "ipsec.esp-illegal-congestion-mark")                           \
 	X(esp_expired, "ipsec.esp-beyond-lifetime")                                      \
 	X(esp_too_big, "ipsec.esp-too-big")                                              \
+	X(path_mtu, "ipsec.path-mtu-learnt")                                             \
+	X(path_mtu_refused, "ipsec.path-mtu-refused")                                    \
 	X(esp_fragmented, "ipsec.esp-fragmented")                                        \
 	X(esp_unsealed, "ipsec.esp-not-sealed")                                          \
 	X(esp_unproven, "ipsec.esp-refused-until-rekey")                                 \
@@ -205,6 +207,8 @@ struct ipsec {
 	struct mono sweep; /* next look at lifetimes and addresses */
 	struct ipsec_statistics statistics;
 	struct unit_traffic traffic[CLUSTER_UNITS];
+	struct mono too_long_since; /* second in which routers were listened to */
+	unsigned too_long;	    /* how often */
 	uint32_t fragment_id;
 	struct mono audited; /* when a refused packet was last logged */
 	unsigned unaudited;  /* that were refused since */
@@ -297,6 +301,9 @@ void children_unstage_all(struct ipsec *t);
 void children_query(struct ipsec *t, const struct local_sa_query *q, struct mono now);
 void children_shadow(struct ipsec *t, struct session *s, struct mono now);
 void children_free(struct ipsec *t, struct child *c);
+/* The active child whose packets to `dst` have this SPI. */
+struct child *children_sealing(struct ipsec *t, uint32_t spi_out,
+			       const struct local_addr *dst);
 /*
  * The newest active child for this packet, of those with the longest prefix whose
  * selectors take it. NULL: there is none; or it is another member's, *shadow, which is NULL
@@ -316,6 +323,9 @@ void traffic_receive(struct ipsec *t, const struct ip_packet *outer, const uint8
 /* `hops`: members that it has passed. */
 void traffic_forward(struct ipsec *t, const uint8_t *ip, size_t len, unsigned hops,
 		     struct mono now);
+/* Of struct tunnel_ops: the path of the quoted packet's SA takes less. */
+void traffic_too_long(struct ipsec *t, const uint8_t *quoted, size_t len, unsigned mtu,
+		      struct mono now);
 /* A counter of the child was committed: remembers it for traffic_release(). */
 void traffic_committed(struct ipsec *t, struct child *c);
 void traffic_release(struct ipsec *t, struct mono now);

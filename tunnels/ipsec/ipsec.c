@@ -269,6 +269,12 @@ static void ipsec_forward(void *tunnel, const struct packet *p, struct mono now)
 	traffic_forward(tunnel, p->bytes, p->len, p->hops, now);
 }
 
+static void ipsec_too_long(void *tunnel, const uint8_t *quoted, size_t len, unsigned mtu,
+			   struct mono now)
+{
+	traffic_too_long(tunnel, quoted, len, mtu, now);
+}
+
 static void ipsec_flush(void *tunnel, struct mono now)
 {
 	struct ipsec *t = tunnel;
@@ -462,6 +468,7 @@ const struct tunnel_ops ipsec_ops = {
 	.name = "ipsec",
 	.receive = ipsec_receive,
 	.forward = ipsec_forward,
+	.too_long = ipsec_too_long,
 	.flush = ipsec_flush,
 	.tick = ipsec_tick,
 	.timeout = ipsec_timeout,

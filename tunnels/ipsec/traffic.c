@@ -12,11 +12,14 @@
 #include <errno.h>
 #include <openssl/crypto.h>
 #include <stdlib.h>
+#include <string.h>
 
 #include "src/log.h"
 #include "tunnels/ipsec/engine.h"
 #include "tunnels/ipsec/inner.h"
 
+#define TOO_LONG_MAX 100    /* errors of routers that are looked at in a second */
+#define PATH_MTU_LEAST4 576 /* a shorter path gets its packets in fragments */
 #define PATH_MTU_AGE (600 * MONO_SEC) /* RFC 8201 section 4 */
 
 void traffic_lease(struct ipsec *t, struct child *c, struct mono now)
@@ -280,6 +283,70 @@ void traffic_forward(struct ipsec *t, const uint8_t *ip, size_t len, unsigned ho
 		hold(t, &c->out, 0, ip, len, &t->statistics.held_out);
 	else
 		seal_and_send(t, c, ip, len, now);
+}
+
+/* What a router has seen of a packet of ours. */
+struct quotation {
+	struct local_addr src, dst;
+	uint32_t spi;
+};
+
+static int read_quotation(const uint8_t *ip, size_t len, struct quotation *q)
+{
+	bool ipv6 = len >= 40 && ip[0] >> 4 == 6;
+	size_t size = ipv6 ? 16 : 4, header;
+	uint8_t protocol;
+	uint32_t seq;
+
+	if (!ipv6 && (len < 20 || ip[0] >> 4 != 4 || (ip[6] & 0x1f) | ip[7]))
+		return -EINVAL;
+	header = ipv6 ? 40 : (size_t)(ip[0] & 15) * 4;
+	protocol = ip[ipv6 ? 6 : 9];
+	*q = (struct quotation){ .src.family = ipv6 ? 6 : 4, .dst.family = ipv6 ? 6 : 4 };
+	memcpy(q->src.bytes, ip + (ipv6 ? 8 : 12), size);
+	memcpy(q->dst.bytes, ip + (ipv6 ? 24 : 16), size);
+	if (protocol == IP_PROTOCOL_UDP)
+		header += IP_UDP_HEADER;
+	else if (protocol != IP_PROTOCOL_ESP)
+		return -EINVAL;
+	/* Without an SPI anybody could have made it up. */
+	if (header > len)
+		return -EINVAL;
+	return esp_parse(ip + header, len - header, &q->spi, &seq);
+}
+
+/* Anybody can send any number of errors, and to find an SA by the peer's SPI costs. */
+static bool may_listen(struct ipsec *t, struct mono now)
+{
+	if (!t->too_long_since.ns || mono_since(now, t->too_long_since) >= MONO_SEC) {
+		t->too_long_since = now;
+		t->too_long = 0;
+	}
+	return t->too_long++ < TOO_LONG_MAX;
+}
+
+void traffic_too_long(struct ipsec *t, const uint8_t *quoted, size_t len, unsigned mtu,
+		      struct mono now)
+{
+	struct quotation q;
+	struct child *c = NULL;
+	unsigned least;
+
+	if (may_listen(t, now) && !read_quotation(quoted, len, &q))
+		c = children_sealing(t, q.spi, &q.dst);
+	if (!c || memcmp(q.src.bytes, c->out.src.bytes, sizeof(q.src.bytes)) ||
+	    q.src.family != c->out.src.family) {
+		t->statistics.path_mtu_refused++;
+		return;
+	}
+	least = q.src.family == 6 ? INNER_MTU_LEAST6 : PATH_MTU_LEAST4;
+	if (mtu < least)
+		mtu = least;
+	if (mtu >= mtu_of(t, c, now) || mtu > UINT16_MAX)
+		return;
+	t->statistics.path_mtu++;
+	c->path_mtu = (uint16_t)mtu;
+	c->path_mtu_since = now;
 }
 
 void traffic_committed(struct ipsec *t, struct child *c)
