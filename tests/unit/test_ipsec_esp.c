@@ -150,7 +150,7 @@ static void make_inner(uint8_t *ip, size_t len, const uint8_t *src, const uint8_
 static void forward(struct node *n, size_t len, bool whole)
 {
 	static uint8_t ip[1500];
-	const struct packet packet = { ip, len, 1, true };
+	const struct packet packet = { .bytes = ip, .len = len, .checksum_ready = true };
 
 	make_inner(ip, len, SERVER, INNER, whole);
 	ipsec_ops.forward(n->t, &packet, gateways_now);
@@ -160,7 +160,9 @@ static void forward(struct node *n, size_t len, bool whole)
 
 static void receive(struct node *n, const uint8_t *bytes, size_t len)
 {
-	const struct packet packet = { bytes, len, 1, true };
+	const struct packet packet = { .bytes = bytes,
+				       .len = len,
+				       .checksum_ready = true };
 
 	ipsec_ops.receive(n->t, &packet, gateways_now);
 	ipsec_ops.flush(n->t, gateways_now);
@@ -360,7 +362,8 @@ static void test_bad_packets(void **state)
 	assert_int_equal(s.owner->ninside, 1);
 	/* Outbound: no child is for such a packet, and none goes in clear. */
 	make_inner(bad, 60, beyond, INNER, false);
-	ipsec_ops.forward(s.owner->t, &(struct packet){ bad, 60, 1, true }, gateways_now);
+	ipsec_ops.forward(s.owner->t, &(struct packet){ .bytes = bad, .len = 60 },
+			  gateways_now);
 	assert_int_equal(statistic(s.owner, "ipsec.no-route"), 1);
 	assert_int_equal(s.owner->nsent, 0);
 	child_free(s.peer);
