@@ -12,6 +12,9 @@
  *   takeover A|B   that charon becomes the active one and gets all SAs
  *   activate A|B   that charon becomes the active one, and that is all
  *   drop A|B       that charon is told to drop all SAs
+ *   hold N         requests of IKE_AUTH from number N on are lost; 0: none
+ *   half A|B       that charon becomes the active one and gets the last half-open SA
+ *   fail N         requests of IKE_AUTH from number N on are to be refused; 0: none
  *   end A|B        that charon is told to end all SAs silently, as INITIAL_CONTACT does
  *   refuse N       whether clients are connected elsewhere, where unique = keep
  *   ping A|B       that charon is asked whether it is alive
@@ -44,6 +47,7 @@
 #define IKE_FLAG_INITIATOR 0x08
 #define IKE_FLAG_RESPONSE 0x20
 #define IKE_SA_INIT 34
+#define IKE_AUTH 35
 #define CREATE_CHILD_SA 36
 #define SELF 7
 
@@ -84,7 +88,14 @@ static struct sa sas[SAS_MAX];
 static unsigned sa_count;
 static const uint8_t fold_key[UNIT_KEY_SIZE] = "a key of 16 byte";
 static char identities[ADDRESSES_MAX][300];
-static unsigned shift, refuse;
+static unsigned shift, refuse, hold, fail;
+/* The last half-open SA: HALF_OPEN as it came, and the answer to its request. */
+static struct {
+	uint64_t spi;
+	uint8_t open[4096], answer[4096];
+	size_t open_len, answer_len;
+	bool imported;
+} half;
 static unsigned puts_seen; /* reports since the last request came in */
 static uint8_t buffer[LOCAL_MESSAGE_MAX];
 
@@ -234,7 +245,19 @@ static void receive_udp(unsigned i)
 	m.ike_rx.packet.len = (size_t)len - skip;
 	say("%c < IKE %u %s mid=%u", active->name, ike.exchange,
 	    ike.flags & IKE_FLAG_RESPONSE ? "response" : "request", ike.mid);
-	tell(active, &m);
+	if (ike.exchange == IKE_AUTH && hold && ike.mid >= hold) {
+		say("held");
+	} else if (ike.exchange == IKE_AUTH && fail && ike.mid >= fail) {
+		struct local_message f = { .type = LOCAL_HALF_FAIL };
+
+		f.half_fail.spi = ike.spi_r;
+		f.half_fail.mid = ike.mid;
+		f.half_fail.src = m.ike_rx.src;
+		f.half_fail.dst = m.ike_rx.dst;
+		tell(active, &f);
+	} else {
+		tell(active, &m);
+	}
 }
 
 static void check_order(const struct ike *ike, const struct sa *sa)
@@ -247,6 +270,41 @@ static void check_order(const struct ike *ike, const struct sa *sa)
 		    (unsigned)(sa->spi & 1023));
 	if (ike->exchange == CREATE_CHILD_SA)
 		say("ORDER %s CREATE_CHILD_SA", puts_seen ? "ok" : "BAD");
+}
+
+/* Whether it is an answer that the client has from another charon. */
+static bool is_repeated(const struct ike *ike, const struct local_blob *packet)
+{
+	if (ike->exchange != IKE_SA_INIT || ike->spi_r != half.spi)
+		return false;
+	if (!half.imported) {
+		half.answer_len = packet->len;
+		memcpy(half.answer, packet->bytes, packet->len);
+		return false;
+	}
+	say("HALF %s", packet->len == half.answer_len &&
+			       !memcmp(packet->bytes, half.answer, packet->len)
+			   ? "identical"
+			   : "different");
+	return true;
+}
+
+static void keep_half(struct peer *p, const struct local_message *m)
+{
+	half.open_len = local_encode(m, half.open, sizeof(half.open));
+	half.spi = m->half_open.spi;
+	half.imported = false;
+	say("%c HALF_OPEN spi=%016" PRIx64 " nonce=%zu method=%u public=%zu", p->name,
+	    half.spi, m->half_open.nonce.len, m->half_open.method,
+	    m->half_open.public.len);
+}
+
+static void import_half(struct peer *p)
+{
+	half.open[0] = LOCAL_HALF_IMPORT;
+	half.imported = true;
+	if (send(p->fd, half.open, half.open_len, MSG_NOSIGNAL) < 0)
+		say("%c cannot be told", p->name);
 }
 
 static void transmit(struct peer *p, const struct local_ike_tx *tx)
@@ -276,6 +334,8 @@ static void transmit(struct peer *p, const struct local_ike_tx *tx)
 	say("%c > IKE %u %s mid=%u", p->name, ike.exchange,
 	    ike.flags & IKE_FLAG_RESPONSE ? "response" : "request", ike.mid);
 	check_order(&ike, sa);
+	if (is_repeated(&ike, &tx->packet))
+		return;
 	memcpy(&to.sin_addr, tx->dst.bytes, 4);
 	to.sin_port = htons((uint16_t)(tx->dst.port - shift));
 	if (sendmsg(udp[i], &msg, 0) < 0)
@@ -416,6 +476,9 @@ static void handle(struct peer *p, const struct local_message *m)
 		say("%c IMPORT_FAILED %.*s", p->name, (int)m->import_failed.reason.len,
 		    m->import_failed.reason.bytes);
 		break;
+	case LOCAL_HALF_OPEN:
+		keep_half(p, m);
+		break;
 	case LOCAL_UNIQUE_ASK:
 		answer_unique(p, &m->unique_ask);
 		break;
@@ -526,7 +589,8 @@ static bool command(void)
 		return true;
 	}
 	if (sscanf(line, "shift %u", &shift) == 1 ||
-	    sscanf(line, "refuse %u", &refuse) == 1)
+	    sscanf(line, "refuse %u", &refuse) == 1 ||
+	    sscanf(line, "hold %u", &hold) == 1 || sscanf(line, "fail %u", &fail) == 1)
 		return true;
 	sscanf(line, "%15s %c", verb, &who);
 	if (!strcmp(verb, "quit"))
@@ -536,6 +600,10 @@ static bool command(void)
 		struct local_message m = { .type = LOCAL_PING, .ping = { 4711 } };
 
 		tell(p, &m);
+	}
+	if (!strcmp(verb, "half")) {
+		active = p;
+		import_half(p);
 	}
 	if (!strcmp(verb, "takeover") || !strcmp(verb, "activate"))
 		active = p;

@@ -95,6 +95,7 @@ strongswan_conf() { # NAME PLUGINS EXTRA
 	cat >"$work/$1/strongswan.conf" <<-CONF
 	charon {
 		load = $2
+		retransmit_timeout = 1
 		filelog {
 			log {
 				path = $work/$1/charon.log
@@ -149,7 +150,7 @@ give_certificate() { # NODE NAME
 }
 
 gateway() { # NODE
-	strongswan_conf "$1" "phalanx $common kernel-netlink vici" \
+	strongswan_conf "$1" "phalanx $common kernel-netlink vici eap-md5" \
 		"phalanx { socket = $work/$1.sock }"
 	give_certificate "$1" vpn.example.org
 	cat >"$work/$1/swanctl/swanctl.conf" <<-CONF
@@ -165,6 +166,26 @@ gateway() { # NODE
 			remote {
 				auth = psk
 				id = *@psk.example.org
+			}
+			children {
+				net {
+					local_ts = 10.1.0.0/16
+					esp_proposals = aes128gcm16
+				}
+			}
+		}
+		eap {
+			local_addrs = $address
+			pools = clients
+			proposals = aes128-sha256-ecp256
+			local {
+				auth = pubkey
+				certs = own.pem
+				id = vpn.example.org
+			}
+			remote {
+				auth = eap-md5
+				id = *@eap.example.org
 			}
 			children {
 				net {
@@ -205,14 +226,21 @@ gateway() { # NODE
 			secret = "a shared secret"
 			id = *@psk.example.org
 		}
+		eap-c1 {
+			secret = "a password"
+			id = c1@eap.example.org
+		}
 	}
 	CONF
 }
 
 client() { # NODE AUTH ID IKE ESP
 	local own="auth = psk" peer="auth = psk"
-	strongswan_conf "$1" "$common kernel-libipsec kernel-netlink socket-default vici" ''
-	if [ "$2" = cert ]; then
+	strongswan_conf "$1" "$common kernel-libipsec kernel-netlink socket-default vici eap-md5" ''
+	if [ "$2" = eap ]; then
+		cp "$work/pki/ca.pem" "$work/$1/swanctl/x509ca/"
+		own="auth = eap-md5" peer="auth = pubkey"
+	elif [ "$2" = cert ]; then
 		give_certificate "$1" "$3"
 		own=$'auth = pubkey\n certs = own.pem'
 		peer="auth = pubkey"
@@ -242,6 +270,10 @@ client() { # NODE AUTH ID IKE ESP
 	secrets {
 		ike-own {
 			secret = "a shared secret"
+		}
+		eap-own {
+			secret = "a password"
+			id = c1@eap.example.org
 		}
 	}
 	CONF
@@ -365,6 +397,52 @@ same_peer() { [ "$(sed -n "s/.*IKE_PUT .*user=$1 .*peer=//p" "$work/fake.log" | 
 	wc -l)" = 1 ]; }
 users_seen() { sed -n 's/.*IKE_PUT .*peer=//p' "$work/fake.log" | sort -u | wc -l; }
 
+attempts() { [ "$(grep -c 'initiating IKE_SA' "$work/$1/charon.log")" = "$2" ]; }
+
+# The member dies between its answer and the client's IKE_AUTH.
+half_open() { # FROM TO CLIENT CONNECTION
+	local before
+	before=$(grep -c 'initiating IKE_SA' "$work/$3/charon.log")
+	mark "half-$3"
+	tell "hold 1"
+	on "$3" --initiate --child home >"$work/$3/up.log" 2>&1 &
+	check "a half-open SA is reported" since_has "half-$3" "^$1 HALF_OPEN .*nonce=32"
+	check "before the response" [ -n "$(since "half-$3" |
+		sed '/> IKE 34 response/q' | grep HALF_OPEN)" ]
+	check "the client has the response" since_has "half-$3" '^held'
+	tell "half $2"
+	check "$2 answers in the same words" since_has "half-$3" '^HALF identical'
+	tell "hold 0"
+	check "the $4 client's login is completed by $2" sas_have "$2" "^$4: .*ESTABLISHED"
+	check "and works" sas_have "$3" 'home:.*INSTALLED'
+	check "at its first attempt" attempts "$3" $((before + 1))
+	wait $! 2>/dev/null
+}
+
+# A round of EAP is answered, and then the member dies.
+half_eap() { # FROM TO
+	client c1 eap c1@eap.example.org aes128-sha256-ecp256 aes128gcm16
+	on c1 --load-all --clear >"$work/c1/load.log" 2>&1
+	on c1 --initiate --child home >"$work/c1/up.log" 2>&1
+	check "an EAP client connects" sas_have "$1" '^eap: .*ESTABLISHED'
+	on c1 --terminate --ike home >/dev/null
+	mark half-eap
+	tell "hold 2"
+	on c1 --initiate --child home >"$work/c1/up.log" 2>&1 &
+	check "EAP is in mid-round" since_has half-eap '^held'
+	tell "half $2"
+	check "$2 answers in the same words" since_has half-eap '^HALF identical'
+	tell "fail 2"
+	tell "hold 0"
+	check "the client is refused at once" grep -q 'received AUTHENTICATION_FAILED' \
+		"$work/c1/up.log"
+	wait $! 2>/dev/null
+	check "$2 has forgotten it" sas_lack "$2" '^eap:'
+	tell "fail 0"
+	on c1 --initiate --child home >"$work/c1/up.log" 2>&1
+	check "it connects anew" sas_have "$2" '^eap: .*ESTABLISHED'
+}
+
 dead_peer_detection() { # MEMBER
 	mark "dpd-$1"
 	# The clients send them by themselves, every 2 s.
@@ -485,6 +563,12 @@ main() {
 	check "its address is released" since_has terminate 'A ADDRESS_RELEASE'
 	check "the other client stays" sas_have A '^cert: .*ESTABLISHED'
 
+	for c in c1 c2; do on $c --terminate --ike home >/dev/null; done
+	half_open A B c1 psk
+	half_open B A c2 cert
+	half_eap A B
+	tell "activate A"
+
 	mark lost
 	slay "$pid_fake"
 	check "without phalanxd charon has no SAs" sas_count A . 0
@@ -494,8 +578,9 @@ main() {
 	check "the plugin connects again" log_has '^A HELLO 5'
 
 	mark shutdown
-	on c1 --initiate --child home >/dev/null
-	check "a client connects again" sas_have A '^psk: .*ESTABLISHED'
+	on c2 --terminate --ike home --force >/dev/null
+	on c2 --initiate --child home >/dev/null
+	check "a client connects again" sas_have A '^cert: .*ESTABLISHED'
 	mark sigterm
 	kill -TERM "$pid_A"
 	check "charon ends on SIGTERM" log_has '^A gone'

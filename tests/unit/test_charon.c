@@ -419,6 +419,177 @@ static void test_what_charon_does_not_end_is_taken_from_it(void **state)
 		assert_null(login_find(n->t, s.spi));
 }
 
+/* Half-open IKE SAs. */
+
+#define IKE_SA_INIT 34
+#define IKE_AUTH 35
+
+struct message {
+	size_t len;
+	uint8_t bytes[IKE_HEADER_SIZE + 20];
+};
+
+static struct message ike(uint64_t spi, uint8_t exchange, bool response, uint32_t mid,
+			  uint8_t filling)
+{
+	struct message out = { .len = sizeof(out.bytes) };
+	struct pack p = pack_to(out.bytes, sizeof(out.bytes));
+
+	pack_u64(&p, 1);
+	pack_u64(&p, spi);
+	pack_u8(&p, 46);
+	pack_u8(&p, 0x20);
+	pack_u8(&p, exchange);
+	pack_u8(&p, response ? 0x20 : 0x08);
+	pack_u32(&p, mid);
+	pack_u32(&p, sizeof(out.bytes));
+	memset(p.at, filling, 20);
+	return out;
+}
+
+static void transmit(struct node *n, const struct message *m)
+{
+	struct local_message tx = { .type = LOCAL_IKE_TX };
+
+	tx.ike_tx.src = gateway;
+	tx.ike_tx.dst = client;
+	tx.ike_tx.packet = (struct local_blob){ m->bytes, m->len };
+	gateways_say(n, &tx);
+}
+
+static void receive(struct node *n, const struct message *m)
+{
+	login_receive(n->t, &client, &gateway, m->bytes, m->len, gateways_now);
+	gateways_events();
+}
+
+static unsigned times_sent(const struct node *n, const struct message *m)
+{
+	unsigned times = 0;
+
+	for (unsigned i = 0; i < n->nsent; i++)
+		times += n->sent_len[i] > m->len &&
+			 !memcmp(n->sent[i] + n->sent_len[i] - m->len, m->bytes, m->len);
+	return times;
+}
+
+static void begin_half(struct node *n, uint64_t spi)
+{
+	struct local_message m = { .type = LOCAL_HALF_OPEN };
+
+	m.half_open.spi = spi;
+	m.half_open.src = client;
+	m.half_open.dst = gateway;
+	m.half_open.request = text("request");
+	m.half_open.nonce = text("nonce");
+	m.half_open.method = 19;
+	m.half_open.public = text("public");
+	m.half_open.secret = text("secret");
+	gateways_say(n, &m);
+}
+
+static void test_a_login_in_progress_goes_on(void **state)
+{
+	struct scene s = begin();
+	struct message init = ike(s.spi, IKE_SA_INIT, true, 0, 'i');
+	struct message auth = ike(s.spi, IKE_AUTH, false, 1, 'a');
+	struct local_message m;
+
+	/* The answer does not leave before the successor has what it follows from. */
+	gateways_stopped = true;
+	begin_half(s.owner, s.spi);
+	transmit(s.owner, &init);
+	assert_int_equal(times_sent(s.owner, &init), 0);
+	gateways_stopped = false;
+	gateways_run(50);
+	assert_int_equal(times_sent(s.owner, &init), 1);
+	gateways_kill(s.owner);
+	gateways_run(50);
+	assert_true(gateways_hear(s.successor, LOCAL_HALF_IMPORT, &m));
+	assert_true(m.half_import.spi == s.spi);
+	assert_int_equal(m.half_import.secret.len, 6);
+	assert_memory_equal(m.half_import.secret.bytes, "secret", 6);
+	/* The client has it already. It may ask for it again, however. */
+	transmit(s.successor, &init);
+	assert_int_equal(times_sent(s.successor, &init), 0);
+	transmit(s.successor, &init);
+	assert_int_equal(times_sent(s.successor, &init), 1);
+	receive(s.successor, &auth);
+	assert_true(gateways_hear(s.successor, LOCAL_IKE_RX, &m));
+	establish(s.successor, s.spi, "one");
+	gateways_run(50);
+	assert_true(works_on(s.successor, s.spi));
+	EACH_NODE(n)
+		if (!n->dead)
+			assert_int_equal(n->t->nhalves, 0);
+}
+
+static void test_an_answer_in_other_words_is_not_given(void **state)
+{
+	struct scene s = begin();
+	struct message init = ike(s.spi, IKE_SA_INIT, true, 0, 'i');
+	struct message other = ike(s.spi, IKE_SA_INIT, true, 0, 'o');
+
+	begin_half(s.owner, s.spi);
+	transmit(s.owner, &init);
+	gateways_run(50);
+	gateways_kill(s.owner);
+	gateways_run(50);
+	transmit(s.successor, &other);
+	transmit(s.successor, &other);
+	gateways_run(50);
+	assert_int_equal(times_sent(s.successor, &other), 0);
+}
+
+static void test_eap_in_mid_round_fails_at_once(void **state)
+{
+	struct scene s = begin();
+	struct message init = ike(s.spi, IKE_SA_INIT, true, 0, 'i');
+	struct message first = ike(s.spi, IKE_AUTH, true, 1, 'f');
+	struct message second = ike(s.spi, IKE_AUTH, false, 2, 's');
+	struct message verdict = ike(s.spi, IKE_AUTH, true, 2, 'v');
+	struct local_message m;
+
+	begin_half(s.owner, s.spi);
+	transmit(s.owner, &init);
+	transmit(s.owner, &first);
+	gateways_run(50);
+	assert_int_equal(times_sent(s.owner, &first), 1);
+	gateways_kill(s.owner);
+	gateways_run(50);
+	gateways_forget(s.successor);
+	receive(s.successor, &second);
+	assert_true(gateways_hear(s.successor, LOCAL_HALF_FAIL, &m));
+	assert_true(m.half_fail.spi == s.spi);
+	assert_int_equal(m.half_fail.mid, 2);
+	transmit(s.successor, &verdict);
+	gateways_run(50);
+	assert_int_equal(times_sent(s.successor, &verdict), 1);
+	/* The client has not got it. */
+	receive(s.successor, &second);
+	assert_int_equal(times_sent(s.successor, &verdict), 2);
+	assert_false(gateways_hear(s.successor, LOCAL_IKE_RX, &m));
+}
+
+static void test_half_open_ones_end(void **state)
+{
+	struct scene s = begin();
+	struct local_message done = { .type = LOCAL_HALF_DONE };
+
+	for (unsigned i = 0; i < 2000; i++)
+		begin_half(s.owner, s.spi + i * CLUSTER_UNITS);
+	gateways_run(50);
+	assert_in_range(s.third->t->nhalves, 100, 1999);
+	done.half_done.spi = s.spi;
+	gateways_say(s.owner, &done);
+	gateways_run(50);
+	assert_int_equal(s.third->t->nhalves, s.owner->t->nhalves);
+	half_sweep(s.owner->t, mono_add(gateways_now, 70 * MONO_SEC));
+	gateways_run(50);
+	EACH_NODE(n)
+		assert_int_equal(n->t->nhalves, 0);
+}
+
 int main(void)
 {
 #define TEST(name) cmocka_unit_test_setup_teardown(name, gateways_start, gateways_stop)
@@ -437,6 +608,10 @@ int main(void)
 		TEST(test_a_user_keeps_the_first_login),
 		TEST(test_a_successor_ends_what_was_replaced),
 		TEST(test_what_charon_does_not_end_is_taken_from_it),
+		TEST(test_a_login_in_progress_goes_on),
+		TEST(test_an_answer_in_other_words_is_not_given),
+		TEST(test_eap_in_mid_round_fails_at_once),
+		TEST(test_half_open_ones_end),
 	};
 
 	/* The socket is for root's charon only. */

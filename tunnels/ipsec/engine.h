@@ -5,6 +5,7 @@
  *   ipsec.c     the tunnel's operations, and the plugin's messages
  *   logins.c    IKE SAs: their packets, their copies, their way to another charon
  *   imports.c   IKE SAs on their way into this member's charon
+ *   half.c      IKE SAs that are not established yet
  *   unique.c    a user's other IKE SAs, over the whole cluster
  *   pulse.c     whether charon is alive
  *   children.c  CHILD SAs: creation, shadows, routes
@@ -20,6 +21,7 @@
  *   RECORD_CHILD    key: inbound SPI, 4 bytes. See child.h
  *   RECORD_ADDRESS  key: a virtual address, 4 bytes, in the unit that the address folds
  *                   to. initial: the identity that holds it
+ *   RECORD_HALF     key: our SPI, 8 bytes. See half.c
  */
 #ifndef IPSEC_ENGINE_H
 #define IPSEC_ENGINE_H
@@ -36,6 +38,7 @@
 #define RECORD_IKE 1
 #define RECORD_CHILD 2
 #define RECORD_ADDRESS 3
+#define RECORD_HALF 4
 
 #define TABLE_SIZE 4096 /* buckets */
 
@@ -79,6 +82,11 @@
 	X(imports_ended, "ipsec.imports-ended")                                          \
 	X(charon_hung, "ipsec.charon-hung")                                              \
 	X(replaced, "ipsec.logins-replaced")                                             \
+	X(half_open, "ipsec.half-open")                                                  \
+	X(half_left_out, "ipsec.half-open-left-out")                                     \
+	X(half_imports, "ipsec.half-open-imports")                                       \
+	X(half_identical, "ipsec.half-open-answers-dropped")                             \
+	X(half_failed, "ipsec.half-open-failed")                                         \
 	X(records_bad, "ipsec.records-unreadable")                                       \
 	X(merge_left_out, "ipsec.merge-left-out")                                        \
 	X(pool_empty, "ipsec.pool-exhausted")
@@ -181,6 +189,8 @@ struct ipsec {
 	uint32_t activation[CLUSTER_UNITS];
 	LIST_HEAD(, ike_sa) ikes[TABLE_SIZE];
 	LIST_HEAD(, ike_sa) peers[TABLE_SIZE];
+	LIST_HEAD(, half) halves[CLUSTER_UNITS];
+	unsigned nhalves;
 	LIST_HEAD(, child) children[TABLE_SIZE];
 	LIST_HEAD(, child) families[TABLE_SIZE]; /* children by their IKE SA's SPI */
 	LIST_HEAD(, outbound) outbound[TABLE_SIZE];
@@ -258,6 +268,25 @@ void imports_done(struct ipsec *t, uint64_t spi, struct mono now);
 void imports_failed(struct ipsec *t, const struct local_import_failed *f,
 		    struct mono now);
 void imports_tick(struct ipsec *t, struct mono now);
+
+/* half.c */
+struct half;
+void half_put(struct ipsec *t, const struct local_message *m, struct mono now);
+/* It is established, or will never be. */
+void half_end(struct ipsec *t, uint64_t spi, struct mono now);
+void half_shadow(struct ipsec *t, struct session *s);
+void half_free(struct ipsec *t, struct half *half);
+/* False: this message of charon is not to leave. */
+bool half_transmit(struct ipsec *t, const struct ike_header *h,
+		   const struct local_ike_tx *tx, struct mono now);
+/* True if the request is not for charon, as it belongs to a login that cannot go on. */
+bool half_receive(struct ipsec *t, const struct ike_header *h,
+		  const struct local_addr *src, const struct local_addr *dst,
+		  struct mono now);
+void half_import(struct ipsec *t, const struct unit_set *units);
+/* charon has lost those of these units; NULL: all. */
+void half_drop(struct ipsec *t, const struct unit_set *units);
+void half_sweep(struct ipsec *t, struct mono now);
 
 /* unique.c */
 void unique_ask(struct ipsec *t, const struct local_unique_ask *ask);

@@ -50,6 +50,7 @@ static void welcome(struct ipsec *t, const struct local_hello *hello, struct mon
 	t->welcomed = true;
 	tell_units(t);
 	imports_add(t, &t->units, now);
+	half_import(t, &t->units);
 	pulse_begin(t, now);
 }
 
@@ -62,6 +63,7 @@ static void without_charon(struct ipsec *t, const char *why)
 		log_warnx("ipsec: %s; its sessions go to other members", why);
 	t->welcomed = false;
 	imports_forget_all(t);
+	half_drop(t, NULL);
 	for (unsigned i = 0; i < TABLE_SIZE; i++)
 		LIST_FOREACH(sa, &t->ikes[i], by_spi)
 			sa->live = false;
@@ -126,6 +128,12 @@ static void plugin_message(void *ctx, const struct local_message *m)
 		break;
 	case LOCAL_IMPORTED:
 		imports_done(t, m->imported.spi, now);
+		break;
+	case LOCAL_HALF_OPEN:
+		half_put(t, m, now);
+		break;
+	case LOCAL_HALF_DONE:
+		half_end(t, m->half_done.spi, now);
 		break;
 	case LOCAL_UNIQUE_ASK:
 		unique_ask(t, &m->unique_ask);
@@ -299,6 +307,7 @@ static void ipsec_tick(void *tunnel, struct mono now)
 	t->sweep = mono_add(now, SWEEP_INTERVAL);
 	children_age(t, now);
 	address_sweep(t, now);
+	half_sweep(t, now);
 	unique_enforce(t, now);
 }
 
@@ -315,7 +324,7 @@ static struct mono ipsec_timeout(const void *tunnel)
 
 static bool ipsec_owns(uint8_t key_type)
 {
-	return key_type >= RECORD_IKE && key_type <= RECORD_ADDRESS;
+	return key_type >= RECORD_IKE && key_type <= RECORD_HALF;
 }
 
 static void ipsec_changed(void *tunnel, struct session *s, struct mono now)
@@ -324,6 +333,8 @@ static void ipsec_changed(void *tunnel, struct session *s, struct mono now)
 		login_shadow(tunnel, s, now);
 	else if (session_key(s)->type == RECORD_CHILD)
 		children_shadow(tunnel, s, now);
+	else if (session_key(s)->type == RECORD_HALF)
+		half_shadow(tunnel, s);
 }
 
 static void ipsec_removed(void *tunnel, struct session *s)
@@ -337,6 +348,8 @@ static void ipsec_removed(void *tunnel, struct session *s)
 		login_free(tunnel, user);
 	} else if (session_key(s)->type == RECORD_CHILD) {
 		children_free(tunnel, user);
+	} else if (session_key(s)->type == RECORD_HALF) {
+		half_free(tunnel, user);
 	}
 }
 
@@ -397,8 +410,10 @@ static void ipsec_activate(void *tunnel, const struct unit_set *units,
 	}
 	tell_units(t);
 	t->enforce = true;
-	if (t->welcomed)
+	if (t->welcomed) {
+		half_import(t, units);
 		imports_add(t, units, now);
+	}
 	/* What nobody can vouch for is rekeyed at once. */
 	if (t->welcomed)
 		children_age(t, now);
@@ -423,6 +438,7 @@ static void ipsec_deactivate(void *tunnel, const struct unit_set *units, struct 
 			if (unit_set_has(units, sa->unit))
 				login_drop(t, sa);
 	}
+	half_drop(t, units);
 	/* What waits for a commit of these units never leaves. */
 	login_release(t);
 	tell_units(t);

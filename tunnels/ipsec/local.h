@@ -154,7 +154,20 @@ unsigned local_ts_count(const struct local_blob *list);
 	M(UNIQUE, unique, F(u32, id) F(u8, refuse))                                      \
 	/* D> this IKE SA is replaced by another one, of another member. how: enum        \
 	   local_end. Answered by IKE_DEL, in the end. */                                \
-	M(IKE_REPLACED, ike_replaced, F(u64, spi) F(u8, how))
+	M(IKE_REPLACED, ike_replaced, F(u64, spi) F(u8, how))                            \
+	/* P> charon is about to answer this IKE_SA_INIT request (its packet, without    \
+	   marker), with this SPI of ours, this nonce, and of this key exchange method   \
+	   the public value and the secret that follows. The answer is next. */          \
+	M(HALF_OPEN, half_open, F(u64, spi) F(addr, src) F(addr, dst) F(blob, request)   \
+	  F(blob, nonce) F(u16, method) F(blob, public) F(blob, secret))                 \
+	/* P> that IKE SA will not be established. */                                    \
+	M(HALF_DONE, half_done, F(u64, spi))                                             \
+	/* D> charon is to answer so once more. */                                       \
+	M(HALF_IMPORT, half_import, F(u64, spi) F(addr, src) F(addr, dst)                \
+	  F(blob, request) F(blob, nonce) F(u16, method) F(blob, public)                 \
+	  F(blob, secret))                                                               \
+	/* D> and to refuse the request with this number, which came from src to dst. */ \
+	M(HALF_FAIL, half_fail, F(u64, spi) F(u32, mid) F(addr, src) F(addr, dst))
 /* clang-format on */
 
 enum local_policy {

@@ -152,6 +152,8 @@ static void transmit_early(struct ipsec *t, const struct ike_header *h,
 	}
 	if (own && !cluster_serves(t->host.cluster, spi_unit(own), now))
 		t->statistics.not_served++;
+	else if (h->major == 2 && !half_transmit(t, h, tx, now))
+		return;
 	else if (own && !settled(t, spi_unit(own)))
 		wait_for_commit(t, spi_unit(own), tx);
 	else
@@ -340,6 +342,8 @@ void login_receive(struct ipsec *t, const struct local_addr *src,
 			t->statistics.ike_unasked++;
 			return;
 		}
+		if (!sa && half_receive(t, &h, src, dst, now))
+			return;
 		waiting = sa;
 	}
 	/* A flood that charon cannot read must not end the connection to it. */
@@ -399,6 +403,7 @@ static void take_trace(struct ipsec *t, struct ike_sa *sa)
 /* It was established here. */
 static void begin(struct ipsec *t, struct ike_sa *sa, struct mono now)
 {
+	half_end(t, sa->spi, now);
 	take_trace(t, sa);
 	unique_established(t, sa);
 	if (sa->exchanges.replaces.n)

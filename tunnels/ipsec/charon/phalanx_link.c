@@ -291,6 +291,8 @@ static void dispatch(private_phalanx_link_t *this, struct local_message *m, size
 		break;
 	case LOCAL_PING:
 	case LOCAL_IKE_REPLACED:
+	case LOCAL_HALF_IMPORT:
+	case LOCAL_HALF_FAIL:
 	case LOCAL_SA_EXPIRE:
 	case LOCAL_IKE_IMPORT:
 	case LOCAL_CHILD_IMPORT:

@@ -7,6 +7,7 @@
 
 #include <daemon.h>
 
+#include "tunnels/ipsec/charon/phalanx_half.h"
 #include "tunnels/ipsec/charon/phalanx_import.h"
 #include "tunnels/ipsec/charon/phalanx_kernel.h"
 #include "tunnels/ipsec/charon/phalanx_link.h"
@@ -36,6 +37,7 @@ struct private_phalanx_plugin_t {
 	phalanx_import_t *import;
 	phalanx_pools_t *pools;
 	phalanx_unique_t *unique;
+	phalanx_half_t *half;
 };
 
 /* The constructors of charon's socket and kernel-ipsec take no arguments. */
@@ -95,7 +97,8 @@ static kernel_ipsec_t *create_kernel(void)
 
 static socket_t *create_socket(void)
 {
-	return phalanx_socket_create(instance->link, instance->import, instance->unique);
+	return phalanx_socket_create(instance->link, instance->import, instance->unique,
+				     instance->half);
 }
 
 /* Without connections charon would refuse the clients of the units that it is given. They
@@ -118,6 +121,7 @@ static bool connect_cb(private_phalanx_plugin_t *this, plugin_feature_t *feature
 {
 	if (reg) {
 		this->units->attach(this->units);
+		this->half->attach(this->half);
 		this->sessions->attach(this->sessions);
 		this->pools->attach(this->pools);
 		this->unique->attach(this->unique);
@@ -129,6 +133,7 @@ static bool connect_cb(private_phalanx_plugin_t *this, plugin_feature_t *feature
 		this->unique->detach(this->unique);
 		this->pools->detach(this->pools);
 		this->sessions->detach(this->sessions);
+		this->half->detach(this->half);
 		this->units->detach(this->units);
 	}
 	return TRUE;
@@ -159,6 +164,7 @@ METHOD(plugin_t, destroy, void, private_phalanx_plugin_t *this)
 		this->link->stop(this->link);
 		this->import->destroy(this->import);
 		this->link->destroy(this->link);
+		this->half->destroy(this->half);
 		this->unique->destroy(this->unique);
 		this->pools->destroy(this->pools);
 		this->sessions->destroy(this->sessions);
@@ -180,6 +186,7 @@ static void create_parts(private_phalanx_plugin_t *this)
 	    this->units);
 	this->sessions = phalanx_sessions_create(this->link);
 	this->import = phalanx_import_create(this->link, this->sessions);
+	this->half = phalanx_half_create(this->link, this->units);
 	this->unique = phalanx_unique_create(this->link, this->sessions);
 	this->pools = phalanx_pools_create(
 	    this->link, lib->settings->get_str(

@@ -15,6 +15,7 @@ struct private_phalanx_socket_t {
 	phalanx_link_t *link;
 	phalanx_import_t *import;
 	phalanx_unique_t *unique;
+	phalanx_half_t *half;
 };
 
 /* A question of phalanxd whether charon is alive. */
@@ -91,6 +92,12 @@ METHOD(socket_t, receive, status_t, private_phalanx_socket_t *this, packet_t **p
 		case LOCAL_PING:
 			answer_ping(this, event->message.ping.id);
 			break;
+		case LOCAL_HALF_IMPORT:
+			this->half->import(this->half, &event->message.half_import);
+			break;
+		case LOCAL_HALF_FAIL:
+			this->half->fail(this->half, &event->message.half_fail);
+			break;
 		case LOCAL_IKE_REPLACED:
 			this->unique->end(this->unique, &event->message.ike_replaced);
 			break;
@@ -143,7 +150,7 @@ METHOD(socket_t, destroy, void, private_phalanx_socket_t *this)
 }
 
 socket_t *phalanx_socket_create(phalanx_link_t *link, phalanx_import_t *import,
-				phalanx_unique_t *unique)
+				phalanx_unique_t *unique, phalanx_half_t *half)
 {
 	private_phalanx_socket_t *this;
 
@@ -158,6 +165,7 @@ socket_t *phalanx_socket_create(phalanx_link_t *link, phalanx_import_t *import,
 		.link = link,
 		.import = import,
 		.unique = unique,
+		.half = half,
 	);
 	return &this->public;
 }

@@ -23,6 +23,8 @@ static private_phalanx_units_t *attached;
 /* The message that the calling thread checks an IKE SA out for. */
 static __thread message_t *current;
 
+static __thread uint64_t forced;
+
 static uint64_t own_spi(ike_sa_id_t *id)
 {
 	return be64toh(id->is_initiator(id) ? id->get_initiator_spi(id)
@@ -100,6 +102,10 @@ static uint64_t choose_spi(private_phalanx_units_t *this)
 	uint16_t unit;
 	rng_t *rng = lib->crypto->create_rng(lib->crypto, RNG_WEAK);
 
+	if (forced) {
+		DESTROY_IF(rng);
+		return htobe64(forced);
+	}
 	if (!rng || !rng->get_bytes(rng, sizeof(spi), (uint8_t *)&spi)) {
 		DESTROY_IF(rng);
 		return 0;
@@ -125,6 +131,11 @@ static ike_sa_t *checkout_by_message(ike_sa_manager_t *manager, message_t *messa
 	ike_sa = attached->checkout_by_message(manager, message);
 	current = NULL;
 	return ike_sa;
+}
+
+METHOD(phalanx_units_t, force, void, private_phalanx_units_t *this, uint64_t spi)
+{
+	forced = spi;
 }
 
 METHOD(phalanx_units_t, attach, void, private_phalanx_units_t *this)
@@ -162,6 +173,7 @@ phalanx_units_t *phalanx_units_create(void)
 	INIT(this,
 		.public = {
 			.set = _set,
+			.force = _force,
 			.attach = _attach,
 			.detach = _detach,
 			.destroy = _destroy,

@@ -22,6 +22,9 @@ struct phalanx_units_t {
 	void (*set)(phalanx_units_t *this, struct local_blob fold_key,
 		    struct local_blob units);
 
+	/* The SPI that the calling thread chooses from now on; 0: as it likes. */
+	void (*force)(phalanx_units_t *this, uint64_t spi);
+
 	/* Takes over the choice of SPIs from charon's IKE SA manager, and gives it back. */
 	void (*attach)(phalanx_units_t *this);
 	void (*detach)(phalanx_units_t *this);

@@ -1,0 +1,34 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/*
+ * IKE SAs that a peer has begun and not finished yet: what charon has chosen for them goes to
+ * phalanxd before charon's answer does, and another member's charon is made to choose it.
+ */
+#ifndef PHALANX_HALF_H_
+#define PHALANX_HALF_H_
+
+#include <bus/listeners/listener.h>
+
+#include "tunnels/ipsec/charon/phalanx_link.h"
+#include "tunnels/ipsec/charon/phalanx_units.h"
+
+typedef struct phalanx_half_t phalanx_half_t;
+
+struct phalanx_half_t {
+	listener_t listener;
+
+	/* Registers the listener; wraps the manager's checkout_by_message and charon's makers
+	 * of nonces and key exchanges. To be called after the units' attach(). */
+	void (*attach)(phalanx_half_t *this);
+	void (*detach)(phalanx_half_t *this);
+
+	/* Has charon answer the peer's first message once more. */
+	void (*import)(phalanx_half_t *this, const struct local_half_import *half);
+	/* Refuses the peer's request under the keys that its first message has led to. */
+	void (*fail)(phalanx_half_t *this, const struct local_half_fail *fail);
+
+	void (*destroy)(phalanx_half_t *this);
+};
+
+phalanx_half_t *phalanx_half_create(phalanx_link_t *link, phalanx_units_t *units);
+
+#endif
