@@ -67,8 +67,8 @@ static unsigned fit_members(struct cluster *c, struct load *loads)
 	unsigned n = 0;
 
 	EACH_MEMBER(c, m) {
-		if (!table_fit(c, m->id))
-			continue;
+		if (!table_fit(c, m->id) || (m != c->self && !m->linked))
+			continue; /* what it owns it keeps, but no order reaches it */
 		by_member[m - c->members] = &loads[n];
 		loads[n++] = (struct load){ .m = m, .capacity = capacity_of(c, m) };
 	}

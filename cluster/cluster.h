@@ -32,7 +32,7 @@
 #define CLUSTER_KEY_MAX 16
 #define CLUSTER_COUNTERS 2
 #define CLUSTER_MESSAGE_MAX 65536 /* bytes of one stream message */
-#define CLUSTER_DATAGRAM_MAX 1200 /* bytes of one datagram, before sealing */
+#define CLUSTER_DATAGRAM_MAX 1232 /* bytes of one datagram, before sealing */
 #define CLUSTER_STRESS_MAX 8
 #define CLUSTER_PARTS_MAX 8
 #define CLUSTER_ACTIVATION_MAX ((1u << 22) - 1)
@@ -419,7 +419,8 @@ struct cluster_member_state {
 	const char *name;
 	bool present; /* in the member list */
 	bool self, master, vice_master;
-	bool linked; /* its stream is up */
+	bool linked;  /* its stream is up */
+	bool relayed; /* it does not hear this one by itself, or the other way round */
 	bool complete, able;
 	bool drained;	 /* and so not able */
 	const char *why; /* why it is not able, "" if it is */

@@ -105,8 +105,10 @@ uint64_t core_jitter(struct cluster *c, uint64_t span)
 
 void core_datagram(struct cluster *c, struct member *to, size_t len)
 {
-	assert(len && len <= CLUSTER_DATAGRAM_MAX);
+	assert(len && len <= WIRE_RELAYED_MAX);
 	c->io.datagram(c->io.ctx, to->id, c->out, len);
+	if (relay_wanted(to))
+		relay_send(c, to, c->out, len);
 }
 
 /* A stream that takes nothing is broken until cluster_link() says that it is up again. */
@@ -162,6 +164,7 @@ void core_leave(struct cluster *c)
 	if (c->role == CLUSTER_LEFT)
 		return;
 	c->wanted = mono_min(c->wanted, membership_timeout(c));
+	c->wanted = mono_min(c->wanted, relay_timeout(c));
 	c->wanted = mono_min(c->wanted, election_timeout(c));
 	c->wanted = mono_min(c->wanted, takeover_timeout(c));
 	c->wanted = mono_min(c->wanted, handover_timeout(c));
@@ -181,6 +184,7 @@ void cluster_tick(struct cluster *c, struct mono now)
 		return;
 	core_enter(c, now);
 	membership_tick(c);
+	relay_tick(c);
 	election_tick(c);
 	takeover_tick(c);
 	handover_tick(c);
@@ -209,6 +213,7 @@ enum speaker {
 #define BY_DATAGRAM 1
 #define BY_STREAM 2
 #define BY_ANY 3
+#define BY_RELAY 4 /* a datagram that a third member has passed on */
 
 static const struct rule {
 	uint8_t by;
@@ -254,6 +259,7 @@ static const struct rule {
 	RULE(merge_end, BY_STREAM, FROM_MEMBER, IN_CLUSTER),
 	RULE(merge_ack, BY_STREAM, FROM_MEMBER, IN_CLUSTER),
 	RULE(errand, BY_STREAM, FROM_MEMBER, IN_CLUSTER),
+	RULE(relay, BY_DATAGRAM, FROM_ANY, IN_ANY),
 #undef RULE
 };
 
@@ -313,6 +319,14 @@ static bool own_term(const struct member *from, const struct wire_header *h)
 	}
 }
 
+/* What was passed on once is not passed on again. */
+static bool comes_by(const struct rule *r, unsigned by)
+{
+	if (by == BY_RELAY)
+		return r->by & BY_DATAGRAM && r->recv != recv_relay;
+	return r->by & by;
+}
+
 static void dispatch(struct cluster *c, struct member *from, const uint8_t *msg,
 		     size_t len, unsigned by)
 {
@@ -341,7 +355,7 @@ static void dispatch(struct cluster *c, struct member *from, const uint8_t *msg,
 		return;
 	}
 	r = &rules[h.type];
-	if (!(r->by & by)) {
+	if (!comes_by(r, by)) {
 		count(c, STAT_wrong_transport);
 		return;
 	}
@@ -357,6 +371,8 @@ static void dispatch(struct cluster *c, struct member *from, const uint8_t *msg,
 		count(c, STAT_not_from_member);
 		return;
 	}
+	if (by == BY_DATAGRAM)
+		relay_heard(c, from);
 	if (h.term > c->top_term)
 		c->top_term = h.term;
 	if (may_speak(c, r, from, &h))
@@ -380,6 +396,13 @@ static void receive(struct cluster *c, member_id id, const uint8_t *msg, size_t 
 	if (c->io.refused)
 		c->io.refused(c->io.ctx, id, statistic_name(c->refusal),
 			      statistic_is_fault(c->refusal));
+}
+
+void core_relayed(struct cluster *c, struct member *origin, const uint8_t *msg,
+		  size_t len)
+{
+	receive(c, origin->id, msg, len, BY_RELAY);
+	c->refusal = STATISTICS_COUNT; /* it is not the fault of who has passed it on */
 }
 
 /* Nothing that is said to a member that has left is heeded: no rule allows it. */

@@ -166,11 +166,17 @@ struct member {
 
 	/* Keepalives. */
 	struct mono heard;
-	uint64_t seq;	      /* last of theirs */
-	uint64_t stamp;	      /* their clock at that time, to be echoed */
-	uint64_t echo;	      /* the latest of our stamps that they echoed */
-	uint64_t vouched;     /* the same, while both of us were late */
-	struct mono answered; /* when it was late and we told it at once */
+	uint64_t seq;		  /* last of theirs */
+	uint64_t stamp;		  /* their clock at that time, to be echoed */
+	uint64_t echo;		  /* the latest of our stamps that they echoed */
+	uint64_t vouched;	  /* the same, while we were late */
+	bool vouched_late;	  /* and it was so, too */
+	struct mono answered;	  /* when it was late and we told it at once */
+	struct mono spoke;	  /* when anything of it came, also what did not count */
+	struct mono spoken_since; /* without a gap */
+	struct mono direct_heard; /* by itself, not by a third member */
+	bool direct;		  /* so lately enough */
+	bool hears_us;		  /* by itself, as it says */
 	double loss;
 	unsigned per_interval;
 	unsigned stress; /* it says so */
@@ -419,6 +425,9 @@ uint64_t core_jitter(struct cluster *c, uint64_t span); /* 0 .. span - 1 */
 /* c->out holds a message of this length. */
 void core_datagram(struct cluster *c, struct member *to, size_t len);
 int core_stream(struct cluster *c, struct member *to, size_t len);
+/* A datagram of this member has come by another one. */
+void core_relayed(struct cluster *c, struct member *origin, const uint8_t *msg,
+		  size_t len);
 
 #define ENCODE(c, name, body)                                                            \
 	wire_encode_##name((c)->out, sizeof((c)->out), (c)->term, (c)->incarnation, body)
@@ -433,10 +442,24 @@ int core_stream(struct cluster *c, struct member *to, size_t len);
 unsigned keepalive_rate(double loss, uint64_t detection);
 /* True if it is a new one. */
 bool keepalive_note(struct cluster *c, struct member *m, uint64_t seq, uint64_t stamp);
+/* False: it goes on talking, but what it echoes is old. */
+bool keepalive_counts(struct cluster *c, struct member *m, uint64_t echo);
 uint16_t keepalive_list(const struct cluster *c, struct wire_member *list);
 void keepalive_send(struct cluster *c); /* now, to everyone */
 /* To all, or as an answer to one: that repeats the number of the last one to all. */
 void keepalive_as_master(struct cluster *c, struct member *only, uint64_t answer);
+void keepalive_answer(struct cluster *c, struct member *m); /* now, to one */
+
+/* relay.c: datagrams by way of a third member. */
+void relay_begin(struct cluster *c, struct member *m);
+/* A datagram has come from it, by the direct way. */
+void relay_heard(struct cluster *c, struct member *m);
+/* Its keepalive says whether it hears us so. */
+void relay_heed(struct cluster *c, struct member *m, bool hears_us);
+bool relay_wanted(const struct member *to);
+void relay_send(struct cluster *c, struct member *to, const uint8_t *msg, size_t len);
+void relay_tick(struct cluster *c);
+struct mono relay_timeout(const struct cluster *c);
 
 /* health.c */
 #define STRESS_MAX CLUSTER_STRESS_MAX
@@ -450,7 +473,7 @@ void serving_late(struct cluster *c);
 void serving_wake(struct cluster *c, const char *why);
 /* A member echoes a stamp of ours. */
 void serving_echo(struct cluster *c, struct member *m, uint64_t echo);
-void serving_vouch(struct cluster *c, struct member *from, uint64_t echo);
+void serving_vouch(struct cluster *c, struct member *from, uint64_t echo, bool late);
 /* Who is late has heard of another master, and waits for the proof. */
 bool serving_rival(const struct cluster *c);
 /* The speaker was master a moment ago: it echoes a stamp of ours that is young enough. */

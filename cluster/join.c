@@ -266,7 +266,7 @@ void join_ask(struct cluster *c)
 	shared_describe(c, &m);
 	m.roster_count = admission_list(c, m.roster);
 	EACH_MEMBER(c, p)
-		if (p != c->self && p->linked)
+		if (p != c->self)
 			DATAGRAM(c, p, join_request, &m);
 	c->join_at = mono_add(c->now, JOIN_RETRY + core_jitter(c, JOIN_RETRY / 5));
 }

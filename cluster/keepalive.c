@@ -27,6 +27,29 @@ unsigned keepalive_rate(double loss, uint64_t detection)
 	return n;
 }
 
+/*
+ * Who hears us echoes what we said lately. Whose echo is old for longer than keepalives can
+ * be apart does not hear us: it cannot know what is decided, and so is not heard either.
+ * Its stamps are not taken, so nothing that it hears from us lets it serve any longer. After
+ * a gap it is given time to hear us again.
+ */
+bool keepalive_counts(struct cluster *c, struct member *m, uint64_t echo)
+{
+	struct mono heard_us;
+
+	if (mono_since(c->now, m->spoke) >= c->cfg.detection)
+		m->spoken_since = c->now;
+	m->spoke = c->now;
+	if (c->late || echo > c->now.ns)
+		return true;
+	heard_us =
+	    mono_max(m->spoken_since, (struct mono){ echo > m->echo ? echo : m->echo });
+	if (mono_since(c->now, heard_us) < c->cfg.detection / 2 * 3)
+		return true;
+	count(c, STAT_deaf);
+	return false;
+}
+
 /* Losses show as gaps in the growing sequence number. */
 bool keepalive_note(struct cluster *c, struct member *m, uint64_t seq, uint64_t stamp)
 {
@@ -61,7 +84,8 @@ static void list_member(const struct cluster *c, const struct member *m,
 		.flags = ((self ? c->complete : m->complete) ? WIRE_COMPLETE : 0) |
 			 (able ? WIRE_ABLE : 0) |
 			 (self || m->confirmed ? WIRE_CONFIRMED : 0) |
-			 ((self ? c->drained : m->drained) ? WIRE_DRAINED : 0),
+			 ((self ? c->drained : m->drained) ? WIRE_DRAINED : 0) |
+			 (self || m->direct ? WIRE_HEARS : 0),
 		.per_interval = (uint8_t)m->per_interval,
 		.echo = m->stamp,
 		.capacity = self ? c->cfg.capacity : m->capacity,
@@ -115,6 +139,9 @@ static void send_member_keepalive(struct cluster *c, struct member *only)
 {
 	struct member *master = core_member(c, c->master);
 	uint64_t age = master ? mono_since(c->now, master->heard) / MONO_US : UINT32_MAX;
+	unsigned flags = (c->complete ? WIRE_COMPLETE : 0) |
+			 (willing(c) ? WIRE_ABLE : 0) | (c->late ? WIRE_LATE : 0) |
+			 (c->drained ? WIRE_DRAINED : 0);
 	struct wire_member_keepalive k = {
 		.seq = only ? c->seq : ++c->seq,
 		.stamp = c->now.ns,
@@ -124,9 +151,6 @@ static void send_member_keepalive(struct cluster *c, struct member *only)
 		.activation = c->activation,
 		.load = c->self->processor,
 		.table_version = c->table_version,
-		.flags = (c->complete ? WIRE_COMPLETE : 0) |
-			 (willing(c) ? WIRE_ABLE : 0) | (c->late ? WIRE_LATE : 0) |
-			 (c->drained ? WIRE_DRAINED : 0),
 		.stress = (uint8_t)c->stress,
 		.why = (const uint8_t *)own_why(c),
 		.why_len = strlen(own_why(c)),
@@ -135,13 +159,13 @@ static void send_member_keepalive(struct cluster *c, struct member *only)
 	k.roster_count = admission_list(c, k.roster);
 	EACH_PRESENT(c, m) {
 		k.echo = m->stamp;
+		k.flags = (uint8_t)(flags | (m->direct ? WIRE_HEARS : 0));
 		if (!only || m == only)
 			DATAGRAM(c, m, member_keepalive, &k);
 	}
 }
 
-/* Who is late waits for our word. */
-static void answer_late(struct cluster *c, struct member *m)
+void keepalive_answer(struct cluster *c, struct member *m)
 {
 	if (mono_since(c->now, m->answered) < ANSWER_MIN)
 		return;
@@ -224,19 +248,23 @@ void recv_member_keepalive(struct cluster *c, struct member *from,
 	admission_roster(c, from, h->incarnation, k.roster, k.roster_count);
 	if (admission_expelled(c, from))
 		return;
-	/* A late master is told nothing by those who follow another one, or are late too. */
-	if (!c->late || (h->term <= c->term && !(k.flags & WIRE_LATE)))
+	if (!keepalive_counts(c, from, k.echo))
+		return;
+	/* A late member is told nothing by who is late too. */
+	if (!c->late || (c->role != CLUSTER_MASTER && !(k.flags & WIRE_LATE)))
 		serving_echo(c, from, k.echo);
 	else if (c->role == CLUSTER_MASTER && h->term == c->term)
-		serving_vouch(c, from, k.echo);
+		serving_vouch(c, from, k.echo, k.flags & WIRE_LATE);
 	if (from->id == c->master && k.seq >= from->seq)
 		c->master_heard = c->now;
 	if (h->term == c->term)
 		from->confirmed = true;
 	if (!keepalive_note(c, from, k.seq, k.stamp))
 		return;
+	relay_heed(c, from, k.flags & WIRE_HEARS);
+	/* Who is late waits for our word. */
 	if (k.flags & WIRE_LATE)
-		answer_late(c, from);
+		keepalive_answer(c, from);
 	age = (uint64_t)k.master_age * MONO_US;
 	if (h->term == c->term && age < c->now.ns &&
 	    mono_before(c->master_heard, (struct mono){ c->now.ns - age }) &&

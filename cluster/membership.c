@@ -145,7 +145,8 @@ void membership_enlist(struct cluster *c, struct member *m, uint64_t incarnation
 	forget(c, m);
 	m->present = true;
 	m->incarnation = incarnation;
-	m->heard = c->now;
+	m->heard = m->spoke = m->spoken_since = c->now;
+	relay_begin(c, m);
 	m->joined_at = c->now;
 	m->barred.reason = 0;
 	admission_note_run(m, incarnation);
@@ -242,13 +243,26 @@ static void compare_digest(struct cluster *c, struct member *from, uint64_t dige
 	table_send(c, from, WIRE_ENTRIES_ANSWER);
 }
 
+static const struct wire_member *own_entry(const struct cluster *c,
+					   const struct wire_master_keepalive *k)
+{
+	for (unsigned i = 0; i < k->members_count; i++)
+		if (k->members[i].id == c->cfg.self &&
+		    k->members[i].incarnation == c->incarnation)
+			return &k->members[i];
+	return NULL;
+}
+
 static void heed_master(struct cluster *c, struct member *from,
 			const struct wire_header *h,
 			const struct wire_master_keepalive *k)
 {
-	bool fresh = keepalive_note(c, from, k->seq, k->stamp);
-	bool later = h->term > c->term;
+	const struct wire_member *own = own_entry(c, k);
+	bool later = h->term > c->term, fresh;
 
+	if (own && !keepalive_counts(c, from, own->echo))
+		return;
+	fresh = keepalive_note(c, from, k->seq, k->stamp);
 	if (fresh || k->seq == from->seq)
 		c->master_heard = c->now;
 	if (from->id != c->master || later) {
@@ -256,10 +270,8 @@ static void heed_master(struct cluster *c, struct member *from,
 				 from->id == c->master ? "term raised" : "new master");
 		keepalive_send(c);
 	}
-	for (unsigned i = 0; i < k->members_count; i++)
-		if (k->members[i].id == c->cfg.self &&
-		    k->members[i].incarnation == c->incarnation)
-			serving_echo(c, from, k->members[i].echo);
+	if (own)
+		serving_echo(c, from, own->echo);
 	if (!fresh || k->seq <= c->list_seq)
 		return;
 	c->vice_master = k->vice_master;
@@ -267,11 +279,11 @@ static void heed_master(struct cluster *c, struct member *from,
 	from->why[k->why_len] = 0;
 	from->sessions = k->sessions;
 	from->stress = k->stress < STRESS_MAX ? k->stress : STRESS_MAX;
-	if (!membership_listed(k->members, k->members_count, c->cfg.self,
-			       c->incarnation)) {
+	if (!own) {
 		membership_rejoin(c, "not in the master's list");
 		return;
 	}
+	relay_heed(c, from, own->flags & WIRE_HEARS);
 	c->list_seq = k->seq;
 	membership_list(c, from, k->members, k->members_count);
 	compare_digest(c, from, k->digest);

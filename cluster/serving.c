@@ -14,21 +14,23 @@
  * with the stamp at once. While its own master is heard, a member follows no other.
  *
  * Who was stopped is *late*: it does not know what became of it, serves nothing, accuses
- * nobody, and asks. It is late no more when its master, or for the master a member of its
- * term that is not late, echoes a stamp from after it woke; or when nobody has spoken for
- * an interval, neither a friend nor the master of a later term.
+ * nobody, and asks. A member is late no more when its master, or one that is proved, echoes
+ * a stamp from after it woke. A late master may have been replaced, and a member that was
+ * stopped or deaf meanwhile would not know it; so one member's word is not enough. It goes
+ * on when *every* member of its list stands in its own term and has echoed a stamp from
+ * after it woke. Could it have been replaced nevertheless? A new master is made by members
+ * of the list, or has started from nothing. One of the list that had accused the master, or
+ * followed another, would not have it in its list any more, or be of a later term; its
+ * keepalive would not come, or not count. And who has just heard from the master accuses it
+ * an interval later at the earliest. Otherwise it goes on when nobody has spoken for an
+ * interval, neither a friend nor the master of a later term.
  *
- * If the machine stopped that runs them all, each waits for another who is not late. So a
- * late master also goes on when *every* member of its list, late as well, has echoed a
- * stamp from after it woke and stands in the master's own term. Could it have been
- * replaced nevertheless? A new master is made by members of the list, or has started from
- * nothing. One of the list that had accused the master, or followed another, before it
- * fell late, would not have it in its list any more, or be of a later term; its keepalive
- * would not come, or not count. None of them can do so after it fell late, until it has
- * waited for a whole interval; nor while it offers, since lateness ends an offer. Who
- * starts from nothing, and was not stopped, becomes master after 400 ms without an answer
- * at the earliest; it holds no session, and gives way when they hear each other. So an
- * absence longer than VOUCH_MAX is not ended in this way. The members then go on by the
+ * If the machine stopped that runs them all, those who vouch are late as well. The same
+ * holds: none of them can accuse the master after it fell late, until it has waited for a
+ * whole interval; nor while it offers, since lateness ends an offer. Who starts from
+ * nothing, and was not stopped, becomes master after 400 ms without an answer at the
+ * earliest; it holds no session, and gives way when they hear each other. So an absence
+ * longer than VOUCH_MAX is not ended by those who are late. The members then go on by the
  * master's echo as ever.
  */
 #include "cluster/internal.h"
@@ -49,7 +51,7 @@ void serving_late(struct cluster *c)
 	c->master_heard = c->now;
 	c->keepalive_at = c->now;
 	EACH_PRESENT(c, m)
-		m->heard = c->now;
+		m->heard = m->direct_heard = m->spoken_since = c->now;
 	/* Objections may have come and gone. */
 	if (c->role == CLUSTER_OFFERING) {
 		core_set_role(c, c->complete ? CLUSTER_MEMBER : CLUSTER_JOINING, "late");
@@ -79,6 +81,8 @@ void serving_echo(struct cluster *c, struct member *m, uint64_t echo)
 	m->echo = echo;
 	if (c->role != CLUSTER_MASTER && m->id != c->master)
 		return;
+	if (c->late && c->role == CLUSTER_MASTER)
+		return;
 	if (c->late && echo >= c->late_since.ns)
 		serving_wake(c, "echo");
 	if (c->sure.ns < echo)
@@ -88,20 +92,28 @@ void serving_echo(struct cluster *c, struct member *m, uint64_t echo)
 		c->lease = until;
 }
 
-/* A late master hears from a late member of its term, see the head of this file. */
-void serving_vouch(struct cluster *c, struct member *from, uint64_t echo)
+/* A late master hears from a member of its term, see the head of this file. */
+void serving_vouch(struct cluster *c, struct member *from, uint64_t echo, bool late)
 {
+	struct mono oldest = c->now;
+	bool any_late = false;
+
 	if (echo > c->now.ns || echo < c->late_since.ns)
 		return;
 	from->vouched = echo;
-	if (mono_since(c->now, c->sure) > VOUCH_MAX || c->rival.ns >= c->late_since.ns)
-		return;
-	EACH_PRESENT(c, m)
+	from->vouched_late = late;
+	EACH_PRESENT(c, m) {
 		if (m->vouched < c->late_since.ns)
 			return;
-	serving_wake(c, "all were late");
-	c->sure = c->late_since;
-	c->lease = mono_add(c->late_since, c->cfg.detection);
+		any_late = any_late || m->vouched_late;
+		oldest = mono_min(oldest, (struct mono){ m->vouched });
+	}
+	if (c->rival.ns >= c->late_since.ns ||
+	    (any_late && mono_since(c->now, c->sure) > VOUCH_MAX))
+		return;
+	serving_wake(c, "all members have echoed");
+	c->sure = oldest;
+	c->lease = mono_add(oldest, c->cfg.detection);
 }
 
 /* A list proves nothing by itself: it may have waited in a queue until all was over. */

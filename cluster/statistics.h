@@ -64,7 +64,11 @@
 	X(merge_refused)                                                                 \
 	X(merge_judged)                                                                  \
 	X(merge_taken)                                                                   \
-	X(merge_ended)
+	X(merge_ended)                                                                   \
+	X(relays_asked)                                                                  \
+	X(relays_passed)                                                                 \
+	X(relays_received)                                                               \
+	X(deaf)
 
 enum statistic {
 #define X(name) STAT_##name,

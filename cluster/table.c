@@ -350,12 +350,21 @@ void recv_entries(struct cluster *c, struct member *from, const struct wire_head
 void table_send(struct cluster *c, struct member *to, uint8_t flags)
 {
 	struct wire_entries m;
+	struct unit_set known = { { 0 } };
 
-	begin_entries(&m, 0, flags | WIRE_ENTRIES_WHOLE);
 	count(c, STAT_table_exchanges);
 	EACH_UNIT(u)
 		if (c->units[u].e.epoch)
-			table_row(c, u, &m.entries[m.entries_count++]);
+			unit_set_add(&known, u);
+	if (!to->linked) {
+		show_all(c, to, &known);
+		begin_entries(&m, 0, flags);
+		DATAGRAM(c, to, entries, &m);
+		return;
+	}
+	begin_entries(&m, 0, flags | WIRE_ENTRIES_WHOLE);
+	EACH_IN(&known, u)
+		table_row(c, u, &m.entries[m.entries_count++]);
 	STREAM(c, to, entries, &m);
 }
 
@@ -375,13 +384,14 @@ static void send_announcement(struct cluster *c)
 			to->sent = m.position;
 	n = m.entries_count;
 	m.position = 0;
-	for (unsigned at = 0; c->announce_loud && at < n; at += m.entries_count) {
+	for (unsigned at = 0; at < n; at += m.entries_count) {
 		m.entries_count =
 		    n - at < WIRE_DATAGRAM_ENTRIES ? n - at : WIRE_DATAGRAM_ENTRIES;
 		memmove(m.entries, m.entries + (at ? WIRE_DATAGRAM_ENTRIES : 0),
 			(n - at) * sizeof(m.entries[0]));
 		EACH_PRESENT(c, to)
-			DATAGRAM(c, to, entries, &m);
+			if (c->announce_loud || !to->linked)
+				DATAGRAM(c, to, entries, &m);
 	}
 	memset(&c->announce, 0, sizeof(c->announce));
 	c->announce_loud = false;

@@ -22,6 +22,8 @@
 #define WIRE_BARRED_MAX 191 /* why a member is not let in */
 #define WIRE_CONFIG_MAX (CLUSTER_MESSAGE_MAX - 64)
 #define WIRE_FOLD_KEY_SIZE 16
+/* Bytes of a datagram that a third member can pass on, in a RELAY. */
+#define WIRE_RELAYED_MAX (CLUSTER_DATAGRAM_MAX - WIRE_HEADER_SIZE - 8)
 /* What is left of a stream message for the two parts of a session. */
 #define WIRE_PARTS_MAX (CLUSTER_MESSAGE_MAX - 128)
 #define WIRE_COUNTS_MAX 24	 /* sessions in a COUNTERS datagram */
@@ -228,6 +230,11 @@
 	V(u32, version)                                                                  \
 	B(text, WIRE_CONFIG_MAX)
 
+#define WIRE_RELAY(V, L, B, K, R)                                                        \
+	V(id, origin)                                                                    \
+	V(id, target)                                                                    \
+	B(inner, WIRE_RELAYED_MAX)
+
 #define WIRE_ELEMENTS(X)                                                                 \
 	X(member, WIRE_MEMBER)                                                           \
 	X(entry, WIRE_ENTRY)                                                             \
@@ -274,7 +281,8 @@
 	X(merge_put, WIRE_MERGE_PUT)                                                     \
 	X(merge_end, WIRE_MERGE_END)                                                     \
 	X(merge_ack, WIRE_MERGE_ACK)                                                     \
-	X(errand, WIRE_ERRAND)
+	X(errand, WIRE_ERRAND)                                                           \
+	X(relay, WIRE_RELAY)
 
 enum wire_type {
 	WIRE_TYPE_NONE,
@@ -290,6 +298,7 @@ enum wire_type {
 #define WIRE_LATE 4	 /* the speaker was stopped: its echoes prove nothing */
 #define WIRE_CONFIRMED 8 /* in a list: the member has answered to this term */
 #define WIRE_DRAINED 16	 /* not able because its operator wants it empty */
+#define WIRE_HEARS 32	 /* the speaker hears the member by itself, see relay.c */
 /* Flag of MASTER_OFFER: the offerer holds a cluster's state. */
 #define WIRE_OFFER_COMPLETE 1
 /* Flag of a row: its owner began with state that may be behind. */

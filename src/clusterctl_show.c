@@ -142,9 +142,10 @@ static void link_row(struct table *t, const json_t *m)
 	table_cell(t, "%s", text(m, "name"));
 	milliseconds_cell(t, m, "keepalive_ms");
 	table_cell(t, "%s",
-		   is_true(m, "self")	  ? "-"
-		   : is_true(m, "linked") ? "up"
-					  : "DOWN");
+		   is_true(m, "self")	   ? "-"
+		   : is_true(m, "relayed") ? "RELAYED"
+		   : is_true(m, "linked")  ? "up"
+					   : "DOWN");
 	table_cell(t, "%lld", (long long)number(m, "lag"));
 	table_cell(t, "%s", percent(m, "processor", buf, sizeof(buf)));
 	table_cell(t, "%lld", (long long)number(m, "activation"));

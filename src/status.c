@@ -114,6 +114,7 @@ static json_t *member_json(const struct status_view *v,
 		      m->self, "present", m->present, "linked", m->self || m->linked,
 		      "complete", m->complete, "able", m->able, "drained", m->drained);
 
+	json_object_set_new(o, "relayed", json_boolean(m->relayed));
 	json_object_set_new(o, "why", status_printable(m->why ? m->why : ""));
 	if (listed)
 		address = address_ipv4(listed->addresses[0]);

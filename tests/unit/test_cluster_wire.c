@@ -100,14 +100,14 @@ static void full_messages_survive(void **state)
 		     *)"0123456789012345678901234567890123456789012345678901234567890ab";
 	k.why_len = WIRE_WHY_MAX;
 	check_message(wire_encode_master_keepalive(buf, sizeof(buf), 1, 2, &k));
-	assert_true(wire_encode_master_keepalive(buf, CLUSTER_DATAGRAM_MAX, 1, 2, &k));
+	assert_true(wire_encode_master_keepalive(buf, WIRE_RELAYED_MAX, 1, 2, &k));
 	n.counts_count = WIRE_COUNTS_MAX;
 	for (unsigned i = 0; i < WIRE_COUNTS_MAX; i++)
 		n.counts[i].key.len = CLUSTER_KEY_MAX;
 	check_message(wire_encode_counters(buf, sizeof(buf), 1, 2, &n));
-	assert_true(wire_encode_counters(buf, CLUSTER_DATAGRAM_MAX, 1, 2, &n));
+	assert_true(wire_encode_counters(buf, WIRE_RELAYED_MAX, 1, 2, &n));
 	e.entries_count = WIRE_DATAGRAM_ENTRIES;
-	assert_true(wire_encode_entries(buf, CLUSTER_DATAGRAM_MAX, 1, 2, &e));
+	assert_true(wire_encode_entries(buf, WIRE_RELAYED_MAX, 1, 2, &e));
 	e.entries_count = CLUSTER_UNITS;
 	assert_true(wire_encode_entries(buf, sizeof(buf), 1, 2, &e));
 	put.initial = buf;
