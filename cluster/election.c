@@ -78,7 +78,8 @@ static void become_master(struct cluster *c)
 	c->vice_master = 0;
 	EACH_PRESENT(c, m) {
 		m->heard = c->now;
-		m->confirmed = false;
+		/* Who has accepted the offer stands in its term. */
+		m->confirmed = c->accepted & UINT64_C(1) << (m - c->members);
 		if (m->complete && (!c->vice_master || m->id < c->vice_master))
 			c->vice_master = m->id;
 	}
