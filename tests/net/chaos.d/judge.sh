@@ -164,9 +164,9 @@ identity_judge()
 # members there is only what they seal; outside, nothing with an inside address.
 clear_judge()
 {
-	local filter='ip net 10.0.0.0/8' seen
+	local filter='ip net 10.0.0.0/8 or ip6 net 2001:db8:1::/64' seen
 	[[ $1 == outside ]] || filter='ip and not icmp and not port 4741'
-	seen=$(tcpdump -nr "$out/$1.pcap" "$filter" 2>/dev/null | head -n 3 | xargs -0)
+	seen=$(tcpdump -c 3 -nr "$out/$1.pcap" "$filter" 2>/dev/null)
 	[[ -z $seen ]] || fail "$1: in clear: $seen"
 	# The pings' payload says so itself.
 	! grep -qaF 'ping in clear' "$out/$1.pcap" || fail "$1: a ping's payload in clear"
