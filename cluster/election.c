@@ -184,6 +184,9 @@ static void judge_as_member(struct cluster *c, struct member *from, uint64_t off
 {
 	uint64_t silence = mono_since(c->now, c->master_heard);
 
+	/* Who was stopped cannot tell whether its master lives. */
+	if (c->late)
+		return;
 	if (!known || offered <= c->term ||
 	    (c->master && silence < c->cfg.detection / 2)) {
 		object(c, from, offered);
@@ -191,7 +194,7 @@ static void judge_as_member(struct cluster *c, struct member *from, uint64_t off
 		/* We are about to find out ourselves. */
 		c->pending_offer = offered;
 		c->pending_from = from;
-	} else if (!c->late) {
+	} else {
 		accept_offer(c, from, offered, echo);
 	}
 }

@@ -476,6 +476,7 @@ void serving_echo(struct cluster *c, struct member *m, uint64_t echo);
 void serving_vouch(struct cluster *c, struct member *from, uint64_t echo, bool late);
 /* Who is late has heard of another master, and waits for the proof. */
 bool serving_rival(const struct cluster *c);
+void serving_buried(struct cluster *c); /* somebody says that we are dead */
 /* The speaker was master a moment ago: it echoes a stamp of ours that is young enough. */
 bool serving_proven(const struct cluster *c, const struct wire_master_keepalive *k);
 /* A living master answers this with such an echo. */

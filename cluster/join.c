@@ -191,7 +191,7 @@ void recv_nak(struct cluster *c, struct member *from, const struct wire_header *
 	else if (!c->master)
 		serving_challenge(c, from);
 	else if (c->late) {
-		c->rival = c->now;
+		serving_buried(c);
 		serving_challenge(c, from);
 	}
 }

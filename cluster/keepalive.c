@@ -239,9 +239,12 @@ void recv_member_keepalive(struct cluster *c, struct member *from,
 	}
 	if (!from->present || from->incarnation != h->incarnation) {
 		count(c, STAT_not_from_member);
-		/* Also who is late knows that an earlier term is over. */
-		if (c->role == CLUSTER_MASTER && h->term <= c->term &&
-		    (!c->late || h->term < c->term))
+		/*
+		 * Also who is late knows that an earlier term is over; and who has buried
+		 * its master, and is about to follow another, tells it so.
+		 */
+		if (h->term <= c->term && (c->role == CLUSTER_MASTER || !c->master) &&
+		    (!c->late || (c->role == CLUSTER_MASTER && h->term < c->term)))
 			join_nak(c, from, h->incarnation, WIRE_REASON_NOT_MEMBER, 0, "");
 		return;
 	}
