@@ -244,25 +244,22 @@ bool admission_expelled(struct cluster *c, struct member *m)
 	return true;
 }
 
-int cluster_expel(struct cluster *c, member_id id, bool revoked, const char *why,
-		  struct mono now)
+int admission_expel(struct cluster *c, struct member *m, bool revoked, const char *why)
 {
-	struct member *m = core_member(c, id);
-
-	if (!m || m == c->self)
-		return -EINVAL;
 	if (c->role != CLUSTER_MASTER || c->late)
 		return -EAGAIN;
-	core_enter(c, now);
+	if (!m || m == c->self)
+		return -EINVAL;
+	if (!m->present && !revoked)
+		return -ENOTCONN;
 	m->revoked = revoked;
 	snprintf(m->objection, sizeof(m->objection), "%s",
 		 why && *why ? why : "by the operator");
 	if (m->present) {
-		core_log(c, "member %u is told to go: %s", id, m->objection);
+		core_log(c, "member %u is told to go: %s", m->id, m->objection);
 		count(c, STAT_expelled);
 		m->expelled = revoked ? WIRE_REASON_REVOKED : WIRE_REASON_EXPELLED;
 		order(c, m);
 	}
-	core_leave(c);
 	return 0;
 }

@@ -217,13 +217,6 @@ void cluster_free(struct cluster *c);
  */
 void cluster_join_answer(struct cluster *c, member_id id, uint64_t incarnation,
 			 bool accept, const char *why, struct mono now);
-/*
- * By the master: the member is told to give its membership up. It comes back after a delay
- * that doubles from time to time, from 1 s to 60 s; if it is `revoked`, this master does not
- * let it in again, and it does not ask. -EAGAIN: this member is not the master.
- */
-int cluster_expel(struct cluster *c, member_id id, bool revoked, const char *why,
-		  struct mono now);
 /* From now on joiners are compared with this one, and given it. */
 void cluster_set_shared(struct cluster *c, const struct cluster_shared *shared);
 
@@ -285,6 +278,15 @@ int cluster_ask(struct cluster *c, unit_id unit, const struct session_key *key,
  * -EPERM arrive as they are, others as -EOPNOTSUPP. */
 void cluster_answer(struct cluster *c, const struct cluster_asker *asker, int result,
 		    struct mono now);
+/*
+ * The master tells the member to give its membership up; its units go to their successors.
+ * It comes back after a delay that doubles from time to time, from 1 s to 60 s; if it is
+ * `revoked`, this master does not let it in again, and it does not ask. The member is shown
+ * `why`, of which the first 127 bytes count; "" or NULL: by the operator. The master itself
+ * cannot be expelled: -EINVAL.
+ */
+int cluster_expel(struct cluster *c, member_id id, bool revoked, const char *why,
+		  uint32_t *ticket, struct mono now);
 /* What became of a command or an errand: 0 and -errno as above, for an errand -EEXIST and
  * -EPERM besides, or -ESTALE if its owner has changed; -EINPROGRESS: no answer yet; -ENOENT:
  * no such ticket, or one of too long ago. */

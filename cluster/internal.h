@@ -502,6 +502,8 @@ void admission_note_run(struct member *m, uint64_t incarnation);
 void admission_roster(struct cluster *c, struct member *m, uint64_t incarnation,
 		      const struct wire_peer *list, unsigned n);
 uint16_t admission_list(const struct cluster *c, struct wire_peer *list);
+/* The master tells it to go. 0 or -errno as of cluster_expel(). */
+int admission_expel(struct cluster *c, struct member *m, bool revoked, const char *why);
 /* True if it was told to go: then it is told so again, and not heard. */
 bool admission_expelled(struct cluster *c, struct member *m);
 

@@ -1,14 +1,16 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
- * The operator's commands: drain, undrain, move.
+ * The operator's commands: drain, undrain, move, expel.
  *
  * A command is carried out by the member that it is about: draining by the member itself,
- * which alone knows its flag; a move by the master, which alone orders moves. Who is asked
+ * which alone knows its flag; a move by the master, which alone orders moves, and so the
+ * order to go. Who is asked
  * at another member sends a COMMAND there, by stream, and gets one answer. An answer that
  * cannot come any more, since the connection or the other member's run has ended, is
  * -ENOTCONN.
  */
 #include <errno.h>
+#include <string.h>
 
 #include "cluster/internal.h"
 
@@ -43,9 +45,20 @@ static int drain(struct cluster *c, bool on, bool force)
 	return 0;
 }
 
-static int carry_out(struct cluster *c, uint8_t command, unit_id unit, member_id to)
+static int expel(struct cluster *c, const struct wire_command *w)
 {
-	switch (command) {
+	char why[WIRE_BARRED_MAX + 1];
+
+	if (w->why_len)
+		memcpy(why, w->why, w->why_len);
+	why[w->why_len] = 0;
+	return admission_expel(c, core_member(c, w->to),
+			       w->command == WIRE_COMMAND_REVOKE, why);
+}
+
+static int carry_out(struct cluster *c, const struct wire_command *w)
+{
+	switch (w->command) {
 	case WIRE_COMMAND_DRAIN:
 		return drain(c, true, false);
 	case WIRE_COMMAND_DRAIN_FORCED:
@@ -53,7 +66,10 @@ static int carry_out(struct cluster *c, uint8_t command, unit_id unit, member_id
 	case WIRE_COMMAND_UNDRAIN:
 		return drain(c, false, false);
 	case WIRE_COMMAND_MOVE:
-		return assign_move(c, unit, to);
+		return assign_move(c, w->unit, w->to);
+	case WIRE_COMMAND_EXPEL:
+	case WIRE_COMMAND_REVOKE:
+		return expel(c, w);
 	}
 	return -EOPNOTSUPP;
 }
@@ -82,22 +98,23 @@ int command_sent(struct cluster *c, uint32_t number, int rc, uint32_t *ticket)
 	return -EINPROGRESS;
 }
 
-static int send_command(struct cluster *c, struct member *m, uint8_t command,
-			unit_id unit, member_id to, uint32_t *ticket)
+static int send_command(struct cluster *c, struct member *m, struct wire_command *w,
+			uint32_t *ticket)
 {
-	struct wire_command w = { .command = command, .unit = unit, .to = to };
-	int rc = command_open(c, m, &w.target, &w.number);
+	int rc = command_open(c, m, &w->target, &w->number);
 
-	return rc ? rc : command_sent(c, w.number, STREAM(c, m, command, &w), ticket);
+	return rc ? rc : command_sent(c, w->number, STREAM(c, m, command, w), ticket);
 }
 
 int cluster_drain(struct cluster *c, member_id id, bool on, bool force, uint32_t *ticket,
 		  struct mono now)
 {
 	struct member *m = core_member(c, id);
-	uint8_t command = !on	  ? WIRE_COMMAND_UNDRAIN
-			  : force ? WIRE_COMMAND_DRAIN_FORCED
-				  : WIRE_COMMAND_DRAIN;
+	struct wire_command w = {
+		.command = !on	   ? WIRE_COMMAND_UNDRAIN
+			   : force ? WIRE_COMMAND_DRAIN_FORCED
+				   : WIRE_COMMAND_DRAIN,
+	};
 	int rc;
 
 	if (!m)
@@ -105,8 +122,25 @@ int cluster_drain(struct cluster *c, member_id id, bool on, bool force, uint32_t
 	if (c->role == CLUSTER_LEFT)
 		return -ENOTCONN;
 	core_enter(c, now);
-	rc = m == c->self ? carry_out(c, command, 0, 0)
-			  : send_command(c, m, command, 0, 0, ticket);
+	rc = m == c->self ? carry_out(c, &w) : send_command(c, m, &w, ticket);
+	core_leave(c);
+	return rc;
+}
+
+static int by_the_master(struct cluster *c, struct wire_command *w, uint32_t *ticket,
+			 struct mono now)
+{
+	struct member *master;
+	int rc = -EAGAIN;
+
+	if (c->role == CLUSTER_LEFT)
+		return -ENOTCONN;
+	core_enter(c, now);
+	master = core_member(c, c->master);
+	if (c->role == CLUSTER_MASTER)
+		rc = carry_out(c, w);
+	else if (master && membership_active(c))
+		rc = send_command(c, master, w, ticket);
 	core_leave(c);
 	return rc;
 }
@@ -114,21 +148,24 @@ int cluster_drain(struct cluster *c, member_id id, bool on, bool force, uint32_t
 int cluster_move(struct cluster *c, unit_id unit, member_id to, uint32_t *ticket,
 		 struct mono now)
 {
-	struct member *master;
-	int rc = -EAGAIN;
+	struct wire_command w = { .command = WIRE_COMMAND_MOVE, .unit = unit, .to = to };
 
 	if (unit >= CLUSTER_UNITS || !core_member(c, to))
 		return -EINVAL;
-	if (c->role == CLUSTER_LEFT)
-		return -ENOTCONN;
-	core_enter(c, now);
-	master = core_member(c, c->master);
-	if (c->role == CLUSTER_MASTER)
-		rc = carry_out(c, WIRE_COMMAND_MOVE, unit, to);
-	else if (master && membership_active(c))
-		rc = send_command(c, master, WIRE_COMMAND_MOVE, unit, to, ticket);
-	core_leave(c);
-	return rc;
+	return by_the_master(c, &w, ticket, now);
+}
+
+int cluster_expel(struct cluster *c, member_id id, bool revoked, const char *why,
+		  uint32_t *ticket, struct mono now)
+{
+	struct wire_command w = {
+		.command = revoked ? WIRE_COMMAND_REVOKE : WIRE_COMMAND_EXPEL,
+		.to = id,
+		.why = (const uint8_t *)why,
+		.why_len = why ? strnlen(why, WIRE_BARRED_MAX) : 0,
+	};
+
+	return core_member(c, id) ? by_the_master(c, &w, ticket, now) : -EINVAL;
 }
 
 int cluster_result(const struct cluster *c, uint32_t ticket)
@@ -161,7 +198,7 @@ void recv_command(struct cluster *c, struct member *from, const struct wire_head
 	if (m.target != c->incarnation)
 		return;
 	answer.number = m.number;
-	answer.result = command_result_to_wire(carry_out(c, m.command, m.unit, m.to));
+	answer.result = command_result_to_wire(carry_out(c, &m));
 	STREAM(c, from, command_result, &answer);
 }
 

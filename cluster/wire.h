@@ -195,7 +195,8 @@
 	V(u32, number)                                                                   \
 	V(u8, command)                                                                   \
 	V(unit, unit)                                                                    \
-	V(id, to)
+	V(id, to)                                                                        \
+	B(why, WIRE_BARRED_MAX)
 #define WIRE_COMMAND_RESULT(V, L, B, K, R)                                               \
 	V(u64, target)                                                                   \
 	V(u32, number)                                                                   \
@@ -336,6 +337,8 @@ enum wire_order {
 	WIRE_COMMAND_DRAIN_FORCED,
 	WIRE_COMMAND_UNDRAIN,
 	WIRE_COMMAND_MOVE,
+	WIRE_COMMAND_EXPEL,
+	WIRE_COMMAND_REVOKE,
 };
 
 struct wire_header {

@@ -44,6 +44,9 @@ static const char help[] =
     "  undrain MEMBER            it gets its share again\n"
     "  move UNIT MEMBER [--no-wait]\n"
     "                            one unit goes to that member\n"
+    "  expel MEMBER [--why TEXT] [--no-wait] [--json]\n"
+    "                            it goes at once, its units to their successors, and\n"
+    "                            comes back later\n"
     "  session kill ID|USER|ADDRESS [--no-wait] [--force]\n"
     "                            its owner ends the session and tells the client\n"
     "\n"
@@ -68,6 +71,7 @@ struct options {
 	unsigned id;   /* 0: not given */
 	const char *user, *address, *member;
 	int unit; /* -1: not given */
+	const char *why;
 	bool json, counters, renew, force, no_wait;
 };
 
@@ -82,6 +86,7 @@ enum {
 	OPT_FORCE = 1 << 7,
 	OPT_WAIT = 1 << 8,     /* --wait and --no-wait */
 	OPT_SESSIONS = 1 << 9, /* --user, --address, --unit, --member */
+	OPT_WHY = 1 << 10,
 };
 
 static const struct option long_options[] = {
@@ -102,6 +107,7 @@ static const struct option long_options[] = {
 	{ "address", required_argument, NULL, 'A' },
 	{ "unit", required_argument, NULL, 'u' },
 	{ "member", required_argument, NULL, 'm' },
+	{ "why", required_argument, NULL, 'y' },
 	{ NULL, 0, NULL, 0 },
 };
 
@@ -236,6 +242,11 @@ static int do_move(const struct options *o, char **words)
 	return operate_move(o->socket, unit, words[1], !o->no_wait);
 }
 
+static int do_expel(const struct options *o, char **words)
+{
+	return operate_expel(o->socket, words[0], o->why, o->json, !o->no_wait);
+}
+
 static int do_session_kill(const struct options *o, char **words)
 {
 	return sessions_kill(o->socket, words[0], o->force, !o->no_wait);
@@ -303,6 +314,7 @@ static const struct command {
 	{ "drain", NULL, do_drain, 1, 1, OPT_FORCE | OPT_WAIT, "a member" },
 	{ "undrain", NULL, do_undrain, 1, 1, 0, "a member" },
 	{ "move", NULL, do_move, 2, 2, OPT_WAIT, "a unit and a member" },
+	{ "expel", NULL, do_expel, 1, 1, OPT_WHY | OPT_WAIT | OPT_JSON, "a member" },
 	{ "ca", "init", do_ca_init, 1, 1, OPT_NAME | OPT_DAYS, "DIR" },
 	{ "cert", "issue", do_cert_issue, 2, 2, OPT_ID | OPT_OUT | OPT_DAYS | OPT_RENEW,
 	  "DIR NAME" },
@@ -344,6 +356,9 @@ static unsigned take_option(struct options *o, int option)
 	case 'r':
 		o->renew = true;
 		return OPT_RENEW;
+	case 'y':
+		o->why = optarg;
+		return OPT_WHY;
 	case 'f':
 		o->force = true;
 		return OPT_FORCE;

@@ -27,6 +27,10 @@ int operate_drain(const char *socket, const char *member, bool force, bool wait)
 int operate_undrain(const char *socket, const char *member);
 int operate_move(const char *socket, unsigned unit, const char *member, bool wait);
 
+/* `why`: NULL, or what is shown to who asks why the member is away. */
+int operate_expel(const char *socket, const char *member, const char *why, bool json,
+		  bool wait);
+
 /* One line of a request; EXIT_OK and a new reference to the reply, or it says why not and
  * returns the exit status. Steals `arguments`. */
 int operate_call(const char *socket, const char *command, json_t *arguments,

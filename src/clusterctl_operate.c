@@ -231,3 +231,91 @@ int operate_move(const char *socket, unsigned unit, const char *member, bool wai
 	json_decref(reply);
 	return progress == FAILED ? EXIT_FAILED : ret;
 }
+
+/* It comes back after a second at the earliest, as another incarnation. */
+static enum progress expel_progress(const json_t *before, const json_t *reply,
+				    uint64_t until)
+{
+	unsigned others;
+	const json_t *m = find_member(
+	    reply, json_integer_value(json_object_get(before, "id")), &others);
+
+	if (!is_true(m, "present") || !json_equal(json_object_get(m, "incarnation"),
+						  json_object_get(before, "incarnation")))
+		return DONE;
+	if (now_ms() <= until)
+		return WAITING;
+	fprintf(stderr, "clusterctl: %s is still in the cluster\n",
+		json_string_value(json_object_get(m, "name")));
+	return FAILED;
+}
+
+/* Which of its incarnations it is that is to go. A new reference, or NULL. */
+static json_t *member_before(const json_t *members, const char *which)
+{
+	json_t *m, *found = NULL;
+	char id[16];
+	size_t i;
+
+	json_array_foreach(json_object_get(members, "members"), i, m) {
+		const char *name = json_string_value(json_object_get(m, "name"));
+
+		snprintf(id, sizeof(id), "%lld",
+			 (long long)json_integer_value(json_object_get(m, "id")));
+		if (name && !strcmp(name, which))
+			return json_incref(m);
+		if (!strcmp(id, which))
+			found = m;
+	}
+	return json_incref(found);
+}
+
+static int wait_until_gone(const char *socket, const json_t *before)
+{
+	uint64_t until = now_ms() + ANSWER_MS;
+	enum progress progress = WAITING;
+	json_t *members = NULL;
+	int ret = EXIT_OK;
+
+	while (progress == WAITING) {
+		ret = operate_call(socket, "members", NULL, &members);
+		if (ret)
+			return ret;
+		progress = expel_progress(before, members, until);
+		json_decref(members);
+		if (progress == WAITING)
+			pause_a_little();
+	}
+	return progress == FAILED ? EXIT_FAILED : EXIT_OK;
+}
+
+int operate_expel(const char *socket, const char *member, const char *why, bool json,
+		  bool wait)
+{
+	json_t *reply = NULL, *members = NULL, *before = NULL;
+	json_t *arguments = json_pack("{s:s}", "member", member);
+	int ret = operate_call(socket, "members", NULL, &members);
+
+	if (ret) {
+		json_decref(arguments);
+		return ret;
+	}
+	before = member_before(members, member);
+	json_decref(members);
+	if (why)
+		json_object_set_new(arguments, "why", json_string(why));
+	ret = operate_order(socket, "expel", arguments, &reply);
+	if (ret == EXIT_OK && wait && before)
+		ret = wait_until_gone(socket, before);
+	if (ret == EXIT_OK && json) {
+		json_dumpf(reply, stdout, JSON_INDENT(2));
+		putchar('\n');
+	} else if (ret == EXIT_OK) {
+		printf(wait ? "%s has left the cluster, and will come back.\n"
+			    : "%s is told to go.\n",
+		       name_of(reply));
+	}
+	json_decref(reply);
+	json_decref(before);
+	return ret;
+}

@@ -8,6 +8,8 @@
 
 #include "src/control.h"
 
+#define WHY_MAX 120
+
 struct request {
 	struct cluster *cluster;
 	const struct conf *conf;
@@ -15,6 +17,7 @@ struct request {
 	const struct conf_member *member;
 	unit_id unit;
 	bool force;
+	const char *why; /* NULL: none is given */
 	struct mono now;
 };
 
@@ -88,6 +91,8 @@ static json_t *unreachable(const struct request *r)
 	member_state(r, &m);
 	if (!m.present)
 		return control_error("%s is not in the cluster", r->member->name);
+	if (strcmp(r->command, "expel") == 0)
+		return control_error("there is no connection to the master");
 	return control_error("there is no connection to %s", r->member->name);
 }
 
@@ -117,6 +122,9 @@ static json_t *failure(const struct request *r, int err)
 	case ENOENT:
 		return control_error("there is no such ticket");
 	default:
+		if (strcmp(r->command, "expel") == 0 && err == -EINVAL)
+			return control_error("%s is the master, which cannot be expelled",
+					     r->member->name);
 		return control_error("%s: %s", r->command, strerror(-err));
 	}
 }
@@ -137,6 +145,9 @@ static json_t *carry_out(struct request *r)
 
 	if (strcmp(r->command, "move") == 0)
 		rc = cluster_move(r->cluster, r->unit, r->member->id, &ticket, r->now);
+	else if (strcmp(r->command, "expel") == 0)
+		rc = cluster_expel(r->cluster, r->member->id, false, r->why, &ticket,
+				   r->now);
 	else
 		rc = cluster_drain(r->cluster, r->member->id,
 				   strcmp(r->command, "drain") == 0, r->force, &ticket,
@@ -147,16 +158,35 @@ static json_t *carry_out(struct request *r)
 static json_t *result(const struct request *r, const json_t *arguments)
 {
 	json_int_t ticket = json_integer_value(json_object_get(arguments, "ticket"));
+	struct cluster_member_state m;
+	int rc;
 
 	if (ticket < 1 || ticket > UINT32_MAX)
 		return failure(r, -ENOENT);
-	return outcome(r, cluster_result(r->cluster, (uint32_t)ticket), (uint32_t)ticket);
+	rc = cluster_result(r->cluster, (uint32_t)ticket);
+	/* Who is expelled itself may not hear the answer any more. */
+	if (rc == -ENOTCONN && strcmp(r->command, "expel") == 0) {
+		member_state(r, &m);
+		rc = m.present && !m.self ? rc : 0;
+	}
+	return outcome(r, rc, (uint32_t)ticket);
 }
 
 static bool is_command(const char *text)
 {
 	return strcmp(text, "drain") == 0 || strcmp(text, "undrain") == 0 ||
-	       strcmp(text, "move") == 0;
+	       strcmp(text, "move") == 0 || strcmp(text, "expel") == 0;
+}
+
+/* It is shown to operators, on terminals and in logs. */
+static bool is_line(const char *text)
+{
+	if (strlen(text) > WHY_MAX)
+		return false;
+	for (; *text; text++)
+		if ((unsigned char)*text < ' ' || *text == 0x7f)
+			return false;
+	return true;
 }
 
 json_t *operate_reply(struct cluster *cluster, const struct conf *conf,
@@ -173,6 +203,7 @@ json_t *operate_reply(struct cluster *cluster, const struct conf *conf,
 		.member = operate_member(conf, who),
 		.unit = (unit_id)json_integer_value(unit),
 		.force = json_is_true(json_object_get(arguments, "force")),
+		.why = json_string_value(json_object_get(arguments, "why")),
 		.now = now,
 	};
 
@@ -187,5 +218,8 @@ json_t *operate_reply(struct cluster *cluster, const struct conf *conf,
 	     json_integer_value(unit) >= CLUSTER_UNITS))
 		return control_error("a work unit is a number from 0 to %d",
 				     CLUSTER_UNITS - 1);
+	if (r.why && !is_line(r.why))
+		return control_error("the reason is one line, of %d bytes at most",
+				     WHY_MAX);
 	return asks ? result(&r, arguments) : carry_out(&r);
 }

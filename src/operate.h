@@ -5,6 +5,7 @@
  *   drain    {"member": M, "force": bool}: the member gives its units up and gets none
  *   undrain  {"member": M}
  *   move     {"unit": N, "member": M}: the unit goes to that member
+ *   expel    {"member": M, "why": TEXT}: the member is told to go, and comes back later
  *   result   one of these with its "command" and "ticket" besides: what became of it
  *
  * M is a member's name or id. The reply is {"member": NAME, "done": bool, "ticket": N}; with

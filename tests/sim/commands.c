@@ -370,7 +370,7 @@ static void cmd_expel(struct player *p)
 		return;
 	master = world_master(p->w);
 	world_judge(p->w);
-	if (!master || cluster_expel(master->c, p->w->nodes[i].id, false, "test",
+	if (!master || cluster_expel(master->c, p->w->nodes[i].id, false, "test", NULL,
 				     world_now(p->w, master)))
 		player_fail(p, "member %u cannot be expelled", p->w->nodes[i].id);
 	else

@@ -272,12 +272,12 @@ static void who_is_expelled_comes_back_later(void **state)
 	struct cores *k = cluster_of(3, 3);
 	struct mono then;
 
-	assert_int_equal(cluster_expel(k->at[1].c, 30, false, "", k->now), -EAGAIN);
-	assert_int_equal(cluster_expel(k->at[0].c, 77, false, "", k->now), -EINVAL);
-	assert_int_equal(cluster_expel(k->at[0].c, 10, false, "", k->now), -EINVAL);
+	assert_int_equal(cluster_expel(k->at[0].c, 77, false, "", NULL, k->now), -EINVAL);
+	assert_int_equal(cluster_expel(k->at[0].c, 10, false, "", NULL, k->now), -EINVAL);
 	for (unsigned i = 0; i < 3; i++) {
 		then = k->now;
-		assert_int_equal(cluster_expel(k->at[0].c, 30, false, "test", k->now), 0);
+		assert_int_equal(
+		    cluster_expel(k->at[0].c, 30, false, "test", NULL, k->now), 0);
 		cores_wait(k, 20 * MONO_MS, !cores_view(k, 0, 2).present);
 		cores_wait(k, 20 * MONO_MS, !cores_view(k, 1, 2).present);
 		assert_true(barred(k, 2, "test"));
@@ -307,7 +307,7 @@ static void who_does_not_hear_is_dead_in_an_interval(void **state)
 	cores_wait(k, 2 * MONO_SEC, cores_view(k, 2, 2).units == CLUSTER_UNITS / 8);
 	k->lose = lose_orders;
 	then = k->now;
-	assert_int_equal(cluster_expel(k->at[0].c, 30, false, "test", k->now), 0);
+	assert_int_equal(cluster_expel(k->at[0].c, 30, false, "test", NULL, k->now), 0);
 	while (cores_view(k, 0, 2).present || cores_view(k, 0, 2).units) {
 		assert_true(mono_since(k->now, then) < 4 * DETECTION);
 		for (unit_id u = 0; u < CLUSTER_UNITS; u++)
@@ -326,7 +326,7 @@ static void who_is_revoked_stays_out(void **state)
 	struct cores *k = cluster_of(3, 3);
 	unsigned asked;
 
-	assert_int_equal(cluster_expel(k->at[0].c, 30, true, "stolen", k->now), 0);
+	assert_int_equal(cluster_expel(k->at[0].c, 30, true, "stolen", NULL, k->now), 0);
 	cores_run(k, 100 * MONO_SEC);
 	assert_int_equal(cluster_role(k->at[2].c), CLUSTER_JOINING);
 	assert_true(barred(k, 2, "stolen"));
@@ -339,6 +339,34 @@ static void who_is_revoked_stays_out(void **state)
 	cores_wait(k, 2 * MONO_SEC, barred(k, 2, "not authorised"));
 	cores_run(k, 5 * MONO_SEC);
 	assert_int_equal(cluster_role(k->at[2].c), CLUSTER_JOINING);
+	cores_free(k);
+}
+
+/* Any member may be asked, even that one: the master does it, and says what it did. */
+static void a_member_is_expelled_by_way_of_another(void **state)
+{
+	struct cores *k = cluster_of(3, 3);
+	uint32_t ticket = 0;
+
+	assert_int_equal(cluster_expel(k->at[1].c, 77, false, "", &ticket, k->now),
+			 -EINVAL);
+	assert_int_equal(cluster_expel(k->at[1].c, 10, false, "", &ticket, k->now),
+			 -EINPROGRESS);
+	cores_wait(k, 100 * MONO_MS, cluster_result(k->at[1].c, ticket) != -EINPROGRESS);
+	assert_int_equal(cluster_result(k->at[1].c, ticket), -EINVAL);
+	assert_int_equal(cluster_expel(k->at[1].c, 30, false, "test", &ticket, k->now),
+			 -EINPROGRESS);
+	cores_wait(k, 100 * MONO_MS, cluster_result(k->at[1].c, ticket) == 0);
+	cores_wait(k, 20 * MONO_MS, !cores_view(k, 1, 2).present);
+	assert_true(barred(k, 2, "test"));
+	/* It is not here any more. */
+	assert_int_equal(cluster_expel(k->at[0].c, 30, false, "", &ticket, k->now),
+			 -ENOTCONN);
+	cores_wait(k, 6 * MONO_SEC, cores_settled(k));
+	assert_int_equal(cluster_expel(k->at[2].c, 30, false, NULL, &ticket, k->now),
+			 -EINPROGRESS);
+	cores_wait(k, 100 * MONO_MS, !cores_view(k, 0, 2).present);
+	assert_true(barred(k, 2, "by the operator"));
 	cores_free(k);
 }
 
@@ -509,6 +537,7 @@ int main(void)
 		cmocka_unit_test(who_is_expelled_comes_back_later),
 		cmocka_unit_test(who_does_not_hear_is_dead_in_an_interval),
 		cmocka_unit_test(who_is_revoked_stays_out),
+		cmocka_unit_test(a_member_is_expelled_by_way_of_another),
 		cmocka_unit_test(other_orders_are_not_heeded),
 		cmocka_unit_test(own_words_from_elsewhere_are_refused),
 		cmocka_unit_test(of_two_with_one_id_the_newer_stays),

@@ -507,6 +507,28 @@ static void test_move(void **state)
 	    "there is no such ticket");
 }
 
+static void test_expel(void **state)
+{
+	struct fixture *f = *state;
+	char text[122];
+
+	memset(text, 'x', sizeof(text));
+	text[121] = 0;
+	expect_error(f, "expel", json_pack("{s:s}", "member", "m2"),
+		     "there is no master at the moment; try again");
+	become_master(f);
+	expect_error(f, "expel", json_pack("{s:s}", "member", "m2"),
+		     "m2 is not in the cluster");
+	expect_error(f, "expel", json_pack("{s:s}", "member", "m1"),
+		     "m1 is the master, which cannot be expelled");
+	expect_error(f, "expel", json_pack("{s:s,s:s}", "member", "m2", "why", text),
+		     "the reason is one line, of 120 bytes at most");
+	expect_error(f, "expel", json_pack("{s:s,s:s}", "member", "m2", "why", "a\nb"),
+		     "the reason is one line, of 120 bytes at most");
+	expect_error(f, "expel", json_pack("{s:s}", "member", "m7"),
+		     "there is no member 'm7'; the members are m1, m2");
+}
+
 static void test_counters(void **state)
 {
 	struct fixture *f = *state;
@@ -822,6 +844,7 @@ int main(void)
 		cmocka_unit_test_setup_teardown(test_members, start, end),
 		cmocka_unit_test_setup_teardown(test_drain, start, end),
 		cmocka_unit_test_setup_teardown(test_move, start, end),
+		cmocka_unit_test_setup_teardown(test_expel, start, end),
 		cmocka_unit_test_setup_teardown(test_counters, start, end),
 		cmocka_unit_test_setup_teardown(test_units, start, end),
 		cmocka_unit_test_setup_teardown(test_sessions, start, end),
