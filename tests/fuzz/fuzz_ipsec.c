@@ -178,7 +178,9 @@ static void start(void)
 				    .now = host_now };
 	struct ipsec_config config = { .socket = g.path,
 				       .inbound_commit = true,
-				       .replay_window = 64 };
+				       .replay_window = 64,
+				       .mss = 1000,
+				       .mtu = 600 };
 	struct sockaddr_un sun = { .sun_family = AF_UNIX };
 	char err[IPSEC_ERROR_SIZE];
 
@@ -278,7 +280,7 @@ static struct local_addr pick_address(struct unpack *u)
 static struct local_sa_add pick_sa(struct unpack *u, bool inbound, uint32_t spi,
 				   const uint8_t *selectors)
 {
-	static const uint8_t key[36] = "a key for the fuzzer and no one else";
+	static const uint8_t key[64] = "a key for the fuzzer and no one else";
 	uint8_t way = unpack_u8(u);
 	struct local_sa_add sa = {
 		.ike = SPI_BASE + spi % UNITS_USED,
@@ -294,12 +296,26 @@ static struct local_sa_add pick_sa(struct unpack *u, bool inbound, uint32_t spi,
 		.integ_key = { key, way & 2 ? 0 : 32 },
 		.soft_time = unpack_u8(u),
 		.hard_time = unpack_u8(u),
+		.copy = way >> 4,
+		.esn = way >> 3 & 1,
 	};
+
+	/* Of the kinds that came later, as the same bits say. */
+	if ((way & 0x14) == 0x14)
+		sa.hard_packets = sa.hard_time / 8;
+	if ((way & 0x0c) == 0x0c) {
+		sa.enc = ESP_ENCR_NULL;
+		sa.enc_key.len = 0;
+		sa.integ = ESP_AUTH_HMAC_SHA2_512_256;
+		sa.integ_key.len = 64;
+	}
+	if ((way & 0xe0) == 0xe0)
+		sa.mode = 0;
 
 	sa.src_ts = sa.dst_ts =
 	    (struct local_blob){ selectors, LOCAL_TS_SIZE * (size_t)(1 + way / 16 % 2) };
 	if (way == 255)
-		sa.enc_key.len = unpack_u8(u) % sizeof(key);
+		sa.enc_key.len = unpack_u8(u) % 36;
 	return sa;
 }
 
@@ -370,6 +386,8 @@ static void hear_packet(struct unpack *u, bool outside)
 	const uint8_t *bytes = pick_bytes(u, &len);
 	struct packet p = { .bytes = bytes, .len = len, .checksum_ready = true };
 
+	if (bytes && len && outside)
+		ipsec_ops.too_long(g.t, bytes, len, 256u + 4u * bytes[len - 1], g.now);
 	if (bytes)
 		(outside ? ipsec_ops.receive : ipsec_ops.forward)(g.t, &p, g.now);
 	ipsec_ops.flush(g.t, g.now);

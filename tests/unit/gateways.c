@@ -167,6 +167,17 @@ static void host_inside(void *ctx, const uint8_t *packet, size_t len)
 static void host_route(void *ctx, const struct address *prefix, unsigned len,
 		       unit_id unit)
 {
+	struct node *n = ctx;
+
+	n->routes++;
+}
+
+static void host_no_route(void *ctx, const struct address *prefix, unsigned len,
+			  unit_id unit)
+{
+	struct node *n = ctx;
+
+	n->routes--;
 }
 
 static void host_pool(void *ctx, const struct address *prefix, unsigned len)
@@ -460,7 +471,7 @@ static void start(struct node *n, member_id id)
 				    .send_outside = host_outside,
 				    .send_inside = host_inside,
 				    .route_add = host_route,
-				    .route_remove = host_route,
+				    .route_remove = host_no_route,
 				    .pool_add = host_pool,
 				    .pass_on = host_pass_on,
 				    .able = host_able,

@@ -42,6 +42,7 @@ struct node {
 	unsigned again; /* packets that went after their unit, and the last one */
 	unit_id again_unit;
 	unsigned again_hops;
+	unsigned routes; /* that it has now */
 	unsigned ninside;
 	size_t inside_len; /* of the last packet for the inside */
 	uint8_t inside[1500];

@@ -16,6 +16,7 @@
 static const struct local_addr gateway = { 4, { 192, 0, 2, 1 }, 4500 };
 static const struct local_addr client = { 4, { 198, 51, 100, 7 }, 1111 };
 static const uint8_t SERVER[4] = { 10, 1, 0, 100 }, INNER[4] = { 10, 3, 0, 7 };
+static bool transport; /* the next ones */
 static const uint8_t key[20] = "not much of a secret";
 
 struct scene {
@@ -47,13 +48,15 @@ static void make_ways(const struct scene *s, const struct local_sa_add *base,
 	in->spi = s->spi;
 	in->inbound = 1;
 	in->encap = 1;
-	in->mode = 1;
+	in->mode = !transport;
 	in->enc = ESP_ENCR_AES_GCM_16;
 	in->enc_key = (struct local_blob){ key, sizeof(key) };
 	in->src = client;
 	in->dst = gateway;
-	in->src_ts = selector(inner, INNER, 7);
-	in->dst_ts = selector(server, SERVER, 255);
+	in->src_ts =
+	    transport ? selector(inner, client.bytes, 7) : selector(inner, INNER, 7);
+	in->dst_ts = transport ? selector(server, gateway.bytes, 1)
+			       : selector(server, SERVER, 255);
 	*out = *in;
 	out->spi = PEER_SPI;
 	out->inbound = 0;
@@ -369,6 +372,38 @@ static void test_bad_packets(void **state)
 	child_free(s.peer);
 }
 
+/*
+ * No route leads to the peer of transport mode, who stands outside, and the kernel, which
+ * would answer in clear, gets none of its packets. Tunnel mode's peers have routes.
+ */
+static void test_transport_mode(void **state)
+{
+	static const struct local_sa_add none;
+	struct scene s = begin(&none);
+	uint8_t good[300];
+	size_t len;
+
+	assert_int_equal(s.owner->routes, 1);
+	child_free(s.peer);
+	gateways_stop(state);
+	gateways_start(state);
+	transport = true;
+	s = begin(&none);
+	transport = false;
+	assert_int_equal(s.owner->routes, 0);
+	len = seal(&s, client.bytes, gateway.bytes, good, sizeof(good));
+	receive(s.owner, good, len);
+	gateways_run(20);
+	assert_int_equal(s.owner->ninside, 0);
+	assert_int_equal(statistic(s.owner, "ipsec.esp-transport-not-taken"), 1);
+	/* Towards the peer it works, for whoever has something to say. */
+	make_inner(good, 60, gateway.bytes, client.bytes, false);
+	ipsec_ops.forward(s.owner->t, &(struct packet){ .bytes = good, .len = 60 },
+			  gateways_now);
+	assert_int_equal(s.owner->nsent, 1);
+	child_free(s.peer);
+}
+
 /* However many are refused, one line is written in a second. */
 static void test_audit(void **state)
 {
@@ -399,6 +434,7 @@ int main(void)
 		T(test_time_is_not_given_twice),
 		T(test_what_does_not_fit),
 		T(test_bad_packets),
+		T(test_transport_mode),
 		T(test_a_shorter_path),
 		T(test_audit),
 #undef T

@@ -79,7 +79,9 @@ static void routes_add(struct ipsec *t, struct child *c)
 		LIST_INSERT_HEAD(&t->outbound[outbound_bucket(&o->prefix, o->len)], o,
 				 next);
 		prefix_lens(t, &o->prefix)[o->len]++;
-		t->host.route_add(t->host.ctx, &o->prefix, o->len, c->unit);
+		/* The peer of transport mode stands outside: its SAs' own packets go there. */
+		if (!c->transport)
+			t->host.route_add(t->host.ctx, &o->prefix, o->len, c->unit);
 	}
 }
 
@@ -98,7 +100,8 @@ static void routes_remove(struct ipsec *t, struct child *c)
 			continue;
 		LIST_REMOVE(o, next);
 		prefix_lens(t, &o->prefix)[o->len]--;
-		t->host.route_remove(t->host.ctx, &o->prefix, o->len, c->unit);
+		if (!c->transport)
+			t->host.route_remove(t->host.ctx, &o->prefix, o->len, c->unit);
 		free(o);
 	}
 }

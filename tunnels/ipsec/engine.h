@@ -58,6 +58,7 @@
 	X(path_mtu_refused, "ipsec.path-mtu-refused")                                    \
 	X(esp_fragmented, "ipsec.esp-fragmented")                                        \
 	X(esp_unsealed, "ipsec.esp-not-sealed")                                          \
+	X(esp_transport, "ipsec.esp-transport-not-taken")                                \
 	X(esp_unproven, "ipsec.esp-refused-until-rekey")                                 \
 	X(esp_exhausted, "ipsec.esp-exhausted")                                          \
 	X(not_served, "ipsec.not-served")                                                \

@@ -113,6 +113,11 @@ static void deliver(struct ipsec *t, struct child *c, uint64_t seq, size_t len,
 	struct cluster *cluster = t->host.cluster;
 
 	session_heard(c->session, now);
+	/* The kernel would answer such a packet in clear, past the SA. */
+	if (c->transport) {
+		t->statistics.esp_transport++;
+		return;
+	}
 	if (t->config.inbound_commit &&
 	    seq > cluster_counted(cluster, c->session, CHILD_EDGE)) {
 		cluster_count(cluster, c->session, CHILD_EDGE, replay_edge(&c->window),
