@@ -118,6 +118,13 @@ static void io_counted(void *ctx, struct session *s, unsigned slot)
 	io_committed(ctx);
 }
 
+static int io_asked(void *ctx, const struct cluster_asker *asker, unit_id unit,
+		    const struct session_key *key, const uint8_t *what, size_t len)
+{
+	io_committed(ctx);
+	return ipsec_ops.asked(((struct node *)ctx)->t, asker, unit, key, what, len);
+}
+
 static const struct cluster_io node_io = {
 	.datagram = io_datagram,
 	.stream = io_stream,
@@ -130,6 +137,7 @@ static const struct cluster_io node_io = {
 	.committed = io_committed,
 	.counted = io_counted,
 	.merge = io_merge,
+	.asked = io_asked,
 	.role = io_nothing,
 };
 

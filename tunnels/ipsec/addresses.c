@@ -2,330 +2,623 @@
 /*
  * Virtual addresses, no one twice in the cluster.
  *
- * An address folds to a work unit, and only the unit's owner hands it out: so two members
- * never hand out the same one, and no member asks another. The lease is a record of that
- * unit, committed before charon hears of it, so the unit's next owner knows it too. Which
- * leases are in use, every member can tell from the IKE SAs in the store: an owner takes
- * back those that nobody has used for a while.
+ * An address folds to a work unit, and only the unit's owner hands it out: so the addresses
+ * of its units are the chunk of every pool that a member has on lease. It gives from its own
+ * chunk; without a free address there it asks the owner of another one, by an errand. A
+ * lease is a record of the unit, committed before charon hears of it, so the unit's next
+ * owner knows it too.
+ *
+ * A lease belongs to an identity and outlives its session: who comes again, at whatever
+ * member, has the same address. Which leases are in use, every member can tell from the IKE
+ * SAs in the store. What was idle for a while is given to others when nothing else is left,
+ * and after a longer while taken back.
  */
 #include <arpa/inet.h>
+#include <errno.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "src/log.h"
 #include "tunnels/ipsec/engine.h"
 
-#define POOL_SCAN_MAX (1u << 20)
+#define SCAN_MAX (1u << 20)
+#define SCAN_ENOUGH (1u << 16) /* once there is an address that another member may give */
 #define IDENTITY_MAX 512
-#define SWEEP_MAX 256 /* leases taken back at a time */
-#define VIP_SIZE 17   /* family and address, see IKE_PUT */
+#define SWEEP_MAX 256		  /* leases taken back at a time */
+#define TRIES_MAX 8		  /* owners asked for one want */
+#define WANT_TIME (900 * MONO_MS) /* so long the plugin waits */
+#define ERRANDS_MAX 1024
+/* Leases idle for so many sweeps are others' to have; and go. */
+#define IDLE_LONG 720
 
-/*
- * A lease is taken back when two sweeps in a row have found no IKE SA with it; the first
- * one after the lease does not count, since the login is still under way. The mark is the
- * session's user pointer, which nothing else uses for this type of record.
- */
-static char just_leased, found_idle;
+/* Errands; the key is the address. */
+#define ERRAND_LEASE 16	  /* remote address, asked for (1), identity */
+#define ERRAND_RELEASE 17 /* identity */
 
-static unit_id address_unit(struct ipsec *t, uint32_t address)
+struct want {
+	struct local_blob identity;
+	struct address remote; /* the client's own address */
+	bool asks;	       /* for just this virtual address */
+};
+
+/* A client that waits for its address, here or at another member. */
+struct waiting_address {
+	TAILQ_ENTRY(waiting_address) next;
+	bool asked;   /* the owner was, `ticket` */
+	bool foreign; /* another member's client, `asker` */
+	struct cluster_asker asker;
+	unit_id unit;
+	uint64_t position;
+	uint32_t id, ticket;
+	struct address address, base, requested, remote;
+	uint32_t count;
+	struct mono until;
+	unsigned tries;
+	struct address refused[TRIES_MAX];
+	size_t identity_len;
+	uint8_t identity[];
+};
+
+/* What another member wants; looked after when the core's call has returned. */
+struct address_errand {
+	TAILQ_ENTRY(address_errand) next;
+	struct cluster_asker asker;
+	struct session_key key;
+	uint8_t what, asks;
+	struct address remote;
+	size_t identity_len;
+	uint8_t identity[];
+};
+
+/* Arithmetic: pools are ranges of addresses, whose last 32 bits differ. */
+
+static struct address address_at(const struct address *base, uint32_t i)
 {
-	struct unit_key key = unit_key_read(cluster_fold_key(t->host.cluster));
+	struct address out = *base;
+	uint64_t carry = i;
 
-	return unit_fold(&key, 1, address);
+	for (size_t at = address_size(base->family); at-- > 0 && carry; carry >>= 8) {
+		carry += out.bytes[at];
+		out.bytes[at] = (uint8_t)carry;
+	}
+	return out;
 }
 
-static struct session_key address_key(uint32_t address)
+/* Whether it is in the range; *i says where. */
+static bool index_of(const struct address *base, uint32_t count, const struct address *a,
+		     uint32_t *i)
 {
-	struct session_key key = { .type = RECORD_ADDRESS, .len = 4 };
-	struct pack p = pack_to(key.bytes, 4);
+	size_t size = address_size(base->family);
+	struct address back;
 
-	pack_u32(&p, address);
+	if (!size || a->family != base->family)
+		return false;
+	*i = unit_be32(a->bytes + size - 4) - unit_be32(base->bytes + size - 4);
+	back = address_at(base, *i);
+	return *i < count && address_same(&back, a);
+}
+
+static unit_id address_unit(const struct ipsec *t, const struct address *a)
+{
+	const struct unit_key key = unit_key_read(cluster_fold_key(t->host.cluster));
+	uint64_t high = 1, low = unit_be32(a->bytes);
+
+	if (a->family == AF_INET6) {
+		high = (uint64_t)unit_be32(a->bytes) << 32 | unit_be32(a->bytes + 4);
+		low = (uint64_t)unit_be32(a->bytes + 8) << 32 | unit_be32(a->bytes + 12);
+	}
+	return unit_fold(&key, high, low);
+}
+
+static struct session_key address_key(const struct address *a)
+{
+	struct session_key key = { .type = RECORD_ADDRESS,
+				   .len = (uint8_t)address_size(a->family) };
+
+	memcpy(key.bytes, a->bytes, key.len);
 	return key;
 }
 
-static uint32_t to_host(const struct local_addr *a)
+static struct local_addr to_local(const struct address *a)
 {
-	return (uint32_t)a->bytes[0] << 24 | a->bytes[1] << 16 | a->bytes[2] << 8 |
-	       a->bytes[3];
+	struct local_addr out = { .family = a->family == AF_INET6 ? 6 : 4 };
+
+	memcpy(out.bytes, a->bytes, sizeof(out.bytes));
+	return out;
 }
 
-/* The virtual addresses of all IKE SAs in the store, sorted. */
-struct usage {
-	uint32_t *list;
-	size_t n, room;
-};
+/* Choosing */
 
-static int collect(void *ctx, struct session *s)
+static bool comes_from(const struct ike_sa *sa, const struct address *remote)
 {
-	struct usage *usage = ctx;
 	struct local_message m;
+	struct address host;
 	size_t len;
-	const uint8_t *initial = session_initial(s, &len);
+	const uint8_t *initial = session_initial(sa->session, &len);
 
-	if (session_key(s)->type != RECORD_IKE || local_decode(initial, len, &m) ||
-	    m.type != LOCAL_IKE_PUT)
-		return 0;
-	for (size_t at = 0; at + VIP_SIZE <= m.ike_put.vips.len; at += VIP_SIZE) {
-		const uint8_t *vip = m.ike_put.vips.bytes + at;
-		struct local_addr a = { .family = vip[0] };
-
-		memcpy(a.bytes, vip + 1, sizeof(a.bytes));
-		if (usage->n == usage->room) {
-			size_t room = usage->room ? 2 * usage->room : 64;
-			uint32_t *list = realloc(usage->list, room * sizeof(*list));
-
-			if (!list)
-				return -1;
-			usage->list = list;
-			usage->room = room;
-		}
-		if (a.family == 4)
-			usage->list[usage->n++] = to_host(&a);
-	}
-	return 0;
+	if (!remote->family || local_decode(initial, len, &m) || m.type != LOCAL_IKE_PUT)
+		return false;
+	host = usage_address(&m.ike_put.remote);
+	return address_same(&host, remote);
 }
 
-static int compare(const void *a, const void *b)
-{
-	uint32_t x = *(const uint32_t *)a, y = *(const uint32_t *)b;
-
-	return x < y ? -1 : x > y;
-}
-
-/* Out of memory: -1, and nothing may be taken for unused. */
-static int usage_collect(struct ipsec *t, struct usage *usage)
-{
-	memset(usage, 0, sizeof(*usage));
-	if (cluster_each(t->host.cluster, CLUSTER_UNITS, collect, usage)) {
-		free(usage->list);
-		return -1;
-	}
-	if (usage->n)
-		qsort(usage->list, usage->n, sizeof(*usage->list), compare);
-	return 0;
-}
-
-static bool in_use(const struct usage *usage, uint32_t address)
-{
-	return usage->n &&
-	       bsearch(&address, usage->list, usage->n, sizeof(*usage->list), compare);
-}
-
-/* A lease of ours that this identity has had before and nobody uses now. */
-struct former {
-	struct ipsec *t;
-	const struct local_address_want *want;
-	uint32_t found[16];
-	unsigned n;
+enum state {
+	TAKEN,
+	UNUSED, /* leased to somebody who does not use it; since when, its owner knows */
+	IDLE,	/* who has not used it for a while */
+	FREE,
 };
 
-static int look_for_former(void *ctx, struct session *s)
+/*
+ * A client that makes before it breaks still uses its address: it is given again to the
+ * same identity at the same place, or if its former IKE SA is about to end.
+ */
+static enum state state_of(const struct ipsec *t, const struct address *a,
+			   const struct want *want)
 {
-	struct former *f = ctx;
-	const struct session_key *key = session_key(s);
-	struct unpack u = unpack_from(key->bytes, key->len);
-	uint32_t base = to_host(&f->want->base), address;
-	size_t len;
-	const uint8_t *identity = session_initial(s, &len);
+	const struct lease *l = lease_find(t, a);
+	bool own = l && lease_is_of(l, &want->identity);
+	const struct ike_sa *sa = NULL;
 
-	if (key->type != RECORD_ADDRESS || !unit_set_has(&f->t->units, session_unit(s)) ||
-	    len != f->want->identity.len ||
-	    memcmp(identity, f->want->identity.bytes, len))
-		return 0;
-	address = unpack_u32(&u);
-	if (address - base < f->want->count)
-		f->found[f->n++] = address;
-	return f->n == sizeof(f->found) / sizeof(f->found[0]);
+	while ((sa = usage_find(t, a, sa)))
+		if (!own ||
+		    !(sa->ending || (want->asks && comes_from(sa, &want->remote))))
+			return TAKEN;
+	/* A client may hold an address whose lease was lost, after a partition say. */
+	if (!l)
+		return children_hold(t, a) ? TAKEN : FREE;
+	if (own)
+		return FREE;
+	return l->idle >= LEASE_IDLE ? IDLE : UNUSED;
 }
 
-static uint32_t former_address(struct ipsec *t, const struct local_address_want *want)
-{
-	struct former f = { .t = t, .want = want };
-	struct usage usage;
-	uint32_t address = 0;
+/* What is found on the way through a pool; family 0: nothing. */
+struct choice {
+	struct address own, others, own_idle, others_idle, others_unused;
+};
 
-	cluster_each(t->host.cluster, CLUSTER_UNITS, look_for_former, &f);
-	if (!f.n || usage_collect(t, &usage))
-		return 0;
-	for (unsigned i = 0; i < f.n && !address; i++)
-		if (!in_use(&usage, f.found[i]))
-			address = f.found[i];
-	free(usage.list);
-	return address;
+static bool is_refused(const struct waiting_address *w, const struct address *a)
+{
+	for (unsigned i = 0; i < w->tries; i++)
+		if (address_same(&w->refused[i], a))
+			return true;
+	return false;
 }
 
-/* A client may hold an address whose lease was lost, after a partition say. */
-static bool is_free(struct ipsec *t, uint32_t address, struct mono now)
+/* True if it is the best that can be. */
+static bool consider(struct ipsec *t, const struct waiting_address *w,
+		     const struct address *a, const struct want *want,
+		     struct choice *choice, struct mono now)
 {
-	struct session_key key = address_key(address);
-	unit_id unit = address_unit(t, address);
+	bool own = cluster_serves(t->host.cluster, address_unit(t, a), now);
+	enum state state = is_refused(w, a) ? TAKEN : state_of(t, a, want);
+	struct address *place = state == FREE	  ? (own ? &choice->own : &choice->others)
+				: state == UNUSED ? &choice->others_unused
+				: own		  ? &choice->own_idle
+						  : &choice->others_idle;
 
-	return cluster_serves(t->host.cluster, unit, now) &&
-	       !cluster_find(t->host.cluster, unit, &key) &&
-	       !children_serve(t, htonl(address));
+	if (state != TAKEN && !(state == UNUSED && own) && !place->family)
+		*place = *a;
+	return state == FREE && own;
 }
 
-static uint32_t choose(struct ipsec *t, const struct local_address_want *want,
-		       struct mono now)
+static bool pick(const struct choice *c, struct address *out)
 {
-	uint32_t base = to_host(&want->base), asked = to_host(&want->requested);
-	uint32_t count = want->count < POOL_SCAN_MAX ? want->count : POOL_SCAN_MAX;
-	uint32_t address = former_address(t, want);
-
-	if (address)
-		return address;
-	if (want->requested.family == 4 && asked - base < want->count &&
-	    is_free(t, asked, now))
-		return asked;
-	for (uint32_t i = 0; i < count; i++)
-		if (is_free(t, base + i, now))
-			return base + i;
-	return 0;
+	*out = c->own.family	       ? c->own
+	       : c->others.family      ? c->others
+	       : c->own_idle.family    ? c->own_idle
+	       : c->others_idle.family ? c->others_idle
+				       : c->others_unused;
+	return out->family;
 }
 
-static void answer(struct ipsec *t, uint32_t id, const struct local_addr *address)
+/* What this identity has had before, or asks for. */
+static bool choose_known(struct ipsec *t, const struct waiting_address *w,
+			 struct address *out, struct mono now)
 {
-	struct local_message m = { .type = LOCAL_ADDRESS };
+	struct want want = { { w->identity, w->identity_len }, w->remote, false };
+	struct choice choice = { 0 };
+	struct lease *l = NULL;
+	uint32_t i;
 
-	m.address.id = id;
-	if (address)
-		m.address.address = *address;
-	plugin_send(t->plugin, &m);
+	if (index_of(&w->base, w->count, &w->requested, &i)) {
+		want.asks = true;
+		consider(t, w, &w->requested, &want, &choice, now);
+		want.asks = false;
+		choice = (struct choice){ .own = choice.own, .others = choice.others };
+		/* Another one of its own goes before what it never had. */
+		l = lease_find(t, &w->requested);
+		if (l && lease_is_of(l, &want.identity) && pick(&choice, out))
+			return true;
+		l = NULL;
+	}
+	while ((l = lease_of(t, &want.identity, l))) {
+		struct choice former = { 0 };
+
+		if (!index_of(&w->base, w->count, &l->address, &i))
+			continue;
+		consider(t, w, &l->address, &want, &former, now);
+		if (pick(&former, out))
+			return true;
+	}
+	return pick(&choice, out);
 }
 
-static int lease(struct ipsec *t, uint32_t address, const struct local_address_want *want,
-		 struct mono now)
+/* Everybody begins elsewhere, so that there is a free one soon. */
+static bool choose(struct ipsec *t, const struct waiting_address *w, struct address *out,
+		   struct mono now)
 {
-	struct session_key key = address_key(address);
-	struct waiting_address *w = calloc(1, sizeof(*w));
+	const struct want want = { { w->identity, w->identity_len }, w->remote, false };
+	uint64_t start = usage_hash(w->identity, w->identity_len);
+	struct choice choice = { 0 };
+
+	if (choose_known(t, w, out, now))
+		return true;
+	for (uint32_t n = 0; n < w->count && n < SCAN_MAX; n++) {
+		struct address a =
+		    address_at(&w->base, (uint32_t)((start + n) % w->count));
+
+		if (consider(t, w, &a, &want, &choice, now) ||
+		    (n >= SCAN_ENOUGH && choice.others.family))
+			break;
+	}
+	return pick(&choice, out);
+}
+
+/* Leasing */
+
+/* By the unit's owner. */
+static int lease(struct ipsec *t, struct waiting_address *w, struct mono now)
+{
+	struct session_key key = address_key(&w->address);
 	struct session *s;
+	struct lease *l;
 	int err;
 
-	if (!w)
-		return -1;
-	w->unit = address_unit(t, address);
-	err = cluster_put(t->host.cluster, w->unit, &key, want->identity.bytes,
-			  want->identity.len, NULL, 0, &s, now);
-	if (err) {
-		free(w);
+	w->unit = address_unit(t, &w->address);
+	err = cluster_put(t->host.cluster, w->unit, &key, w->identity, w->identity_len,
+			  NULL, 0, &s, now);
+	if (err)
 		return err;
-	}
-	session_set_user(s, &just_leased);
+	l = lease_note(t, s);
+	if (!l)
+		return -ENOMEM;
+	l->idle = LEASE_FRESH;
 	w->position = cluster_position(t->host.cluster);
-	w->id = want->id;
-	w->address.family = 4;
-	address = htonl(address);
-	memcpy(w->address.bytes, &address, 4);
-	TAILQ_INSERT_TAIL(&t->addresses, w, next);
+	w->asked = false;
 	t->host.settle(t->host.ctx);
 	return 0;
 }
 
+static int ask_owner(struct ipsec *t, struct waiting_address *w, struct mono now)
+{
+	struct session_key key = address_key(&w->address);
+	uint8_t what[CLUSTER_ERRAND_MAX];
+	struct pack p = pack_to(what, sizeof(what));
+
+	pack_u8(&p, ERRAND_LEASE);
+	pack_u8(&p, address_same(&w->address, &w->requested));
+	pack_u8(&p, w->remote.family == AF_INET6 ? 6 : w->remote.family ? 4 : 0);
+	pack_raw(&p, w->remote.bytes, sizeof(w->remote.bytes));
+	pack_raw(&p, w->identity, w->identity_len);
+	w->unit = address_unit(t, &w->address);
+	w->asked = true;
+	return p.bad ? -EMSGSIZE
+		     : cluster_ask(t->host.cluster, w->unit, &key, what,
+				   (size_t)(p.at - what), &w->ticket, now);
+}
+
+/* 0: it waits for a commit or an answer. */
+static int find(struct ipsec *t, struct waiting_address *w, struct mono now)
+{
+	for (; w->tries < TRIES_MAX; w->tries++) {
+		int err;
+
+		if (!choose(t, w, &w->address, now))
+			return -ENOENT;
+		if (cluster_serves(t->host.cluster, address_unit(t, &w->address), now))
+			err = lease(t, w, now);
+		else
+			err = ask_owner(t, w, now);
+		if (!err || err == -EINPROGRESS)
+			return 0;
+		w->refused[w->tries] = w->address;
+	}
+	return -ENOENT;
+}
+
+static void answer(struct ipsec *t, const struct waiting_address *w, bool given,
+		   struct mono now)
+{
+	struct local_message m = { .type = LOCAL_ADDRESS };
+
+	if (w->foreign) {
+		cluster_answer(t->host.cluster, &w->asker, given ? 0 : -ESTALE, now);
+		return;
+	}
+	m.address.id = w->id;
+	if (given)
+		m.address.address = to_local(&w->address);
+	plugin_send(t->plugin, &m);
+}
+
+static struct waiting_address *waiting_new(const uint8_t *identity, size_t len,
+					   struct mono now)
+{
+	struct waiting_address *w = calloc(1, sizeof(*w) + len);
+
+	if (!w)
+		return NULL;
+	w->until = mono_add(now, WANT_TIME);
+	w->identity_len = len;
+	memcpy(w->identity, identity, len);
+	return w;
+}
+
+static void none_left(struct ipsec *t, const struct local_blob *pool)
+{
+	t->statistics.pool_empty++;
+	log_warnx("ipsec: pool %.*s has no free address", (int)pool->len,
+		  (const char *)pool->bytes);
+}
+
 void address_want(struct ipsec *t, const struct local_address_want *want, struct mono now)
 {
-	uint32_t address = 0;
+	struct waiting_address *w = NULL, none = { .id = want->id };
 
-	if (want->base.family == 4 && want->identity.len <= IDENTITY_MAX)
-		address = choose(t, want, now);
-	if (!address || lease(t, address, want, now)) {
-		t->statistics.pool_empty++;
-		log_warnx(
-		    "ipsec: pool %.*s has no free address that is this member's to give",
-		    (int)want->pool.len, (const char *)want->pool.bytes);
-		answer(t, want->id, NULL);
+	if (want->count && want->base.family && want->identity.len <= IDENTITY_MAX)
+		w = waiting_new(want->identity.bytes, want->identity.len, now);
+	if (!w) {
+		answer(t, &none, false, now);
+		return;
+	}
+	w->id = want->id;
+	w->base = usage_address(&want->base);
+	w->requested = usage_address(&want->requested);
+	w->remote = usage_address(&want->remote);
+	w->count = want->count;
+	if (find(t, w, now)) {
+		none_left(t, &want->pool);
+		answer(t, w, false, now);
+		free(w);
+		return;
+	}
+	TAILQ_INSERT_TAIL(&t->addresses, w, next);
+}
+
+/* -EINPROGRESS: it waits on. 0: it has its address. */
+static int progress(struct ipsec *t, struct waiting_address *w, struct mono now)
+{
+	int rc;
+
+	if (!w->asked) {
+		if (!unit_set_has(&t->units, w->unit))
+			return -ESTALE;
+		return cluster_committed(t->host.cluster, w->unit, w->position)
+			   ? 0
+			   : -EINPROGRESS;
+	}
+	rc = cluster_result(t->host.cluster, w->ticket);
+	if (rc == 0 || (rc == -EINPROGRESS && mono_before(now, w->until)))
+		return rc;
+	/* Another one has it, or its unit has gone elsewhere. */
+	if (!mono_before(now, w->until) || w->tries == TRIES_MAX)
+		return -ETIMEDOUT;
+	w->refused[w->tries++] = w->address;
+	return find(t, w, now) ? -ENOENT : -EINPROGRESS;
+}
+
+/* Errands of other members */
+
+static void serve_errand(struct ipsec *t, struct address_errand *e, struct mono now)
+{
+	struct want want = { { e->identity, e->identity_len }, e->remote, e->asks };
+	struct waiting_address *w;
+	struct address a = { .family = e->key.len == 4 ? AF_INET : AF_INET6 };
+	enum state state;
+	struct lease *l;
+	int rc = -EEXIST;
+
+	memcpy(a.bytes, e->key.bytes, e->key.len);
+	if (!cluster_serves(t->host.cluster, address_unit(t, &a), now)) {
+		cluster_answer(t->host.cluster, &e->asker, -ESTALE, now);
+		return;
+	}
+	if (e->what == ERRAND_RELEASE) {
+		l = lease_find(t, &a);
+		if (l && lease_is_of(l, &want.identity))
+			address_idle(t, l);
+		cluster_answer(t->host.cluster, &e->asker, 0, now);
+		return;
+	}
+	w = waiting_new(e->identity, e->identity_len, now);
+	state = state_of(t, &a, &want);
+	if (w && (state == FREE || state == IDLE)) {
+		w->foreign = true;
+		w->asker = e->asker;
+		w->address = a;
+		rc = lease(t, w, now);
+	}
+	if (rc) {
+		free(w);
+		cluster_answer(t->host.cluster, &e->asker, rc, now);
+	} else {
+		TAILQ_INSERT_TAIL(&t->addresses, w, next);
 	}
 }
 
-void address_answer(struct ipsec *t)
+int address_asked(struct ipsec *t, const struct cluster_asker *asker,
+		  const struct session_key *key, const uint8_t *what, size_t len)
+{
+	struct unpack u = unpack_from(what, len);
+	struct address_errand *e;
+	const uint8_t *remote;
+	uint8_t kind = unpack_u8(&u), asks = 0, family = 0;
+
+	if (kind != ERRAND_LEASE && kind != ERRAND_RELEASE)
+		return -EOPNOTSUPP;
+	if (kind == ERRAND_LEASE) {
+		asks = unpack_u8(&u);
+		family = unpack_u8(&u);
+	}
+	remote = kind == ERRAND_LEASE ? unpack_raw(&u, 16) : what;
+	if (u.bad || key->type != RECORD_ADDRESS || (key->len != 4 && key->len != 16) ||
+	    asks > 1 || unpack_left(&u) > IDENTITY_MAX)
+		return -EINVAL;
+	if (t->nerrands == ERRANDS_MAX)
+		return -EBUSY;
+	e = calloc(1, sizeof(*e) + unpack_left(&u));
+	if (!e)
+		return -EBUSY;
+	e->asker = *asker;
+	e->key = *key;
+	e->what = kind;
+	e->asks = asks;
+	e->remote.family = family == 4 ? AF_INET : family == 6 ? AF_INET6 : 0;
+	if (e->remote.family)
+		memcpy(e->remote.bytes, remote, address_size(e->remote.family));
+	e->identity_len = unpack_left(&u);
+	memcpy(e->identity, unpack_raw(&u, e->identity_len), e->identity_len);
+	TAILQ_INSERT_TAIL(&t->errands, e, next);
+	t->nerrands++;
+	return -EINPROGRESS;
+}
+
+static struct address_errand *take_errand(struct ipsec *t)
+{
+	struct address_errand *e = TAILQ_FIRST(&t->errands);
+
+	if (e) {
+		TAILQ_REMOVE(&t->errands, e, next);
+		t->nerrands--;
+	}
+	return e;
+}
+
+void address_answer(struct ipsec *t, struct mono now)
 {
 	struct waiting_address *w, *next;
+	struct address_errand *e;
 
+	while ((e = take_errand(t))) {
+		serve_errand(t, e, now);
+		free(e);
+	}
 	for (w = TAILQ_FIRST(&t->addresses); w; w = next) {
+		int rc = progress(t, w, now);
+
 		next = TAILQ_NEXT(w, next);
-		if (!unit_set_has(&t->units, w->unit))
-			answer(t, w->id, NULL);
-		else if (cluster_committed(t->host.cluster, w->unit, w->position))
-			answer(t, w->id, &w->address);
-		else
+		if (rc == -EINPROGRESS)
 			continue;
+		answer(t, w, rc == 0, now);
 		TAILQ_REMOVE(&t->addresses, w, next);
 		free(w);
 	}
 }
 
+void address_forget(struct ipsec *t, bool clients_only)
+{
+	struct waiting_address *w, *next;
+	struct address_errand *e;
+
+	for (w = TAILQ_FIRST(&t->addresses); w; w = next) {
+		next = TAILQ_NEXT(w, next);
+		if (clients_only && w->foreign)
+			continue;
+		TAILQ_REMOVE(&t->addresses, w, next);
+		free(w);
+	}
+	while (!clients_only && (e = take_errand(t)))
+		free(e);
+}
+
+/* Coming back */
+
+/* One that is just leased belongs to a login that is under way. */
+void address_idle(struct ipsec *t, struct lease *l)
+{
+	if (l->idle != LEASE_FRESH && !usage_find(t, &l->address, NULL))
+		l->idle = LEASE_IDLE;
+}
+
 void address_release(struct ipsec *t, const struct local_address_release *r,
 		     struct mono now)
 {
-	uint32_t address = to_host(&r->address);
-	struct session_key key = address_key(address);
-	unit_id unit = address_unit(t, address);
-	struct usage usage;
-	struct session *s;
-	size_t len;
-	const uint8_t *identity;
+	struct address a = usage_address(&r->address);
+	struct session_key key = address_key(&a);
+	unit_id unit = a.family ? address_unit(t, &a) : 0;
+	uint8_t what[1 + IDENTITY_MAX] = { ERRAND_RELEASE };
+	struct lease *l = lease_find(t, &a);
+	uint32_t ticket;
 
-	if (r->address.family != 4 || !unit_set_has(&t->units, unit))
-		return; /* its owner finds out by itself */
-	s = cluster_find(t->host.cluster, unit, &key);
-	if (!s || usage_collect(t, &usage))
+	if (!a.family || r->identity.len > IDENTITY_MAX || !l ||
+	    !lease_is_of(l, &r->identity))
 		return;
-	identity = session_initial(s, &len);
-	if (len == r->identity.len && !memcmp(identity, r->identity.bytes, len) &&
-	    !in_use(&usage, address))
-		cluster_remove(t->host.cluster, s, now);
-	free(usage.list);
+	address_idle(t, l);
+	memcpy(what + 1, r->identity.bytes, r->identity.len);
+	/* Without an answer its owner finds out by itself. */
+	if (!unit_set_has(&t->units, unit))
+		cluster_ask(t->host.cluster, unit, &key, what, 1 + r->identity.len,
+			    &ticket, now);
+}
+
+/* An address belongs to one unit, whose owner alone writes about it. */
+void address_shadow(struct ipsec *t, struct session *s)
+{
+	const struct session_key *key = session_key(s);
+	struct address a = { .family = key->len == 4 ? AF_INET : AF_INET6 };
+
+	if (key->len == 4 || key->len == 16)
+		memcpy(a.bytes, key->bytes, key->len);
+	if ((key->len != 4 && key->len != 16) || address_unit(t, &a) != session_unit(s))
+		t->statistics.records_bad++;
+	else
+		lease_note(t, s);
 }
 
 /* Covers the pool's range with prefixes. */
 void address_pool(struct ipsec *t, const struct local_pool *pool)
 {
-	uint64_t from = to_host(&pool->base), end = from + pool->count;
+	const struct address base = usage_address(&pool->base);
+	uint64_t i = 0;
 
-	if (pool->base.family != 4 || end > (uint64_t)UINT32_MAX + 1)
+	if (!base.family)
 		return;
-	while (from < end) {
-		unsigned bits = child_prefix_bits(from, end);
-		const struct address prefix =
-		    address_ipv4((struct in_addr){ htonl((uint32_t)from) });
+	while (i < pool->count) {
+		struct address from = address_at(&base, (uint32_t)i);
+		size_t size = address_size(base.family);
+		uint64_t low = unit_be32(from.bytes + size - 4);
+		unsigned bits = 0;
 
-		t->host.pool_add(t->host.ctx, &prefix, 32 - bits);
-		from += (uint64_t)1 << bits;
+		while (bits < 31 && !(low & (UINT64_C(1) << bits)) &&
+		       i + (UINT64_C(2) << bits) <= pool->count)
+			bits++;
+		t->host.pool_add(t->host.ctx, &from, (unsigned)size * 8 - bits);
+		i += UINT64_C(1) << bits;
 	}
-}
-
-struct sweep {
-	struct ipsec *t;
-	struct usage usage;
-	struct session *stale[SWEEP_MAX];
-	unsigned n;
-};
-
-static int look_for_stale(void *ctx, struct session *s)
-{
-	struct sweep *sweep = ctx;
-	const struct session_key *key = session_key(s);
-	struct unpack u = unpack_from(key->bytes, key->len);
-
-	if (key->type != RECORD_ADDRESS ||
-	    !unit_set_has(&sweep->t->units, session_unit(s)))
-		return 0;
-	if (in_use(&sweep->usage, unpack_u32(&u)) || session_user(s) == &just_leased)
-		session_set_user(s, NULL);
-	else if (!session_user(s))
-		session_set_user(s, &found_idle);
-	else
-		sweep->stale[sweep->n++] = s;
-	return sweep->n == SWEEP_MAX;
 }
 
 void address_sweep(struct ipsec *t, struct mono now)
 {
-	struct sweep sweep = { .t = t };
+	struct session *stale[SWEEP_MAX];
+	unsigned n = 0;
+	struct lease *l;
 
-	if (usage_collect(t, &sweep.usage))
-		return;
-	cluster_each(t->host.cluster, CLUSTER_UNITS, look_for_stale, &sweep);
-	for (unsigned i = 0; i < sweep.n; i++)
-		cluster_remove(t->host.cluster, sweep.stale[i], now);
-	free(sweep.usage.list);
+	for (unsigned i = 0; i < TABLE_SIZE; i++)
+		LIST_FOREACH(l, &t->leases[i], by_address) {
+			if (usage_find(t, &l->address, NULL))
+				l->idle = LEASE_USED;
+			else if (l->idle < IDLE_LONG)
+				l->idle++;
+			else if (n < SWEEP_MAX &&
+				 unit_set_has(&t->units, session_unit(l->session)))
+				stale[n++] = l->session;
+		}
+	for (unsigned i = 0; i < n; i++) {
+		l = session_user(stale[i]);
+		session_set_user(stale[i], NULL);
+		lease_free(l);
+		cluster_remove(t->host.cluster, stale[i], now);
+	}
+	address_answer(t, now);
 }

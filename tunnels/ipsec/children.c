@@ -171,25 +171,26 @@ struct child *children_route(struct ipsec *t, const uint8_t *ip, size_t len,
 }
 
 /* A child of any member, to which packets to just this address go. */
-static struct child *serving(const struct ipsec *t, uint32_t address)
+static struct child *serving(const struct ipsec *t, const struct address *host)
 {
-	const struct address host = address_ipv4((struct in_addr){ address });
+	unsigned bits = (unsigned)address_size(host->family) * 8;
 	const struct outbound *o;
 
-	LIST_FOREACH(o, &t->outbound[outbound_bucket(&host, 32)], next)
-		if (o->len == 32 && address_same(&o->prefix, &host))
+	LIST_FOREACH(o, &t->outbound[outbound_bucket(host, bits)], next)
+		if (o->len == bits && address_same(&o->prefix, host))
 			return o->child;
 	return NULL;
 }
 
-bool children_serve(const struct ipsec *t, uint32_t address)
+bool children_hold(const struct ipsec *t, const struct address *address)
 {
 	return serving(t, address);
 }
 
 struct ike_sa *children_login(struct ipsec *t, uint32_t address)
 {
-	struct child *c = serving(t, address);
+	const struct address host = address_ipv4((struct in_addr){ address });
+	struct child *c = serving(t, &host);
 
 	return c ? login_find(t, c->ike) : NULL;
 }

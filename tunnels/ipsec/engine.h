@@ -11,6 +11,7 @@
  *   children.c  CHILD SAs: creation, shadows, routes
  *   traffic.c   ESP in and out, and what waits for a commit
  *   addresses.c virtual addresses of pools
+ *   usage.c     which of them are in use, and which are leased
  *   merging.c   after a cut: whose copy of a login goes on
  *   view.c      what an operator sees, and can end
  *
@@ -19,7 +20,7 @@
  *   RECORD_IKE      key: our SPI, 8 bytes. initial: IKE_PUT, essential: struct
  *                   ike_exchanges
  *   RECORD_CHILD    key: inbound SPI, 4 bytes. See child.h
- *   RECORD_ADDRESS  key: a virtual address, 4 bytes, in the unit that the address folds
+ *   RECORD_ADDRESS  key: a virtual address, 4 or 16 bytes, in the unit that it folds
  *                   to. initial: the identity that holds it
  *   RECORD_HALF     key: our SPI, 8 bytes. See half.c
  */
@@ -41,6 +42,7 @@
 #define RECORD_HALF 4
 
 #define TABLE_SIZE 4096 /* buckets */
+#define VIP_SIZE 17	/* family and address, see IKE_PUT */
 
 /* Everything that is dropped, and what else is worth a count. */
 #define IPSEC_STATISTICS(X)                                                              \
@@ -120,6 +122,7 @@ struct ike_sa {
 	bool imported;	/* and so is the last response */
 	bool unkept;	/* the exchanges are not in the store as they stand here */
 	bool unwanted;	/* it is to be removed: charon does not know it */
+	struct usage *usage; /* of virtual addresses */
 	/* Of its children that are gone. */
 	uint64_t bytes_in, bytes_out, packets_in, packets_out;
 	unsigned repeats;
@@ -150,13 +153,21 @@ struct waiting_packet {
 	uint8_t bytes[];
 };
 
-struct waiting_address {
-	TAILQ_ENTRY(waiting_address) next;
-	unit_id unit;
-	uint64_t position;
-	uint32_t id;
-	struct local_addr address;
+struct waiting_address; /* addresses.c */
+struct address_errand;
+struct usage; /* usage.c */
+
+/* A virtual address that belongs to an identity, in session_user() of its record. */
+struct lease {
+	LIST_ENTRY(lease) by_address, by_holder;
+	struct session *session;
+	struct address address;
+	unsigned idle; /* LEASE_FRESH, or sweeps that have found nobody using it */
 };
+
+#define LEASE_FRESH 0 /* its login is still under way */
+#define LEASE_USED 1
+#define LEASE_IDLE 3 /* from here on others may have it */
 
 struct staged_sa {
 	LIST_ENTRY(staged_sa) next;
@@ -202,6 +213,11 @@ struct ipsec {
 	TAILQ_HEAD(, child) waiting; /* children of which a counter was committed */
 	TAILQ_HEAD(, waiting_packet) packets;
 	TAILQ_HEAD(, waiting_address) addresses;
+	TAILQ_HEAD(, address_errand) errands;
+	unsigned nerrands;
+	LIST_HEAD(, usage) usage[TABLE_SIZE];	/* by virtual address */
+	LIST_HEAD(, lease) leases[TABLE_SIZE];	/* the same */
+	LIST_HEAD(, lease) holders[TABLE_SIZE]; /* leases by identity */
 	TAILQ_HEAD(, staged_replaces) replaces;
 	unsigned nreplaces;
 	bool enforce;	    /* some IKE SA may have to go, see unique_enforce() */
@@ -323,8 +339,8 @@ void children_delete(struct ipsec *t, uint32_t spi_in, struct mono now);
 void children_unstage(struct ipsec *t, uint32_t spi, bool inbound);
 /* charon has taken an outbound SA to `dst` back. */
 void children_retire(struct ipsec *t, uint32_t spi_out, const struct local_addr *dst);
-/* Whether packets to just this address (network order) go to a child of any member. */
-bool children_serve(const struct ipsec *t, uint32_t address);
+/* Whether packets to just this address go to a child of any member. */
+bool children_hold(const struct ipsec *t, const struct address *address);
 /* The login of such a child; NULL if there is none. */
 struct ike_sa *children_login(struct ipsec *t, uint32_t address);
 void children_unstage_all(struct ipsec *t);
@@ -369,12 +385,40 @@ enum cluster_merge merging_judge(struct ipsec *t, const struct session *ours,
 				 const struct session *theirs,
 				 uint64_t counters[CLUSTER_COUNTERS]);
 
+/* usage.c */
+uint64_t usage_hash(const uint8_t *bytes, size_t len);
+struct address usage_address(const struct local_addr *a);
+/* The IKE SA's record is there, or has changed; it goes. */
+void usage_note(struct ipsec *t, struct ike_sa *sa);
+void usage_clear(struct ipsec *t, struct ike_sa *sa);
+/* The IKE SAs with this virtual address, one after the other; `after` NULL: the first. */
+struct ike_sa *usage_find(const struct ipsec *t, const struct address *a,
+			  const struct ike_sa *after);
+/* Of a record that is there or has changed; NULL: out of memory, or a malformed key. */
+struct lease *lease_note(struct ipsec *t, struct session *s);
+void lease_free(struct lease *l);
+struct lease *lease_find(const struct ipsec *t, const struct address *a);
+bool lease_is_of(const struct lease *l, const struct local_blob *identity);
+/* The leases of an identity, one after the other. */
+struct lease *lease_of(const struct ipsec *t, const struct local_blob *identity,
+		       const struct lease *after);
+
 /* addresses.c */
 void address_want(struct ipsec *t, const struct local_address_want *want,
 		  struct mono now);
 void address_release(struct ipsec *t, const struct local_address_release *r,
 		     struct mono now);
-void address_answer(struct ipsec *t); /* those that are committed by now */
+/* Those that are committed by now, or that their owner has answered for. */
+void address_answer(struct ipsec *t, struct mono now);
+/* Another member's errand, see struct cluster_io. */
+int address_asked(struct ipsec *t, const struct cluster_asker *asker,
+		  const struct session_key *key, const uint8_t *what, size_t len);
+/* Nobody waits any more; `clients_only`: of charon's. */
+void address_forget(struct ipsec *t, bool clients_only);
+/* Its session has ended: others may have it at need. */
+void address_idle(struct ipsec *t, struct lease *l);
+/* The record of a lease changed. */
+void address_shadow(struct ipsec *t, struct session *s);
 void address_pool(struct ipsec *t, const struct local_pool *pool);
 /* Takes back what no IKE SA of the cluster uses. */
 void address_sweep(struct ipsec *t, struct mono now);

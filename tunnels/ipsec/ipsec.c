@@ -56,7 +56,6 @@ static void welcome(struct ipsec *t, const struct local_hello *hello, struct mon
 
 static void without_charon(struct ipsec *t, const char *why)
 {
-	struct waiting_address *w;
 	struct ike_sa *sa;
 
 	if (t->welcomed)
@@ -69,10 +68,7 @@ static void without_charon(struct ipsec *t, const char *why)
 			sa->live = false;
 	children_unstage_all(t);
 	unique_forget(t);
-	while ((w = TAILQ_FIRST(&t->addresses))) {
-		TAILQ_REMOVE(&t->addresses, w, next);
-		free(w);
-	}
+	address_forget(t, true);
 	t->host.able(t->host.ctx, false, why);
 }
 
@@ -174,6 +170,7 @@ struct ipsec *ipsec_new(const struct tunnel_host *host, const struct ipsec_confi
 	TAILQ_INIT(&t->waiting);
 	TAILQ_INIT(&t->packets);
 	TAILQ_INIT(&t->addresses);
+	TAILQ_INIT(&t->errands);
 	TAILQ_INIT(&t->imports);
 	TAILQ_INIT(&t->replaces);
 	t->plugin = plugin_listen(host->base, config->socket, &handler, why);
@@ -198,7 +195,6 @@ static void ipsec_close(void *tunnel)
 {
 	struct ipsec *t = tunnel;
 	struct waiting_packet *w;
-	struct waiting_address *a;
 
 	if (!t)
 		return;
@@ -209,10 +205,7 @@ static void ipsec_close(void *tunnel)
 		TAILQ_REMOVE(&t->packets, w, next);
 		free(w);
 	}
-	while ((a = TAILQ_FIRST(&t->addresses))) {
-		TAILQ_REMOVE(&t->addresses, a, next);
-		free(a);
-	}
+	address_forget(t, false);
 	plugin_close(t->plugin);
 	OPENSSL_cleanse(t->scratch, sizeof(t->scratch));
 	free(t);
@@ -335,6 +328,8 @@ static void ipsec_changed(void *tunnel, struct session *s, struct mono now)
 		children_shadow(tunnel, s, now);
 	else if (session_key(s)->type == RECORD_HALF)
 		half_shadow(tunnel, s);
+	else if (session_key(s)->type == RECORD_ADDRESS)
+		address_shadow(tunnel, s);
 }
 
 static void ipsec_removed(void *tunnel, struct session *s)
@@ -350,6 +345,8 @@ static void ipsec_removed(void *tunnel, struct session *s)
 		children_free(tunnel, user);
 	} else if (session_key(s)->type == RECORD_HALF) {
 		half_free(tunnel, user);
+	} else {
+		lease_free(user);
 	}
 }
 
@@ -450,8 +447,14 @@ static void ipsec_committed(void *tunnel, struct mono now)
 
 	login_release(t);
 	ipsec_end_unknown(t, now);
-	address_answer(t);
+	address_answer(t, now);
 	traffic_release(t, now);
+}
+
+static int ipsec_asked(void *tunnel, const struct cluster_asker *asker, unit_id unit,
+		       const struct session_key *key, const uint8_t *what, size_t len)
+{
+	return address_asked(tunnel, asker, key, what, len);
 }
 
 static size_t ipsec_statistics(const void *tunnel, struct statistic *out, size_t max)
@@ -498,6 +501,7 @@ const struct tunnel_ops ipsec_ops = {
 	.committed = ipsec_committed,
 	.view = ipsec_view,
 	.end = ipsec_end,
+	.asked = ipsec_asked,
 	.statistics = ipsec_statistics,
 	.traffic = ipsec_traffic,
 	.close = ipsec_close,

@@ -131,9 +131,9 @@ unsigned local_ts_count(const struct local_blob *list);
 	M(IMPORT_FAILED, import_failed, F(u64, spi) F(blob, reason))                     \
 	/* P> a virtual address is wanted from a pool: base address and number of        \
 	   addresses (saturated). Answered by ADDRESS with the same id, family 0 if      \
-	   none is free. identity: the user's encoded identity. */                       \
+	   none is free. identity: the user's encoded identity. remote: where it is. */  \
 	M(ADDRESS_WANT, address_want, F(u32, id) F(blob, pool) F(addr, base)             \
-	  F(u32, count) F(blob, identity) F(addr, requested))                            \
+	  F(u32, count) F(blob, identity) F(addr, requested) F(addr, remote))            \
 	M(ADDRESS, address, F(u32, id) F(addr, address))                                 \
 	M(ADDRESS_RELEASE, address_release, F(addr, address) F(blob, identity))          \
 	/* P> a pool that charon knows: never routed but to a session. */                \

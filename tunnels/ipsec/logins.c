@@ -385,6 +385,7 @@ static struct ike_sa *login_new(struct ipsec *t, struct session *s, uint64_t spi
 	session_set_user(s, sa);
 	LIST_INSERT_HEAD(&t->ikes[bucket(spi)], sa, by_spi);
 	know_peer(t, sa);
+	usage_note(t, sa);
 	return sa;
 }
 
@@ -435,6 +436,8 @@ void login_put(struct ipsec *t, const struct local_message *m, struct mono now)
 		sa = login_new(t, s, spi, now);
 		if (sa)
 			begin(t, sa, now);
+	} else {
+		usage_note(t, sa);
 	}
 	if (sa)
 		sa->live = true;
@@ -442,6 +445,7 @@ void login_put(struct ipsec *t, const struct local_message *m, struct mono now)
 
 void login_free(struct ipsec *t, struct ike_sa *sa)
 {
+	usage_clear(t, sa);
 	imports_forget(t, sa);
 	if (sa->inherited)
 		t->inherited--;
@@ -480,6 +484,8 @@ void login_shadow(struct ipsec *t, struct session *s, struct mono now)
 	}
 	if (!sa)
 		sa = login_new(t, s, spi, now);
+	else
+		usage_note(t, sa);
 	if (sa && len && ike_exchanges_decode(&sa->exchanges, essential, len)) {
 		t->statistics.records_bad++;
 		log_warnx("ipsec: cannot use the record of IKE SA %016llx",

@@ -18,8 +18,6 @@
 
 #include "tunnels/ipsec/engine.h"
 
-#define VIP_SIZE 17 /* family and address, see IKE_PUT */
-
 /* A session of this part or of the other. */
 struct copy {
 	const struct session *ike; /* NULL: this part has no such IKE SA */

@@ -215,6 +215,7 @@ static host_t *want(private_phalanx_pools_t *this, char *name, pool_t *pool,
 	m.address_want.count = pool->count;
 	m.address_want.identity = phalanx_blob(identity);
 	m.address_want.requested = phalanx_addr(requested);
+	m.address_want.remote = phalanx_addr(ike_sa->get_other_host(ike_sa));
 	if (!this->link->ask(this->link, &m, &m.address_want.id, &answer,
 			     WANT_TIMEOUT_MS))
 		DBG1(DBG_CFG, "phalanxd gave no answer for an address of pool '%s'",

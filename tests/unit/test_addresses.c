@@ -1,0 +1,442 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/* Virtual addresses: small pools, members that die, clients that come again elsewhere. */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+#include <cmocka.h>
+
+#include "tests/unit/gateways.h"
+
+#define POOL 40
+#define WAIT_MS 1500 /* the plugin waits for 1000 */
+
+static const struct local_addr gateway = { 4, { 192, 0, 2, 1 }, IKE_PORT };
+static struct local_addr pool_base;
+static uint32_t pool_count;
+
+static struct local_addr place(uint8_t who)
+{
+	return (struct local_addr){ 4, { 198, 51, 100, who }, IKE_PORT };
+}
+
+static void ask_for(struct node *n, uint8_t who, const struct local_addr *requested,
+		    const struct local_addr *remote)
+{
+	struct local_message w = { .type = LOCAL_ADDRESS_WANT };
+
+	w.address_want.id = who;
+	w.address_want.pool = (struct local_blob){ (const uint8_t *)"pool", 4 };
+	w.address_want.base = pool_base;
+	w.address_want.count = pool_count;
+	w.address_want.identity = (struct local_blob){ &who, 1 };
+	if (requested)
+		w.address_want.requested = *requested;
+	w.address_want.remote = remote ? *remote : place(who);
+	gateways_say(n, &w);
+}
+
+static bool answered(struct node *n, struct local_addr *out)
+{
+	struct local_message m;
+
+	if (!gateways_hear(n, LOCAL_ADDRESS, &m))
+		return false;
+	*out = m.address.address;
+	return true;
+}
+
+/* The answer; family 0: none. */
+static struct local_addr answer_of(struct node *n)
+{
+	struct local_addr out;
+
+	for (unsigned ms = 0; ms < WAIT_MS; ms++) {
+		if (answered(n, &out))
+			return out;
+		gateways_run(1);
+		if (ms % 100 == 0)
+			ipsec_ops.committed(n->t, gateways_now);
+	}
+	fail_msg("member %u was not answered", n->id);
+	return (struct local_addr){ 0 };
+}
+
+static struct local_addr want(struct node *n, uint8_t who)
+{
+	ask_for(n, who, NULL, NULL);
+	return answer_of(n);
+}
+
+static void use_pool(struct local_addr base, uint32_t count)
+{
+	pool_base = base;
+	pool_count = count;
+}
+
+static bool same(const struct local_addr *a, const struct local_addr *b)
+{
+	return a->family == b->family && !memcmp(a->bytes, b->bytes, 16);
+}
+
+/* The IKE SA of `who` at this member, which uses the address. Returns its SPI. */
+static uint64_t log_in(struct node *n, uint8_t who, const struct local_addr *vip)
+{
+	struct local_message put = { .type = LOCAL_IKE_PUT };
+	struct cluster_unit_state state;
+	static uint64_t number = 0x100;
+	uint8_t vips[VIP_SIZE];
+	unit_id unit = 0;
+
+	for (cluster_unit(n->c, unit, &state); !state.served;)
+		cluster_unit(n->c, ++unit, &state);
+	vips[0] = vip->family;
+	memcpy(vips + 1, vip->bytes, 16);
+	put.ike_put.spi = ++number * CLUSTER_UNITS + unit;
+	put.ike_put.peer_spi = 7;
+	put.ike_put.local = gateway;
+	put.ike_put.remote = place(who);
+	put.ike_put.user = (struct local_blob){ &who, 1 };
+	put.ike_put.vips = (struct local_blob){ vips, sizeof(vips) };
+	put.ike_put.state = (struct local_blob){ (const uint8_t *)"state", 5 };
+	put.ike_put.peer = who;
+	gateways_say(n, &put);
+	gateways_run(5);
+	return put.ike_put.spi;
+}
+
+/* As charon ends an IKE SA. */
+static void log_out(struct node *n, uint64_t spi, uint8_t who,
+		    const struct local_addr *vip)
+{
+	struct local_message del = { .type = LOCAL_IKE_DEL };
+	struct local_message release = { .type = LOCAL_ADDRESS_RELEASE };
+
+	del.ike_del.spi = spi;
+	gateways_say(n, &del);
+	release.address_release.address = *vip;
+	release.address_release.identity = (struct local_blob){ &who, 1 };
+	gateways_say(n, &release);
+	gateways_run(5);
+}
+
+static void sweep(unsigned times)
+{
+	while (times--)
+		EACH_NODE(n)
+			if (!n->dead)
+				address_sweep(n->t, gateways_now);
+}
+
+static struct node *owner_of(const struct local_addr *a)
+{
+	struct unit_key key = unit_key_read(cluster_fold_key(gateways[1].c));
+	struct cluster_unit_state state;
+
+	cluster_unit(gateways[1].c, unit_fold(&key, 1, unit_be32(a->bytes)), &state);
+	return &gateways[state.owner];
+}
+
+static struct node *another(const struct node *n)
+{
+	return &gateways[1 + n->id % NODES];
+}
+
+static int start4(void **state)
+{
+	use_pool((struct local_addr){ 4, { 10, 3, 0, 1 }, 0 }, POOL);
+	return gateways_start(state);
+}
+
+/* Across a carry, for good measure. */
+static int start6(void **state)
+{
+	struct local_addr base = {
+		6, { 0x20, 1, 0xd, 0xb8, [13] = 1, [14] = 0xff, [15] = 0xf0 }, 0
+	};
+
+	use_pool(base, POOL);
+	return gateways_start(state);
+}
+
+static unsigned index_in_pool(const struct local_addr *a)
+{
+	unsigned low = (unsigned)(unit_be32(a->bytes + (a->family == 6 ? 12 : 0)) -
+				  unit_be32(pool_base.bytes + (a->family == 6 ? 12 : 0)));
+
+	assert_int_equal(a->family, pool_base.family);
+	assert_true(low < pool_count);
+	return low;
+}
+
+/* Whoever gives them: all of the pool, and none twice; also while a member dies. */
+static void give_all(struct node *only, bool kill)
+{
+	bool given[POOL] = { false };
+	unsigned n = 0;
+
+	for (uint8_t who = 0; who < POOL + 10; who++) {
+		struct node *at = only ? only : &gateways[1 + who % NODES];
+		struct local_addr a;
+
+		if (kill && who == POOL / 2)
+			gateways_kill(&gateways[2]);
+		if (at->dead)
+			at = another(at);
+		a = want(at, who);
+		if (!a.family)
+			continue;
+		assert_false(given[index_in_pool(&a)]);
+		given[index_in_pool(&a)] = true;
+		n++;
+	}
+	assert_int_equal(n, POOL);
+}
+
+static void test_all_by_one_member(void **state)
+{
+	give_all(&gateways[1], false);
+}
+
+static void test_all_by_all(void **state)
+{
+	give_all(NULL, false);
+}
+
+static void test_all_while_a_member_dies(void **state)
+{
+	give_all(NULL, true);
+}
+
+/* Fewer addresses than members. */
+static void test_a_pool_of_two(void **state)
+{
+	struct local_addr got[NODES];
+	unsigned n = 0;
+
+	use_pool(pool_base, 2);
+	EACH_NODE(at) {
+		struct local_addr a = want(at, (uint8_t)at->id);
+
+		if (a.family)
+			got[n++] = a;
+	}
+	assert_int_equal(n, 2);
+	assert_false(same(&got[0], &got[1]));
+}
+
+/* Two members want the last one at the same moment. */
+static void test_the_last_one_goes_once(void **state)
+{
+	struct local_addr one, two;
+
+	for (uint8_t who = 1; who < 60; who += 2) {
+		use_pool((struct local_addr){ 4, { 10, 4, 0, who }, 0 }, 1);
+		gateways_stopped = true;
+		ask_for(&gateways[1], who, NULL, NULL);
+		ask_for(&gateways[2], who + 1, NULL, NULL);
+		gateways_stopped = false;
+		one = answer_of(&gateways[1]);
+		two = answer_of(&gateways[2]);
+		assert_true(!one.family != !two.family);
+	}
+}
+
+static void test_who_comes_again_has_it_again(void **state)
+{
+	struct local_addr first = want(&gateways[1], 9), again;
+	uint64_t spi = log_in(&gateways[1], 9, &first);
+
+	/* Not while it is in use: it may be another device of the user's. */
+	again = want(&gateways[2], 9);
+	assert_true(again.family && !same(&first, &again));
+	log_out(&gateways[1], spi, 9, &first);
+	EACH_NODE(n) {
+		struct local_addr a;
+
+		ask_for(n, 9, &first, NULL);
+		a = answer_of(n);
+		assert_true(same(&a, &first));
+	}
+	/* Others in plenty do not get it meanwhile. */
+	for (uint8_t who = 100; who < 100 + POOL - 2; who++) {
+		again = want(&gateways[1 + who % NODES], who);
+		assert_true(again.family && !same(&first, &again));
+	}
+	gateways_kill(owner_of(&first));
+	gateways_run(500);
+	EACH_NODE(n) {
+		if (n->dead)
+			continue;
+		ask_for(n, 9, &first, NULL);
+		again = answer_of(n);
+		assert_true(same(&again, &first));
+	}
+}
+
+static void test_what_is_idle_is_given_at_need(void **state)
+{
+	struct local_addr first, a;
+	struct node *owner, *other;
+	uint64_t spi;
+
+	use_pool(pool_base, 1);
+	first = want(&gateways[1], 1);
+	owner = owner_of(&first);
+	other = another(owner);
+	spi = log_in(other, 1, &first);
+	sweep(10);
+	a = want(other, 2);
+	assert_int_equal(a.family, 0);
+	/* Its owner hears of the end at once, and gives it away. */
+	log_out(other, spi, 1, &first);
+	a = want(another(other), 2);
+	assert_true(same(&a, &first));
+	a = want(other, 1);
+	assert_int_equal(a.family, 0);
+	/* A login that comes to nothing leaves it for a while. */
+	sweep(2);
+	a = want(other, 3);
+	assert_int_equal(a.family, 0);
+	sweep(1);
+	a = want(other, 3);
+	assert_true(same(&a, &first));
+}
+
+/* The dead member's clients are gone with their IKE SAs: no charon released anything. */
+static void test_addresses_of_the_dead_come_back(void **state)
+{
+	struct local_addr first, a;
+	struct session *s;
+	struct node *owner;
+	uint64_t spi;
+
+	use_pool(pool_base, 1);
+	first = want(&gateways[1], 1);
+	spi = log_in(&gateways[2], 1, &first);
+	gateways_kill(&gateways[2]);
+	gateways_run(500);
+	sweep(10);
+	a = want(&gateways[1], 2);
+	assert_int_equal(a.family, 0);
+	EACH_NODE(n) {
+		const struct session_key key = login_key(spi);
+		struct cluster_unit_state unit;
+
+		cluster_unit(gateways[1].c, spi_unit(spi), &unit);
+		owner = &gateways[unit.owner];
+		s = cluster_find(owner->c, spi_unit(spi), &key);
+		if (!s || n != owner)
+			continue;
+		login_end(owner->t, login_find(owner->t, spi), gateways_now);
+		gateways_run(5);
+	}
+	sweep(3);
+	a = want(&gateways[3], 2);
+	assert_true(same(&a, &first));
+}
+
+/* Make before break: the same address, to the same client only. */
+static void test_a_client_takes_its_address_along(void **state)
+{
+	struct local_addr first = want(&gateways[1], 5), a, elsewhere = place(77);
+	uint64_t spi = log_in(&gateways[1], 5, &first), next;
+
+	EACH_NODE(n) {
+		ask_for(n, 5, &first, NULL);
+		a = answer_of(n);
+		assert_true(same(&a, &first));
+		ask_for(n, 6, &first, NULL);
+		a = answer_of(n);
+		assert_false(same(&a, &first));
+		ask_for(n, 5, &first, &elsewhere);
+		a = answer_of(n);
+		assert_false(same(&a, &first));
+	}
+	/* The end of the former IKE SA does not take it away. */
+	next = log_in(&gateways[2], 5, &first);
+	log_out(&gateways[1], spi, 5, &first);
+	sweep(5);
+	use_pool(first, 1);
+	a = want(&gateways[3], 8);
+	assert_int_equal(a.family, 0);
+	log_out(&gateways[2], next, 5, &first);
+	a = want(&gateways[3], 8);
+	assert_true(same(&a, &first));
+}
+
+/* The owner dies with the errand on its way: nobody has the address twice. */
+static void test_the_owner_dies_when_asked(void **state)
+{
+	struct local_addr probe = { 4, { 10, 5, 0, 1 }, 0 }, a, b;
+	struct node *owner, *asker, *third;
+
+	while (owner_of(&probe) == &gateways[1])
+		probe.bytes[3]++;
+	use_pool(probe, 1);
+	owner = owner_of(&probe);
+	asker = another(owner);
+	third = another(asker);
+	gateways_stopped = true;
+	ask_for(asker, 1, NULL, NULL);
+	gateways_stopped = false;
+	gateways_kill(owner);
+	a = answer_of(asker);
+	b = want(third, 2);
+	assert_false(a.family && b.family);
+	if (!a.family && !b.family) {
+		gateways_run(1000);
+		a = want(asker, 1);
+		assert_true(same(&a, &probe));
+	}
+}
+
+/* A part of one member: what is in use on either side before is given to nobody else. */
+static void test_partition(void **state)
+{
+	struct local_addr a[12], b;
+	struct node *alone = &gateways[3];
+
+	for (uint8_t who = 0; who < 12; who++) {
+		a[who] = want(&gateways[1 + who % NODES], who);
+		assert_true(a[who].family);
+		log_in(&gateways[1 + who % NODES], who, &a[who]);
+	}
+	gateways_link(alone, false);
+	alone->cut = true;
+	gateways_run(3000);
+	for (uint8_t who = 20; who < 32; who++) {
+		b = want(who % 2 ? &gateways[1 + who % 4 / 2] : alone, who);
+		for (unsigned i = 0; i < 12; i++)
+			assert_false(b.family && same(&b, &a[i]));
+	}
+}
+
+int main(void)
+{
+#define TEST(name) cmocka_unit_test_setup_teardown(name, start4, gateways_stop)
+#define TEST6(name) cmocka_unit_test_setup_teardown(name, start6, gateways_stop)
+	const struct CMUnitTest tests[] = {
+		TEST(test_all_by_one_member),
+		TEST(test_all_by_all),
+		TEST6(test_all_by_all),
+		TEST(test_all_while_a_member_dies),
+		TEST6(test_all_while_a_member_dies),
+		TEST(test_a_pool_of_two),
+		TEST(test_the_last_one_goes_once),
+		TEST(test_who_comes_again_has_it_again),
+		TEST(test_what_is_idle_is_given_at_need),
+		TEST(test_addresses_of_the_dead_come_back),
+		TEST(test_a_client_takes_its_address_along),
+		TEST(test_the_owner_dies_when_asked),
+		TEST(test_partition),
+	};
+
+	if (geteuid()) {
+		puts("needs root, as the plugin does");
+		return 77;
+	}
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}
