@@ -22,7 +22,7 @@
 #define LEASE 64
 #define SKIP 8192
 #define TIE (5 * MONO_MS) /* of the times at which two members heard somebody */
-#define SEEDS 3		  /* of each course, if nothing else is asked for */
+#define SEEDS 2		  /* of each course, if nothing else is asked for */
 
 struct copy {
 	bool exists;
