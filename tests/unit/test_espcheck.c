@@ -169,7 +169,7 @@ static void test_clean(void **state)
 
 	EXPECT(frames, 0,
 	       "6 distinct, 0 identical repetitions, 0 later fragments, 0 truncated, "
-	       "0 violations");
+	       "0 numbers used by two parts, 0 violations");
 	/* One missing and one late in the first flow, seven missing in the last. */
 	expect(frames, 6, false, 0,
 	       "3         0          1          3         0         1");
