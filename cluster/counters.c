@@ -50,6 +50,16 @@ void counters_dirty_unit(struct cluster *c, unit_id u)
 		set_dirty(c, s);
 }
 
+void counters_resume(struct cluster *c, unit_id u)
+{
+	struct session *s;
+
+	LIST_FOREACH(s, &c->units[u].sessions, in_unit)
+		for (unsigned i = 0; i < CLUSTER_COUNTERS; i++)
+			if (s->held[i] < s->counter[i])
+				set_dirty(c, s);
+}
+
 static void empty_batch(struct batch *b)
 {
 	for (unsigned i = 0; i < b->n; i++)

@@ -41,6 +41,7 @@ struct session {
 	uint8_t *initial, *essential;
 	size_t initial_len, essential_len;
 	uint64_t sent; /* bytes of its records that this member has sent, as its owner */
+	uint64_t changed;  /* position of the owner's last change of a part */
 	struct mono heard; /* the peer, by whoever owned the unit; 0: never */
 	struct mono told;  /* the peer, likewise, as far as is known; 0: never */
 	void *user;
@@ -99,6 +100,7 @@ struct unit {
 	member_id next;
 	member_id target; /* whom counters go to, 0: nobody */
 	uint64_t last;	  /* position of the last record or announcement */
+	uint64_t anew;	  /* who holds less than up to this position gets all of it */
 	uint64_t floor;	  /* highest epoch heard of, also from other parts */
 	struct mono
 	    retry; /* owner: of a yield or release; successor: deferred takeover */
@@ -203,16 +205,21 @@ struct member {
 	bool syncing; /* it has asked for, and gets, our records */
 	bool ended;   /* SNAPSHOT_END was sent */
 	uint32_t sync;
-	struct unit_set need;
-	uint64_t sent, acked;
 	uint64_t mark; /* pumping pauses until this position is acknowledged */
+	/* The same, which a broken stream leaves as it is: see replica.c, Resumption. */
+	uint32_t line; /* number of the sync that it began with, 0: none */
+	uint64_t sent, acked;
 	uint64_t synced[CLUSTER_UNITS]; /* position of the unit's UNIT_END, or NOT_SENT */
+	struct unit_set
+	    need;      /* what is to be sent: whole, if it was not sent before ... */
+	uint64_t base; /* ... else what has changed since this position */
 
 	/* The stream from it. */
 	bool receiving; /* SNAPSHOT_BEGIN of the wanted sync came */
 	bool whole;	/* SNAPSHOT_END came */
 	uint32_t wanted_sync;
-	uint64_t received;
+	uint32_t held_line; /* of which all is held, also after the stream broke, ... */
+	uint64_t received;  /* ... up to this position */
 	struct mono sync_retry, ack_repeat;
 	struct mono acked_at; /* when the last acknowledgement left */
 	bool ack_owed;	      /* for whole units: at ack_repeat */
@@ -669,8 +676,9 @@ void ended_tick(struct cluster *c);
 struct mono ended_timeout(const struct cluster *c);
 
 /* replica.c: the record stream. */
-void replica_reset(struct cluster *c, struct member *m);
-void replica_want(struct cluster *c, struct member *m); /* ask for its state anew */
+void replica_reset(struct cluster *c, struct member *m);  /* the streams broke */
+void replica_forget(struct cluster *c, struct member *m); /* and are not resumed */
+void replica_want(struct cluster *c, struct member *m);	  /* ask for its state anew */
 void replica_need(struct cluster *c, unit_id u); /* all get the unit's whole state */
 void replica_pump(struct cluster *c);
 void replica_tick(struct cluster *c);
@@ -685,6 +693,8 @@ bool replica_holds(const struct cluster *c, const struct member *m, unit_id u,
 void counters_reset(struct cluster *c, struct member *m);
 void counters_set_target(struct cluster *c, unit_id u, member_id target);
 void counters_dirty_unit(struct cluster *c, unit_id u);
+/* Of these, what its target does not hold. */
+void counters_resume(struct cluster *c, unit_id u);
 void counters_thaw(struct cluster *c, unit_id u); /* what is held becomes committed */
 void counters_forget(struct cluster *c, struct session *s);
 bool counters_caught_up(const struct cluster *c, unit_id u);

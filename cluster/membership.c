@@ -33,8 +33,7 @@ static void forget(struct cluster *c, struct member *m)
 	m->present = m->complete = m->able = m->drained = m->confirmed = false;
 	m->seq = m->stamp = m->echo = m->vouched = 0;
 	m->expelled = 0;
-	m->sync = 0;
-	replica_reset(c, m);
+	replica_forget(c, m);
 }
 
 /*

@@ -15,6 +15,16 @@
  * acknowledges the last position, by datagram, at once; again a little later, and with
  * each keepalive, since datagrams get lost. Whole units come by the thousand: after the
  * first one, they are acknowledged together.
+ *
+ * Resumption. When a stream has broken, both ends still know what was sent and received
+ * of it: a *line* is a stream with all that went on where it broke, named by the number
+ * of the sync that it began with. SYNC names the line and the position that the receiver
+ * holds all up to. If the sender knows the same line, it answers with that position, and
+ * a unit that was sent whole below it, in its present epoch, is with the receiver as it
+ * was at that position: so nothing is sent of it if its last change is not above. Else,
+ * UNIT_BEGIN says that only changes follow: the sessions that were changed since. Where
+ * one was removed since, the unit is sent whole. A line ends with either's incarnation;
+ * what the receiver holds of another owner, at another epoch, is never a matter of it.
  */
 #include <errno.h>
 #include <string.h>
@@ -31,17 +41,23 @@ void replica_reset(struct cluster *c, struct member *m)
 {
 	m->syncing = m->ended = false;
 	m->sync = 0;
-	m->sent = m->acked = m->mark = 0;
-	memset(&m->need, 0, sizeof(m->need));
-	EACH_UNIT(u)
-		m->synced[u] = NOT_SENT;
+	m->mark = 0;
 	m->receiving = m->whole = false;
-	m->received = 0;
 	m->wanted_sync = 0;
 	m->sync_retry = m->ack_repeat = MONO_NEVER;
 	m->ack_owed = false;
 	counters_reset(c, m);
 	merge_reset(c, m);
+}
+
+void replica_forget(struct cluster *c, struct member *m)
+{
+	replica_reset(c, m);
+	m->line = m->held_line = 0;
+	m->sent = m->acked = m->base = m->received = 0;
+	memset(&m->need, 0, sizeof(m->need));
+	EACH_UNIT(u)
+		m->synced[u] = NOT_SENT;
 }
 
 /* What this member's part knew before it joined; the owners rise above it. */
@@ -63,7 +79,9 @@ static void ask(struct cluster *c, struct member *m)
 {
 	struct wire_sync s = { .target = m->incarnation,
 			       .sync = m->wanted_sync,
-			       .serving = m->syncing ? m->sync : 0 };
+			       .serving = m->syncing ? m->sync : 0,
+			       .line = m->held_line,
+			       .position = m->received };
 
 	m->sync_retry = mono_add(c->now, SYNC_RETRY);
 	send_report(c, m);
@@ -73,7 +91,6 @@ static void ask(struct cluster *c, struct member *m)
 void replica_want(struct cluster *c, struct member *m)
 {
 	m->receiving = m->whole = false;
-	m->received = 0;
 	m->ack_repeat = MONO_NEVER;
 	m->ack_owed = false;
 	m->wanted_sync = ++c->sync_counter;
@@ -81,6 +98,13 @@ void replica_want(struct cluster *c, struct member *m)
 		if (epoch_owner(c->units[u].e.epoch) == m->id)
 			c->units[u].replacing = false;
 	ask(c, m);
+}
+
+static void want_anew(struct cluster *c, struct member *m)
+{
+	m->held_line = 0;
+	m->received = 0;
+	replica_want(c, m);
 }
 
 static void resync(struct cluster *c, struct member *m, enum statistic why)
@@ -162,37 +186,66 @@ static int send_ended(struct cluster *c, struct member *m, unit_id u, size_t *by
 	return rc;
 }
 
-static int send_unit(struct cluster *c, struct member *m, unit_id u, size_t *bytes)
+/* It was sent, and the receiver has, or is about to have, all of it up to the base. */
+static bool based(const struct cluster *c, const struct member *m, unit_id u)
 {
-	struct unit *unit = &c->units[u];
-	uint64_t position = ++c->position;
-	struct wire_unit_begin begin = { .position = position, .entries_count = 1 };
-	struct wire_unit_end end = { .position = position,
-				     .unit = u,
-				     .epoch = unit->e.epoch };
-	struct session *s;
-	struct wire_put put;
-	bool empty = !unit->nsessions && LIST_EMPTY(&unit->ended);
-	int rc;
+	return m->synced[u] != NOT_SENT && c->units[u].anew <= m->base;
+}
 
-	table_row(c, u, &begin.entries[0]);
-	/* The position counts at the end only: before that, nothing of it is held. */
-	if (!empty)
-		begin.position = 0;
-	rc = STREAM(c, m, unit_begin, &begin);
-	LIST_FOREACH(s, &unit->sessions, in_unit) {
-		if (rc)
-			return rc;
+static bool any_changed(const struct unit *unit, uint64_t since)
+{
+	const struct session *s;
+
+	LIST_FOREACH(s, &unit->sessions, in_unit)
+		if (s->changed > since)
+			return true;
+	return false;
+}
+
+static int send_sessions(struct cluster *c, struct member *m, unit_id u, bool changes,
+			 size_t *bytes)
+{
+	struct wire_put put;
+	struct session *s;
+	int rc = 0;
+
+	LIST_FOREACH(s, &c->units[u].sessions, in_unit) {
+		if (changes && s->changed <= m->base)
+			continue;
 		fill_put(c, s, 0,
 			 (s->initial ? WIRE_PUT_INITIAL : 0) |
 			     (s->essential ? WIRE_PUT_ESSENTIAL : 0) | WIRE_PUT_COUNTERS,
 			 &put);
 		*bytes += s->initial_len + s->essential_len + 64;
 		rc = send_put(c, m, s, ENCODE(c, put, &put));
+		if (rc)
+			return rc;
 	}
-	if (!rc)
-		rc = send_ended(c, m, u, bytes);
-	if (!rc && !empty)
+	/* If one had ended since the base, all of the unit would be sent. */
+	return changes ? 0 : send_ended(c, m, u, bytes);
+}
+
+static int send_unit(struct cluster *c, struct member *m, unit_id u, size_t *bytes)
+{
+	struct unit *unit = &c->units[u];
+	uint64_t position = ++c->position;
+	bool changes = based(c, m, u);
+	bool any = changes ? any_changed(unit, m->base)
+			   : unit->nsessions || !LIST_EMPTY(&unit->ended);
+	/* The position counts at the end only: before that, nothing of it is held. */
+	struct wire_unit_begin begin = { .position = any ? 0 : position,
+					 .flags = changes ? WIRE_UNIT_CHANGES : 0,
+					 .entries_count = 1 };
+	struct wire_unit_end end = { .position = position,
+				     .unit = u,
+				     .epoch = unit->e.epoch };
+	int rc;
+
+	table_row(c, u, &begin.entries[0]);
+	rc = STREAM(c, m, unit_begin, &begin);
+	if (!rc && any)
+		rc = send_sessions(c, m, u, changes, bytes);
+	if (!rc && any)
 		rc = STREAM(c, m, unit_end, &end);
 	if (rc)
 		return rc;
@@ -200,7 +253,10 @@ static int send_unit(struct cluster *c, struct member *m, unit_id u, size_t *byt
 	m->sent = position;
 	m->synced[u] = position;
 	unit_set_remove(&m->need, u);
-	if (unit->target == m->id)
+	count(c, changes ? STAT_units_sent_changes : STAT_units_sent_whole);
+	if (unit->target == m->id && changes)
+		counters_resume(c, u);
+	else if (unit->target == m->id)
 		counters_dirty_unit(c, u);
 	return 0;
 }
@@ -313,7 +369,7 @@ int cluster_put(struct cluster *c, unit_id unit, const struct session_key *key,
 	if (fresh)
 		s->heard = c->now;
 	s->told = c->now; /* the tunnel keeps what a peer is told of */
-	c->units[unit].last = ++c->position;
+	s->changed = c->units[unit].last = ++c->position;
 	fill_put(c, s, c->position,
 		 (initial ? WIRE_PUT_INITIAL : 0) | (essential ? WIRE_PUT_ESSENTIAL : 0),
 		 &put);
@@ -334,7 +390,7 @@ int cluster_remove(struct cluster *c, struct session *s, struct mono now)
 	if (!unit->active)
 		return -EPERM;
 	core_enter(c, now);
-	m.position = unit->last = ++c->position;
+	m.position = unit->last = unit->anew = ++c->position;
 	m.heard = merge_age(c, s->heard);
 	ended_note(c, s->unit, &s->key, s->heard);
 	store_drop(c, s, false);
@@ -370,6 +426,53 @@ bool cluster_committed(const struct cluster *c, unit_id u, uint64_t position)
 	return !m || replica_holds(c, m, u, position);
 }
 
+static void begin_stream(struct cluster *c, struct member *to, uint32_t sync)
+{
+	to->line = sync;
+	to->sent = to->acked = to->base = 0;
+	EACH_UNIT(u) {
+		to->synced[u] = NOT_SENT;
+		if (c->units[u].active || c->units[u].handover == HANDOVER_RELEASED)
+			unit_set_add(&to->need, u);
+		else
+			unit_set_remove(&to->need, u);
+	}
+}
+
+/* Of what was to be sent when the stream broke, the receiver holds the older base. */
+static void choose_base(struct member *to, uint64_t position)
+{
+	EACH_IN(&to->need, u)
+		if (to->synced[u] != NOT_SENT && to->base < position)
+			return;
+	to->base = position;
+}
+
+static void resume_stream(struct cluster *c, struct member *to, uint64_t position)
+{
+	count(c, STAT_streams_resumed);
+	EACH_UNIT(u)
+		if (to->synced[u] != NOT_SENT && to->synced[u] > position)
+			to->synced[u] = NOT_SENT;
+	choose_base(to, position);
+	to->sent = to->acked = position;
+	EACH_UNIT(u) {
+		const struct unit *unit = &c->units[u];
+
+		if (!unit->active && unit->handover != HANDOVER_RELEASED)
+			continue;
+		if (to->synced[u] == NOT_SENT || unit->last > position)
+			unit_set_add(&to->need, u);
+		if (unit_set_has(&to->need, u))
+			continue;
+		count(c, STAT_units_resumed);
+		if (unit->target == to->id)
+			counters_resume(c, u);
+	}
+	c->upcall_committed = true;
+	c->review_all = true;
+}
+
 void recv_sync(struct cluster *c, struct member *from, const struct wire_header *h,
 	       struct unpack *u)
 {
@@ -389,16 +492,14 @@ void recv_sync(struct cluster *c, struct member *from, const struct wire_header 
 		return;
 	from->syncing = true;
 	from->ended = false;
-	from->sync = m.sync;
-	from->sent = from->acked = from->mark = 0;
-	EACH_UNIT(unit) {
-		from->synced[unit] = NOT_SENT;
-		if (c->units[unit].active || c->units[unit].handover == HANDOVER_RELEASED)
-			unit_set_add(&from->need, unit);
-		else
-			unit_set_remove(&from->need, unit);
+	from->sync = begin.sync = m.sync;
+	from->mark = 0;
+	if (m.line && m.line == from->line && m.position && m.position <= from->sent) {
+		begin.position = m.position;
+		resume_stream(c, from, m.position);
+	} else {
+		begin_stream(c, from, m.sync);
 	}
-	begin.sync = m.sync;
 	STREAM(c, from, snapshot_begin, &begin);
 }
 
@@ -489,6 +590,13 @@ void recv_snapshot_begin(struct cluster *c, struct member *from,
 	}
 	if (m.target != c->incarnation || m.sync != from->wanted_sync || from->receiving)
 		return;
+	if (!m.position) {
+		from->held_line = m.sync;
+		from->received = 0;
+	} else if (!from->held_line || m.position != from->received) {
+		want_anew(c, from);
+		return;
+	}
 	from->receiving = true;
 	from->sync_retry = MONO_NEVER;
 }
@@ -554,10 +662,16 @@ void recv_unit_begin(struct cluster *c, struct member *from, const struct wire_h
 	table_merge(c, from, w->unit, &e);
 	if (fenced(c, from, w->unit, w->epoch))
 		return;
-	merge_unit_begin(c, w->unit);
-	c->units[w->unit].replacing = true;
-	LIST_FOREACH(s, &c->units[w->unit].sessions, in_unit)
-		s->kept = false;
+	if (!(m.flags & WIRE_UNIT_CHANGES)) {
+		merge_unit_begin(c, w->unit);
+		c->units[w->unit].replacing = true;
+		LIST_FOREACH(s, &c->units[w->unit].sessions, in_unit)
+			s->kept = false;
+	} else if (c->units[w->unit].remembered) {
+		/* What it has is not that owner's. */
+		want_anew(c, from);
+		return;
+	}
 	if (m.position)
 		end_unit(c, from, w->unit, m.position);
 }

@@ -68,7 +68,11 @@
 	X(relays_asked)                                                                  \
 	X(relays_passed)                                                                 \
 	X(relays_received)                                                               \
-	X(deaf)
+	X(deaf)                                                                          \
+	X(streams_resumed)                                                               \
+	X(units_resumed)                                                                 \
+	X(units_sent_whole)                                                              \
+	X(units_sent_changes)
 
 enum statistic {
 #define X(name) STAT_##name,

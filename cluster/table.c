@@ -376,7 +376,7 @@ static void send_announcement(struct cluster *c)
 	begin_entries(&m, ++c->position, 0);
 	EACH_IN(&c->announce, u) {
 		table_row(c, u, &m.entries[m.entries_count++]);
-		if (c->units[u].active)
+		if (epoch_owner(c->units[u].e.epoch) == c->cfg.self)
 			c->units[u].last = m.position;
 	}
 	EACH_PRESENT(c, to)

@@ -119,8 +119,10 @@ static void prove(struct cluster *c)
 			continue;
 		}
 		unit->e.unproven = false;
-		if (unit->skips)
+		if (unit->skips) {
 			tell_counters(c, u);
+			unit->anew = c->position + 1;
+		}
 		handover_amend(c, u, unit->e.successor, 0, unit->e.moving_to);
 	}
 }

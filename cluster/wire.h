@@ -145,7 +145,9 @@
 #define WIRE_SYNC(V, L, B, K, R)                                                         \
 	V(u64, target)                                                                   \
 	V(u32, sync)                                                                     \
-	V(u32, serving)
+	V(u32, serving)                                                                  \
+	V(u32, line)                                                                     \
+	V(u64, position)
 #define WIRE_SNAPSHOT_BEGIN(V, L, B, K, R)                                               \
 	V(u64, target)                                                                   \
 	V(u32, sync)                                                                     \
@@ -155,6 +157,7 @@
 	V(u64, position)
 #define WIRE_UNIT_BEGIN(V, L, B, K, R)                                                   \
 	V(u64, position)                                                                 \
+	V(u8, flags)                                                                     \
 	L(entry, entries, 1)
 #define WIRE_UNIT_END(V, L, B, K, R)                                                     \
 	V(u64, position)                                                                 \
@@ -309,6 +312,8 @@ enum wire_type {
 /* Flags of ENTRIES. */
 #define WIRE_ENTRIES_WHOLE 1  /* the sender's whole table */
 #define WIRE_ENTRIES_ANSWER 2 /* the sender wants the receiver's whole table */
+/* Flag of UNIT_BEGIN: what is not mentioned is as the receiver has it. */
+#define WIRE_UNIT_CHANGES 1
 /* Flags of PUT: which parts are there. */
 #define WIRE_PUT_INITIAL 1
 #define WIRE_PUT_ESSENTIAL 2

@@ -484,6 +484,20 @@ static void cmd_heal(struct player *p)
 		network_heal(p->w);
 }
 
+/* break WHO and WHO: what is under way is lost, and they connect again. */
+static void cmd_break(struct player *p)
+{
+	unsigned a = player_member(p), b;
+
+	player_want(p, "and");
+	b = player_member(p);
+	if (!go(p) || a == b)
+		return;
+	p->w->faults[FAULT_broken]++;
+	network_schedule(p->w, a, b, false, 0);
+	world_run(p->w, 0);
+}
+
 /* slow A and B by T [TIME a byte] */
 static void cmd_slow(struct player *p)
 {
@@ -715,6 +729,50 @@ static void expect_sessions(struct player *p)
 			    model_sessions_of(p->w, &p->w->nodes[i]));
 }
 
+static void read_statistics(const struct node *n, uint64_t values[STATISTICS_COUNT])
+{
+	const char *names[STATISTICS_COUNT];
+
+	memset(values, 0, STATISTICS_COUNT * sizeof(*values));
+	if (n->c)
+		cluster_statistics(n->c, names, values, STATISTICS_COUNT);
+}
+
+/* statistic NAME of WHO is at most|least N: since `mark`, or since the member's start. */
+static void expect_statistic(struct player *p)
+{
+	const char *name = player_next(p);
+	uint64_t values[STATISTICS_COUNT], bound, n;
+	unsigned which = 0;
+	uint32_t set;
+	bool most;
+
+	while (name && which < STATISTICS_COUNT && strcmp(name, statistic_name(which)))
+		which++;
+	if (!name || which == STATISTICS_COUNT) {
+		player_error(p, "there is no such statistic");
+		return;
+	}
+	player_want(p, "of");
+	set = player_members(p);
+	player_want(p, "is");
+	player_want(p, "at");
+	most = player_accept(p, "most");
+	if (!most)
+		player_want(p, "least");
+	bound = player_number(p, 0, LIMIT);
+	if (go(p))
+		EACH_OF(set, i)
+	{
+		read_statistics(&p->w->nodes[i], values);
+		n = values[which];
+		n -= n < p->marked[i][which] ? 0 : p->marked[i][which];
+		if (most ? n > bound : n < bound)
+			player_fail(p, "%s of member %u is %llu", name, p->w->nodes[i].id,
+				    (unsigned long long)n);
+	}
+}
+
 static void cmd_expect(struct player *p)
 {
 	if (player_accept(p, "served")) {
@@ -741,18 +799,22 @@ static void cmd_expect(struct player *p)
 		}
 	} else if (player_accept(p, "sessions")) {
 		expect_sessions(p);
+	} else if (player_accept(p, "statistic")) {
+		expect_statistic(p);
 	} else {
 		player_error(p, "what is to be expected?");
 	}
 }
 
-/* What `expect no election` compares with. */
+/* What `expect no election` and `expect statistic` compare with. */
 static void cmd_mark(struct player *p)
 {
 	struct node *master = go(p) ? world_master(p->w) : NULL;
 
 	if (master)
 		p->term = cluster_term(master->c);
+	for (unsigned i = 0; go(p) && i < p->w->nnodes; i++)
+		read_statistics(&p->w->nodes[i], p->marked[i]);
 }
 
 /* Losses from here to the next settle are no fault. */
@@ -803,6 +865,7 @@ static const struct {
 	{ "revive", cmd_revive },
 	{ "cut", cmd_cut },
 	{ "heal", cmd_heal },
+	{ "break", cmd_break },
 	{ "slow", cmd_slow },
 	{ "burst", cmd_burst },
 	{ "sessions", cmd_sessions },

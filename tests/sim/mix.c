@@ -196,6 +196,18 @@ static void stir(struct mix *m, unsigned i)
 	say(m, "burst m%u", i + 1);
 }
 
+/* Several times, so that one begins anew before the other has ended. */
+static void break_stream(struct mix *m, unsigned i)
+{
+	unsigned j = (i + 1 + (unsigned)below(m, m->members - 1)) % m->members;
+
+	for (unsigned times = 1 + (unsigned)below(m, 4); times--;) {
+		stir(m, chance(m, 50) ? i : j);
+		say(m, "break m%u and m%u", i + 1, j + 1);
+		run(m, 0, 150000);
+	}
+}
+
 static void hurt(struct mix *m)
 {
 	unsigned i = (unsigned)below(m, m->members);
@@ -244,7 +256,10 @@ static void hurt(struct mix *m)
 		lose_state(m, i);
 		break;
 	case 15:
-		slow(m, i);
+		if (chance(m, 50))
+			slow(m, i);
+		else
+			break_stream(m, i);
 		break;
 	case 16:
 		if (m->cut)

@@ -6,6 +6,7 @@
 #ifndef SIM_SCRIPT_H
 #define SIM_SCRIPT_H
 
+#include "cluster/statistics.h"
 #include "tests/sim/world.h"
 
 #define WORDS_MAX 16
@@ -54,6 +55,7 @@ struct player {
 	uint64_t random; /* of its own, so that the network's does not depend on it */
 	char error[256]; /* a wrong script */
 	uint64_t term;	 /* at `mark` */
+	uint64_t marked[NODES_MAX][STATISTICS_COUNT]; /* at `mark` */
 	unsigned names;
 	struct {
 		const char *name;

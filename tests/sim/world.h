@@ -34,6 +34,7 @@
 	X(drain, "drains")                                                               \
 	X(leave, "leaves")                                                               \
 	X(slow, "slow links")                                                            \
+	X(broken, "broken streams")                                                      \
 	X(skew, "skewed clocks")                                                         \
 	X(lost, "datagrams lost")                                                        \
 	X(doubled, "datagrams doubled")                                                  \
