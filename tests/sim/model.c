@@ -484,6 +484,7 @@ void model_burst(struct world *w, struct node *n)
 		s = held(n, t);
 		if (!s || !t->at[n->index].ready)
 			continue;
+		observe(w, n, t);
 		put(w, n, t);
 		observe(w, n, t);
 		cluster_count(n->c, s, 0, session_counter(s, 0) + LEASE, world_now(w, n));

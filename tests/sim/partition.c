@@ -618,6 +618,7 @@ static bool play(const struct course *c, uint64_t seed, bool verbose)
 	if (!ok)
 		printf("FAIL: partition %s %llu: at %.4f s: %s\n", c->name,
 		       (unsigned long long)seed, (double)w->now / 1e9, w->failure);
+	fflush(stdout);
 	memory_put(w);
 	return ok;
 }
