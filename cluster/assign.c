@@ -122,6 +122,12 @@ static bool holds(const struct cluster *c, const struct member *m)
 	return m && m->present && m->complete;
 }
 
+/* A new master does not know yet whether it has become complete. */
+static bool unheard(const struct cluster *c, const struct member *m)
+{
+	return m && m != c->self && m->present && !m->confirmed;
+}
+
 /*
  * The successor first, and some time for it; then whoever has the least to do. A successor
  * that is drained or not able takes the unit too, since it alone holds what was committed
@@ -140,9 +146,13 @@ static struct member *heir(struct cluster *c, struct unit *unit, struct load *lo
 
 		return owner && table_fit(c, owner->id) ? owner : NULL;
 	}
-	if (epoch_owner(unit->e.epoch) && holds(c, successor) &&
-	    unit->orphan.ns != UINT64_MAX && since < 6 * c->cfg.detection)
-		return since < 2 * c->cfg.detection ? NULL : successor;
+	if (epoch_owner(unit->e.epoch) && unit->orphan.ns != UINT64_MAX) {
+		if (since < 2 * c->cfg.detection &&
+		    (holds(c, successor) || unheard(c, successor)))
+			return NULL;
+		if (since < 6 * c->cfg.detection && holds(c, successor))
+			return successor;
+	}
 	if (table_fit(c, unit->next))
 		return core_member(c, unit->next);
 	l = least(loads, n, load_of(unit));
