@@ -256,7 +256,7 @@ static uint64_t naive_extend(uint64_t edge, uint32_t size, uint32_t low)
 {
 	__int128 left = (__int128)edge - size + 1;
 
-	for (__int128 n = ((__int128)(edge >> 32) - 1) << 32 | low;;
+	for (__int128 n = ((__int128)(edge >> 32) - 1) * 4294967296 + low;;
 	     n += UINT64_C(1) << 32)
 		if (n >= 0 && n >= left)
 			return (uint64_t)n;
