@@ -76,7 +76,7 @@ struct child_way {
 };
 
 struct child {
-	LIST_ENTRY(child) by_spi, of_ike;
+	LIST_ENTRY(child) by_spi, by_spi_out, of_ike;
 	TAILQ_ENTRY(child) waiting; /* among the children whose commits moved */
 	bool is_waiting;
 	struct session *session;

@@ -48,12 +48,11 @@ static struct child *find_by_way(struct ipsec *t, uint32_t spi, bool inbound,
 
 	if (inbound)
 		return child_find(t, spi);
-	for (unsigned i = 0; i < TABLE_SIZE; i++)
-		LIST_FOREACH(c, &t->children[i], by_spi)
-			if (c->active && c->out.spi == spi &&
-			    (!dst || (dst->family == c->out.dst.family &&
-				      !memcmp(dst->bytes, c->out.dst.bytes, 16))))
-				return c;
+	LIST_FOREACH(c, &t->ways_out[bucket(spi)], by_spi_out)
+		if (c->active && c->out.spi == spi &&
+		    (!dst || (dst->family == c->out.dst.family &&
+			      !memcmp(dst->bytes, c->out.dst.bytes, 16))))
+			return c;
 	return NULL;
 }
 
@@ -251,6 +250,7 @@ static void link_child(struct ipsec *t, struct child *c, struct session *s)
 	c->mss = (uint16_t)t->config.mss;
 	session_set_user(s, c);
 	LIST_INSERT_HEAD(&t->children[bucket(c->in.spi)], c, by_spi);
+	LIST_INSERT_HEAD(&t->ways_out[bucket(c->out.spi)], c, by_spi_out);
 	LIST_INSERT_HEAD(&t->families[family_bucket(c->ike)], c, of_ike);
 	routes_add(t, c);
 }
@@ -258,6 +258,7 @@ static void link_child(struct ipsec *t, struct child *c, struct session *s)
 void children_free(struct ipsec *t, struct child *c)
 {
 	LIST_REMOVE(c, by_spi);
+	LIST_REMOVE(c, by_spi_out);
 	leave_family(t, c);
 	routes_remove(t, c);
 	if (c->is_waiting)

@@ -204,6 +204,7 @@ struct ipsec {
 	LIST_HEAD(, half) halves[CLUSTER_UNITS];
 	unsigned nhalves;
 	LIST_HEAD(, child) children[TABLE_SIZE];
+	LIST_HEAD(, child) ways_out[TABLE_SIZE]; /* children by outbound SPI */
 	LIST_HEAD(, child) families[TABLE_SIZE]; /* children by their IKE SA's SPI */
 	LIST_HEAD(, outbound) outbound[TABLE_SIZE];
 	unsigned prefix_lens[2][129]; /* how many entries of each family and length */
