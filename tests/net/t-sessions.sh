@@ -1,0 +1,80 @@
+#!/bin/bash
+# SPDX-License-Identifier: GPL-2.0-or-later
+# Every member lists the same sessions; one is ended at a member that does not own it, and
+# its client hears of that.
+set -euo pipefail
+. "$(dirname "${BASH_SOURCE[0]}")/lib.sh"
+
+net_begin "$@"
+# An operator's commands have nothing to do with how frames find their member.
+if [[ -n ${LAB_SHARED-} && $MODE != multicast ]]; then
+	echo "skip sessions-$MODE - the same in all modes"
+	exit 0
+fi
+scenario=sessions-$MODE scenario_open=1 reasons=()
+echo "# $scenario"
+restore
+wait_for 40 "all members" whole m1
+connect_all
+eval "$(lab env)"
+
+# listed MEMBER: what all members have to agree on.
+listed()
+{
+	ask "$1" sessions | jq -cS '[.sessions[] | {id, user, client, virtual_address, unit,
+		owner}] | sort_by(.id)'
+}
+alike()
+{
+	local member first
+	first=$(listed m1)
+	(($(jq length <<<"$first") >= $(wc -w <<<"$lab_clients"))) || return 1
+	for member in $lab_members; do
+		[[ $(listed "$member") == "$first" ]] || return 1
+	done
+}
+must 10 "all members to list the same sessions" alike
+
+# session CLIENT FIELD
+session() { ask m1 sessions --user "$1@*" | jq -r ".sessions[0].$2"; }
+client=${lab_clients%% *}
+id=$(session "$client" id) owner=$(session "$client" owner)
+virtual=${client^^}_VIRTUAL
+lab exec "$client" swanctl --list-sas --raw --ike home | grep -q "responder-spi=$id" ||
+	fail "$id is not the SPI of $client's IKE SA"
+[[ $(ask "$owner" sessions --address "${!virtual}" | jq -c '.sessions[0] |
+	[.id, (.lag | type), .bytes_in > 0]') == "[\"$id\",\"number\",true]" ]] ||
+	fail "$owner does not show what it owns: $(ask "$owner" sessions --address "${!virtual}")"
+[[ $(ask m1 sessions --member "$owner" --user nobody) == *'"sessions": []'* ]] ||
+	fail "a session of nobody's is listed"
+lab exec m1 clusterctl sessions | grep -q "^$id  $client@" || fail "no row for $id"
+
+lab exec m1 clusterctl session kill nobody@example.org 2>/dev/null &&
+	fail "a session that is not there was ended"
+gone() { [[ -z $(fingerprint "$client" 2>/dev/null) ]]; }
+other=$(other_member "$owner")
+lab exec "$other" timeout 20 clusterctl session kill "${!virtual}" >"$out/kill.txt" 2>&1 ||
+	fail "not ended: $(cat "$out/kill.txt")"
+grep -q "^Session $id of $client@.* has ended" "$out/kill.txt" || fail "$(cat "$out/kill.txt")"
+must 5 "$client to hear that its session has ended" gone
+[[ $(session "$client" id) == null ]] || fail "$client's session is still listed"
+
+# Who does not answer is not waited for with --force. Its address comes back.
+lab client "$client" up
+[[ $(session "$client" virtual_address) == "${!virtual}" ]] ||
+	fail "$client has another address than before"
+lab freeze "$client"
+lab exec m1 timeout 5 clusterctl session kill "$(session "$client" user)" --force \
+	>/dev/null 2>&1 || fail "not ended by force"
+[[ $(session "$client" id) == null ]] || fail "$client's session is still there"
+lab thaw "$client"
+lab client "$client" down
+connect_all
+
+scenario_open=0
+if ((${#reasons[@]})); then
+	net_failed=1
+	echo "not ok $scenario - $(printf '%s; ' "${reasons[@]}")"
+else
+	echo "ok $scenario"
+fi
