@@ -15,6 +15,8 @@
  *   hold N         requests of IKE_AUTH from number N on are lost; 0: none
  *   half A|B       that charon becomes the active one and gets the last half-open SA
  *   fail N         requests of IKE_AUTH from number N on are to be refused; 0: none
+ *   verify A|B     that charon is asked whether the last response was authentic
+ *   forge A|B      and whether it were with another last byte
  *   end A|B        that charon is told to end all SAs silently, as INITIAL_CONTACT does
  *   refuse N       whether clients are connected elsewhere, where unique = keep
  *   ping A|B       that charon is asked whether it is alive
@@ -89,6 +91,10 @@ static unsigned sa_count;
 static const uint8_t fold_key[UNIT_KEY_SIZE] = "a key of 16 byte";
 static char identities[ADDRESSES_MAX][300];
 static unsigned shift, refuse, hold, fail;
+static struct {
+	struct local_message verify;
+	uint8_t bytes[4096];
+} last;
 /* The last half-open SA: HALF_OPEN as it came, and the answer to its request. */
 static struct {
 	uint64_t spi;
@@ -245,6 +251,17 @@ static void receive_udp(unsigned i)
 	m.ike_rx.packet.len = (size_t)len - skip;
 	say("%c < IKE %u %s mid=%u", active->name, ike.exchange,
 	    ike.flags & IKE_FLAG_RESPONSE ? "response" : "request", ike.mid);
+	if (ike.flags & IKE_FLAG_RESPONSE && (size_t)len - skip <= sizeof(last.bytes)) {
+		memcpy(last.bytes, packet + skip, (size_t)len - skip);
+		last.verify = (struct local_message){ .type = LOCAL_IKE_VERIFY };
+		last.verify.ike_verify.spi =
+		    ike.flags & IKE_FLAG_INITIATOR ? ike.spi_r : ike.spi_i;
+		last.verify.ike_verify.mid = ike.mid;
+		last.verify.ike_verify.src = m.ike_rx.src;
+		last.verify.ike_verify.dst = m.ike_rx.dst;
+		last.verify.ike_verify.packet.bytes = last.bytes;
+		last.verify.ike_verify.packet.len = (size_t)len - skip;
+	}
 	if (ike.exchange == IKE_AUTH && hold && ike.mid >= hold) {
 		say("held");
 	} else if (ike.exchange == IKE_AUTH && fail && ike.mid >= fail) {
@@ -600,6 +617,13 @@ static bool command(void)
 		struct local_message m = { .type = LOCAL_PING, .ping = { 4711 } };
 
 		tell(p, &m);
+	}
+	if (last.verify.type && (!strcmp(verb, "verify") || !strcmp(verb, "forge"))) {
+		uint8_t *end = &last.bytes[last.verify.ike_verify.packet.len - 1];
+
+		*end ^= !strcmp(verb, "forge");
+		tell(p, &last.verify);
+		*end ^= !strcmp(verb, "forge");
 	}
 	if (!strcmp(verb, "half")) {
 		active = p;

@@ -110,7 +110,7 @@ strongswan_conf() { # NAME PLUGINS EXTRA
 		}
 		plugins {
 			kernel-netlink {
-				roam_events = no
+				roam_events = $4
 			}
 			vici {
 				socket = unix://$work/$1/vici
@@ -151,7 +151,7 @@ give_certificate() { # NODE NAME
 
 gateway() { # NODE
 	strongswan_conf "$1" "phalanx $common kernel-netlink vici eap-md5" \
-		"phalanx { socket = $work/$1.sock }"
+		"phalanx { socket = $work/$1.sock }" yes
 	give_certificate "$1" vpn.example.org
 	cat >"$work/$1/swanctl/swanctl.conf" <<-CONF
 	connections {
@@ -236,7 +236,7 @@ gateway() { # NODE
 
 client() { # NODE AUTH ID IKE ESP
 	local own="auth = psk" peer="auth = psk"
-	strongswan_conf "$1" "$common kernel-libipsec kernel-netlink socket-default vici eap-md5" ''
+	strongswan_conf "$1" "$common kernel-libipsec kernel-netlink socket-default vici eap-md5" '' no
 	if [ "$2" = eap ]; then
 		cp "$work/pki/ca.pem" "$work/$1/swanctl/x509ca/"
 		own="auth = eap-md5" peer="auth = pubkey"
@@ -495,12 +495,19 @@ main() {
 	check "the new one keeps the unit" units_stay
 	check "c1 has one IKE_SA then" sas_count c1 'ESTABLISHED' 1
 
+	mark roam
+	ip -n plug-g addr add 10.90.1.7/24 dev plugc1
+	ip -n plug-g addr add 10.91.0.1/24 dev plugc2
+
 	mark shift
 	tell "shift 1000"
 	check "a client's new port is reported" since_count shift 'B IKE_PUT .*port=5500' 1
 	check "its SAs follow" since_count shift 'B SA_UPDATE .*port=5500' 2
 	tell "shift 0"
 	check "and back" since_count shift 'B IKE_PUT .*port=4500' 1
+
+	check_not "own addresses are nothing to tell clients" \
+		since_has roam '^B > IKE 37 request'
 
 	mark expire
 	tell "expire B"
@@ -522,6 +529,11 @@ main() {
 	mv "$work/A/swanctl/swanctl.conf.all" "$work/A/swanctl/swanctl.conf"
 	on A --load-all >"$work/A/load.log" 2>&1
 	takeover B A
+	tell "forge A"
+	tell "verify A"
+	check "an authentic response is known" since_count takeover-A '^A IKE_VERIFIED' 1
+	check_not "a forged one is not" since_count takeover-A '^A IKE_VERIFIED' 2
+
 	mark drop
 	tell "drop B"
 	check "a dropped SA is gone" sas_count B . 0

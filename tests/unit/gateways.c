@@ -368,6 +368,12 @@ static bool answer(struct node *n, const struct local_message *m)
 		say(n, &reply);
 		return true;
 	}
+	if (m->type == LOCAL_IKE_VERIFY && !n->doubts) {
+		reply.type = LOCAL_IKE_VERIFIED;
+		reply.ike_verified.spi = m->ike_verify.spi;
+		reply.ike_verified.mid = m->ike_verify.mid;
+		say(n, &reply);
+	}
 	if (m->type != LOCAL_IKE_ACTIVATE)
 		return false;
 	if (n->refuses) {

@@ -34,6 +34,7 @@ struct node {
 	int plugin;
 	STAILQ_HEAD(, heard) heard;
 	bool refuses; /* its charon takes no IKE SA over */
+	bool doubts;  /* finds no response authentic */
 	bool slow;    /* nor says that it has */
 	bool hung;    /* its charon reads nothing */
 	STAILQ_HEAD(, change) changes;

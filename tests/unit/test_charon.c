@@ -590,6 +590,35 @@ static void test_half_open_ones_end(void **state)
 		assert_int_equal(n->t->nhalves, 0);
 }
 
+/* Who knows an SPI and a number does not know the keys. */
+static void test_a_forged_answer_ends_no_repetition(void **state)
+{
+	struct scene s = begin();
+	struct message asked = ike(s.spi, 37, false, 0, 'q');
+	struct message answer = ike(s.spi, 37, true, 0, 'a');
+	struct local_message m;
+
+	asked.bytes[19] = 0x00; /* of the original responder, and its answer */
+	answer.bytes[19] = 0x28;
+	establish(s.owner, s.spi, "one");
+	transmit(s.owner, &asked);
+	gateways_run(50);
+	gateways_kill(s.owner);
+	gateways_run(50);
+	assert_int_equal(times_sent(s.successor, &asked), 1);
+	s.successor->doubts = true;
+	receive(s.successor, &answer);
+	assert_true(gateways_hear(s.successor, LOCAL_IKE_VERIFY, &m));
+	assert_int_equal(m.ike_verify.packet.len, answer.len);
+	gateways_run(600);
+	assert_int_equal(times_sent(s.successor, &asked), 2);
+	s.successor->doubts = false;
+	receive(s.successor, &answer);
+	gateways_run(5000);
+	assert_int_equal(times_sent(s.successor, &asked), 2);
+	assert_false(gateways_hear(s.successor, LOCAL_IKE_RX, &m));
+}
+
 int main(void)
 {
 #define TEST(name) cmocka_unit_test_setup_teardown(name, gateways_start, gateways_stop)
@@ -612,6 +641,7 @@ int main(void)
 		TEST(test_an_answer_in_other_words_is_not_given),
 		TEST(test_eap_in_mid_round_fails_at_once),
 		TEST(test_half_open_ones_end),
+		TEST(test_a_forged_answer_ends_no_repetition),
 	};
 
 	/* The socket is for root's charon only. */

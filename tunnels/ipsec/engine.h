@@ -74,6 +74,7 @@
 	X(ike_checksum, "ipsec.ike-bad-checksum")                                        \
 	X(ike_repeated, "ipsec.ike-answered-from-copy")                                  \
 	X(ike_kept, "ipsec.ike-response-kept")                                           \
+	X(ike_doubted, "ipsec.ike-response-to-verify")                                   \
 	X(ike_unasked, "ipsec.ike-response-unasked")                                     \
 	X(ike_resent, "ipsec.ike-request-repeated")                                      \
 	X(ike_uncopied, "ipsec.ike-message-without-copy")                                \
@@ -257,6 +258,8 @@ void login_receive(struct ipsec *t, const struct local_addr *src,
 		   struct mono now);
 void login_transmit(struct ipsec *t, const struct local_ike_tx *tx, struct mono now);
 void login_put(struct ipsec *t, const struct local_message *m, struct mono now);
+/* An inherited request is answered. */
+void login_verified(struct ipsec *t, const struct local_ike_verified *v, struct mono now);
 void login_delete(struct ipsec *t, uint64_t spi, struct mono now);
 /* The shadow's record changed; or goes, which frees the IKE SA. */
 void login_shadow(struct ipsec *t, struct session *s, struct mono now);

@@ -131,6 +131,9 @@ static void plugin_message(void *ctx, const struct local_message *m)
 	case LOCAL_HALF_DONE:
 		half_end(t, m->half_done.spi, now);
 		break;
+	case LOCAL_IKE_VERIFIED:
+		login_verified(t, &m->ike_verified, now);
+		break;
 	case LOCAL_UNIQUE_ASK:
 		unique_ask(t, &m->unique_ask);
 		break;

@@ -167,7 +167,12 @@ unsigned local_ts_count(const struct local_blob *list);
 	  F(blob, request) F(blob, nonce) F(u16, method) F(blob, public)                 \
 	  F(blob, secret))                                                               \
 	/* D> and to refuse the request with this number, which came from src to dst. */ \
-	M(HALF_FAIL, half_fail, F(u64, spi) F(u32, mid) F(addr, src) F(addr, dst))
+	M(HALF_FAIL, half_fail, F(u64, spi) F(u32, mid) F(addr, src) F(addr, dst))       \
+	/* D> is this response, to a request of a former owner, the peer's? Answered by  \
+	   IKE_VERIFIED if so, and not at all if not. */                                 \
+	M(IKE_VERIFY, ike_verify, F(u64, spi) F(u32, mid) F(addr, src) F(addr, dst)      \
+	  F(blob, packet))                                                               \
+	M(IKE_VERIFIED, ike_verified, F(u64, spi) F(u32, mid))
 /* clang-format on */
 
 enum local_policy {

@@ -269,21 +269,43 @@ static bool answer_again(struct ipsec *t, struct ike_sa *sa, const struct ike_he
 }
 
 /*
- * True if the response answers what a dead owner had asked. What charon itself has asked
- * stays outstanding until it asks again: only charon can tell whether a response is
- * authentic, and to repeat an answered request after a takeover does no harm.
+ * True if the response answers what a dead owner had asked: charon does not wait for it, but
+ * it alone can tell whether the response is authentic, and the request is repeated until one
+ * is. What charon itself has asked stays outstanding until it asks again: to repeat an
+ * answered request after a takeover does no harm.
  */
 static bool keep_from_charon(struct ipsec *t, struct ike_sa *sa,
-			     const struct ike_header *h, struct mono now)
+			     const struct ike_header *h, struct local_message *rx)
 {
+	struct local_message m = { .type = LOCAL_IKE_VERIFY };
+
 	if (!sa->inherited || sa->exchanges.request.mid != h->mid)
 		return false;
+	t->statistics.ike_doubted++;
+	if (plugin_backlog(t->plugin) > BACKLOG_MAX)
+		return true;
+	imports_urge(t, sa);
+	m.ike_verify.spi = sa->spi;
+	m.ike_verify.mid = h->mid;
+	m.ike_verify.src = rx->ike_rx.src;
+	m.ike_verify.dst = rx->ike_rx.dst;
+	m.ike_verify.packet = rx->ike_rx.packet;
+	plugin_send(t->plugin, &m);
+	return true;
+}
+
+void login_verified(struct ipsec *t, const struct local_ike_verified *v, struct mono now)
+{
+	struct ike_sa *sa = login_find(t, v->spi);
+
+	if (!sa || !sa->live || !sa->inherited || sa->exchanges.request.mid != v->mid)
+		return;
 	sa->exchanges.outstanding = false;
 	sa->inherited = false;
 	t->inherited--;
 	t->statistics.ike_kept++;
+	session_heard(sa->session, now);
 	keep(t, sa, now);
-	return true;
 }
 
 static bool is_awaited(const struct ike_sa *sa, const struct ike_header *h)
@@ -319,6 +341,9 @@ void login_receive(struct ipsec *t, const struct local_addr *src,
 		return;
 	}
 	t->statistics.ike_in++;
+	m.ike_rx.src = *src;
+	m.ike_rx.dst = *dst;
+	m.ike_rx.packet = (struct local_blob){ packet, len };
 	own = ike_receiver_spi(&h);
 	if (h.major == 2 && own) {
 		struct ike_sa *sa = login_find(t, own);
@@ -335,7 +360,7 @@ void login_receive(struct ipsec *t, const struct local_addr *src,
 				return;
 			note_request(t, own, h.mid, digest);
 		}
-		if (sa && h.response && keep_from_charon(t, sa, &h, now))
+		if (sa && h.response && keep_from_charon(t, sa, &h, &m))
 			return;
 		/* charon ends an SA upon a response that it does not wait for. */
 		if (sa && h.response && !is_awaited(sa, &h)) {
@@ -353,9 +378,6 @@ void login_receive(struct ipsec *t, const struct local_addr *src,
 	}
 	if (waiting)
 		imports_urge(t, waiting);
-	m.ike_rx.src = *src;
-	m.ike_rx.dst = *dst;
-	m.ike_rx.packet = (struct local_blob){ packet, len };
 	plugin_send(t->plugin, &m);
 }
 

@@ -14,6 +14,7 @@
 
 #include "tunnels/ipsec/charon/phalanx_convert.h"
 #include "tunnels/ipsec/charon/phalanx_import.h"
+#include "tunnels/ipsec/charon/phalanx_verify.h"
 
 /* Connections are loaded into charon one after the other, a moment after its start. */
 #define CONFIG_GRACE_S 2
@@ -542,6 +543,9 @@ METHOD(phalanx_import_t, process, phalanx_event_t *, private_phalanx_import_t *t
 	case LOCAL_IKE_DROP:
 		unpark(this, m->ike_drop.spi);
 		drop(this, m->ike_drop.spi);
+		return event;
+	case LOCAL_IKE_VERIFY:
+		phalanx_verify(this->link, this->sessions, &m->ike_verify);
 		return event;
 	case LOCAL_IKE_END:
 		end(this, m->ike_end.spi, m->ike_end.force);

@@ -43,6 +43,7 @@ struct private_phalanx_plugin_t {
 /* The constructors of charon's socket and kernel-ipsec take no arguments. */
 static private_phalanx_plugin_t *instance;
 static time_t started;
+static void (*roam)(kernel_interface_t *kernel, bool address);
 
 /* charon's libraries don't say which version they are, but its program has the version as
  * a string of its own. */
@@ -116,10 +117,18 @@ static bool has_connections(void)
 	return found || time_monotonic(NULL) - started >= CONFIG_GRACE_S;
 }
 
+/* The cluster's addresses are none of this machine's: what becomes of its own addresses,
+ * links and routes is nothing to tell a peer, nor to move an IKE SA for. */
+static void no_roam(kernel_interface_t *kernel, bool address)
+{
+}
+
 static bool connect_cb(private_phalanx_plugin_t *this, plugin_feature_t *feature,
 		       bool reg, void *data)
 {
 	if (reg) {
+		roam = charon->kernel->roam;
+		charon->kernel->roam = no_roam;
 		this->units->attach(this->units);
 		this->half->attach(this->half);
 		this->sessions->attach(this->sessions);
@@ -135,6 +144,8 @@ static bool connect_cb(private_phalanx_plugin_t *this, plugin_feature_t *feature
 		this->sessions->detach(this->sessions);
 		this->half->detach(this->half);
 		this->units->detach(this->units);
+		if (charon->kernel)
+			charon->kernel->roam = roam;
 	}
 	return TRUE;
 }
