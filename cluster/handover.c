@@ -299,14 +299,24 @@ static void release(struct cluster *c, const struct unit_set *set)
 	send_releases(c, set);
 }
 
-/* The unit was given away, but nobody took it. */
+/*
+ * The unit was given away, but nobody took it. Or it was taken, by a member that died before
+ * it could say so to us, and its successor announces itself soon.
+ */
 static void review_released(struct cluster *c, unit_id u, struct unit_set *again)
 {
 	struct unit *unit = &c->units[u];
 	struct member *to = core_member(c, unit->e.successor);
 
-	if (to && to->present && to->complete)
+	if (to && to->present && to->complete) {
+		unit->gone.ns = 0;
 		return;
+	}
+	if (!unit->gone.ns)
+		unit->gone = c->now;
+	if (to && mono_since(c->now, unit->gone) < c->cfg.detection / 4)
+		return;
+	unit->gone.ns = 0;
 	if (!give_up(c)) {
 		unit_set_add(again, u);
 	} else {

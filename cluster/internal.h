@@ -105,8 +105,10 @@ struct unit {
 	struct mono
 	    retry; /* owner: of a yield or release; successor: deferred takeover */
 	struct mono orphan; /* master: since when nobody serves it; MONO_NEVER: served */
-	struct mono rest;   /* master: balance leaves it where it is until then */
-	uint32_t traffic;   /* what it costs its owner, in points */
+	struct mono
+	    gone; /* released: since when nobody is there to take it, 0: somebody is */
+	struct mono rest; /* master: balance leaves it where it is until then */
+	uint32_t traffic; /* what it costs its owner, in points */
 };
 
 struct batch {
@@ -483,7 +485,6 @@ void serving_echo(struct cluster *c, struct member *m, uint64_t echo);
 void serving_vouch(struct cluster *c, struct member *from, uint64_t echo, bool late);
 /* Who is late has heard of another master, and waits for the proof. */
 bool serving_rival(const struct cluster *c);
-void serving_buried(struct cluster *c); /* somebody says that we are dead */
 /* The speaker was master a moment ago: it echoes a stamp of ours that is young enough. */
 bool serving_proven(const struct cluster *c, const struct wire_master_keepalive *k);
 /* A living master answers this with such an echo. */

@@ -121,9 +121,15 @@ void recv_ok_to_join(struct cluster *c, struct member *from, const struct wire_h
 	}
 	memcpy(c->fold_key, m.fold_key, sizeof(c->fold_key));
 	c->founded = true;
-	/* Never below what the cluster has seen of this id. */
-	if (m.activation > c->activation && m.activation <= CLUSTER_ACTIVATION_MAX)
+	/*
+	 * Never below what the cluster has seen of this id; and if the cluster forgets it,
+	 * the disk does not.
+	 */
+	if (m.activation > c->activation && m.activation <= CLUSTER_ACTIVATION_MAX) {
+		if (c->io.save_activation(c->io.ctx, m.activation))
+			count(c, STAT_activation_failed);
 		c->activation = m.activation;
+	}
 	membership_adopt(c, from, h->term, "ok to join");
 	c->list_seq = m.seq;
 	c->table_retry = c->now;
@@ -168,6 +174,27 @@ static void heed_bar(struct cluster *c, struct member *from, const struct wire_n
 		shared_fetch(c, from, m->version);
 }
 
+static void say_goodbye(struct cluster *c, uint8_t reason)
+{
+	struct wire_exit_request m = { .reason = reason };
+
+	EACH_PRESENT(c, p)
+		for (unsigned i = 0; i < 3; i++)
+			DATAGRAM(c, p, exit_request, &m);
+}
+
+/*
+ * This master was stopped, and a member that has called it dead has begun with units of ours.
+ * Those who follow us still would not let that member become master: so nobody is, and all
+ * units that were ours go to their successors.
+ */
+static void resign(struct cluster *c)
+{
+	table_drop_all(c);
+	say_goodbye(c, WIRE_REASON_RESIGNS);
+	membership_rejoin(c, "called dead while late");
+}
+
 void recv_nak(struct cluster *c, struct member *from, const struct wire_header *h,
 	      struct unpack *u)
 {
@@ -190,19 +217,12 @@ void recv_nak(struct cluster *c, struct member *from, const struct wire_header *
 		membership_rejoin(c, "not a member any more");
 	else if (!c->master)
 		serving_challenge(c, from);
+	else if (c->late && c->role == CLUSTER_MASTER && m.reason != WIRE_REASON_MERGED)
+		resign(c);
 	else if (c->late) {
-		serving_buried(c);
+		c->rival = c->now;
 		serving_challenge(c, from);
 	}
-}
-
-static void say_goodbye(struct cluster *c, uint8_t reason)
-{
-	struct wire_exit_request m = { .reason = reason };
-
-	EACH_PRESENT(c, p)
-		for (unsigned i = 0; i < 3; i++)
-			DATAGRAM(c, p, exit_request, &m);
 }
 
 /* The master's order. Nothing of ours is served when the others hear that we obey. */

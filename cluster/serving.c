@@ -37,8 +37,6 @@
 
 /* An absence up to this may be ended by those who were absent too. */
 #define VOUCH_MAX (600 * MONO_MS)
-/* And four detection intervals: an election takes that long, if it comes to one. */
-#define BURIED_MAX (300 * MONO_MS)
 
 void serving_late(struct cluster *c)
 {
@@ -151,16 +149,6 @@ void recv_challenge(struct cluster *c, struct member *from, const struct wire_he
 	}
 	if (!c->late)
 		keepalive_as_master(c, from, m.stamp);
-}
-
-/*
- * Another has called us dead, and may have our units. It becomes master soon; or those who
- * follow us object, and it is the one who is wrong.
- */
-void serving_buried(struct cluster *c)
-{
-	if (mono_since(c->now, c->late_since) < BURIED_MAX + 4 * c->cfg.detection)
-		c->rival = c->now;
 }
 
 bool serving_rival(const struct cluster *c)
