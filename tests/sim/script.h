@@ -9,7 +9,7 @@
 #include "cluster/statistics.h"
 #include "tests/sim/world.h"
 
-#define WORDS_MAX 16
+#define WORDS_MAX 40
 #define NAMES_MAX 16
 
 struct line {
