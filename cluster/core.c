@@ -64,6 +64,10 @@ void core_set_role(struct cluster *c, enum cluster_role role, const char *event)
 	core_log(c, "%s: %s -> %s, term %llu", event, roles[c->role].name,
 		 roles[role].name, (unsigned long long)(c->term >> 16));
 	c->role = role;
+	/* It heeds no stream now, and so would miss a part of it. */
+	if (role == CLUSTER_JOINING)
+		EACH_MEMBER(c, m)
+			replica_deafen(m);
 	if (role == CLUSTER_MEMBER || role == CLUSTER_MASTER)
 		memset(&c->barred, 0, sizeof(c->barred));
 	c->upcall_role = true;

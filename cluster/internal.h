@@ -679,7 +679,8 @@ struct mono ended_timeout(const struct cluster *c);
 /* replica.c: the record stream. */
 void replica_reset(struct cluster *c, struct member *m);  /* the streams broke */
 void replica_forget(struct cluster *c, struct member *m); /* and are not resumed */
-void replica_want(struct cluster *c, struct member *m);	  /* ask for its state anew */
+void replica_deafen(struct member *m); /* what still comes of its stream is not heeded */
+void replica_want(struct cluster *c, struct member *m); /* ask for its state anew */
 void replica_need(struct cluster *c, unit_id u); /* all get the unit's whole state */
 void replica_pump(struct cluster *c);
 void replica_tick(struct cluster *c);

@@ -88,11 +88,19 @@ static void ask(struct cluster *c, struct member *m)
 	STREAM(c, m, sync, &s);
 }
 
-void replica_want(struct cluster *c, struct member *m)
+void replica_deafen(struct member *m)
 {
 	m->receiving = m->whole = false;
-	m->ack_repeat = MONO_NEVER;
+	m->wanted_sync = 0;
+	m->sync_retry = m->ack_repeat = MONO_NEVER;
 	m->ack_owed = false;
+}
+
+void replica_want(struct cluster *c, struct member *m)
+{
+	replica_deafen(m);
+	if (c->role == CLUSTER_JOINING)
+		return;
 	m->wanted_sync = ++c->sync_counter;
 	EACH_UNIT(u)
 		if (epoch_owner(c->units[u].e.epoch) == m->id)
@@ -759,6 +767,8 @@ void recv_remove(struct cluster *c, struct member *from, const struct wire_heade
 
 void replica_tick(struct cluster *c)
 {
+	if (c->role == CLUSTER_JOINING)
+		return;
 	EACH_PRESENT(c, m) {
 		if (m->linked && !m->receiving && !m->wanted_sync)
 			replica_want(c, m);

@@ -355,7 +355,7 @@ METHOD(phalanx_half_t, import, void, private_phalanx_half_t *this,
 			manager->checkin(manager, ike_sa);
 		}
 	}
-	current = (answer_t){ NULL };
+	current = (answer_t){ 0 };
 	message->destroy(message);
 }
 
