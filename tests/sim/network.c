@@ -307,11 +307,13 @@ void network_fire(struct world *w, struct event *e)
 		resume(w, l, e);
 	} else if (e->type == EV_STREAM && e->generation != l->generation) {
 		/* The connection that it was sent on is gone. */
-	} else if (e->type == EV_STREAM &&
+	} else if (e->type == EV_STREAM && !e->arrived &&
 		   (l->stalled || !network_connected(w, e->from, e->to))) {
 		event_append(&l->held, &l->nheld, &l->held_cap, e);
 		return;
 	} else if (n->frozen) {
+		/* It waits in a socket, whatever becomes of the network. */
+		e->arrived = true;
 		event_append(&n->held, &n->nheld, &n->held_cap, e);
 		return;
 	} else {

@@ -249,6 +249,7 @@ struct event {
 	enum event_type type;
 	unsigned from, to;
 	uint64_t generation;
+	bool arrived; /* in the stopped receiver's socket */
 	uint64_t runs[2]; /* of the sender and the receiver of a datagram */
 	size_t len;
 	uint8_t bytes[];
