@@ -146,6 +146,9 @@ static struct member *heir(struct cluster *c, struct unit *unit, struct load *lo
 
 		return owner && table_fit(c, owner->id) ? owner : NULL;
 	}
+	/* Who has joined since does not hold what nobody could send it. */
+	if (unit->e.vacant && successor && table_fit(c, successor->id))
+		return successor;
 	if (epoch_owner(unit->e.epoch) && unit->orphan.ns != UINT64_MAX) {
 		if (since < 2 * c->cfg.detection &&
 		    (holds(c, successor) || unheard(c, successor)))

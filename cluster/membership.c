@@ -365,6 +365,14 @@ void recv_master_keepalive(struct cluster *c, struct member *from,
 	}
 }
 
+/* Its owner sends it, or has sent it: an owner that has begun anew does not. */
+static bool is_sent(const struct cluster *c, const struct unit *unit)
+{
+	const struct member *owner = core_member(c, epoch_owner(unit->e.epoch));
+
+	return !unit->e.vacant && (!owner || owner == c->self || owner->complete);
+}
+
 /* Complete: has the table, and the state of all who own something. */
 void membership_check_complete(struct cluster *c)
 {
@@ -388,7 +396,7 @@ void membership_check_complete(struct cluster *c)
 	/* What is being replaced right now is cleared at its end. */
 	EACH_UNIT(u)
 		if (c->units[u].remembered && !c->units[u].replacing &&
-		    !c->units[u].e.vacant) {
+		    is_sent(c, &c->units[u])) {
 			c->units[u].remembered = false;
 			store_clear_unit(c, u);
 		}
