@@ -294,16 +294,22 @@ int operate_expel(const char *socket, const char *member, const char *why, bool 
 {
 	json_t *reply = NULL, *members = NULL, *before = NULL;
 	json_t *arguments = json_pack("{s:s}", "member", member);
-	int ret = operate_call(socket, "members", NULL, &members);
+	int ret;
 
+	if (!arguments ||
+	    (why && json_object_set_new(arguments, "why", json_string(why)))) {
+		fputs("clusterctl: the member or the reason is no text in UTF-8\n",
+		      stderr);
+		json_decref(arguments);
+		return EXIT_USAGE;
+	}
+	ret = operate_call(socket, "members", NULL, &members);
 	if (ret) {
 		json_decref(arguments);
 		return ret;
 	}
 	before = member_before(members, member);
 	json_decref(members);
-	if (why)
-		json_object_set_new(arguments, "why", json_string(why));
 	ret = operate_order(socket, "expel", arguments, &reply);
 	if (ret == EXIT_OK && wait && before)
 		ret = wait_until_gone(socket, before);

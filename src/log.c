@@ -63,8 +63,11 @@ static void clean(char *text)
 {
 	for (; *text; text++) {
 		unsigned char c = (unsigned char)*text;
+		/* Terminals obey Latin-1's control characters in UTF-8, too. */
 		if (c < 0x20 || c == 0x7f)
 			*text = '?';
+		else if (c == 0xc2 && ((unsigned char)text[1] & 0xe0) == 0x80)
+			text[0] = text[1] = '?';
 	}
 }
 

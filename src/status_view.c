@@ -1,6 +1,9 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 #include "src/status_view.h"
 
+#include <stdlib.h>
+#include <string.h>
+
 void status_look(const struct status_source *source, struct mono now,
 		 struct status_view *v)
 {
@@ -26,16 +29,31 @@ json_t *status_name_of(const struct status_view *v, member_id id)
 	return m ? json_string(m->name) : json_null();
 }
 
+/* Terminals obey the control characters of ASCII, and those of Latin-1 in UTF-8 as well. */
+static void without_controls(char *text)
+{
+	for (uint8_t *p = (uint8_t *)text; *p; p++) {
+		if (*p < ' ' || *p == 0x7f)
+			*p = '?';
+		else if (*p == 0xc2 && p[1] >= 0x80 && p[1] < 0xa0)
+			p[0] = p[1] = '?';
+	}
+}
+
 json_t *status_printable(const char *text)
 {
-	char safe[512];
-	size_t n = 0;
-	json_t *s = json_string(text);
+	char *safe = strdup(text);
+	json_t *s;
 
-	if (s)
-		return s;
-	for (; text[n] && n < sizeof(safe) - 1; n++)
-		safe[n] = text[n] >= ' ' && text[n] <= '~' ? text[n] : '?';
-	safe[n] = '\0';
-	return json_string(safe);
+	if (!safe)
+		return json_null();
+	without_controls(safe);
+	s = json_string(safe);
+	for (char *p = safe; !s && *p; p++)
+		if (*p < ' ' || *p > '~')
+			*p = '?';
+	if (!s)
+		s = json_string(safe);
+	free(safe);
+	return s;
 }

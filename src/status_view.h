@@ -20,7 +20,8 @@ const struct cluster_member_state *status_member_of(const struct status_view *v,
 						    member_id id);
 /* A member's name; null for nobody. New references, as all of these. */
 json_t *status_name_of(const struct status_view *v, member_id id);
-/* For text that comes from others: json_string() refuses what is not UTF-8. */
+/* For text that comes from others and that terminals show: control characters become
+ * question marks, as does all but ASCII in what is not UTF-8, which json_string() refuses. */
 json_t *status_printable(const char *text);
 
 #endif

@@ -83,6 +83,9 @@ static bool view(void *tunnel, struct session *s, struct session_view *out,
 	strcpy(out->user, "m\xfcller\n");
 	strcpy(out->client, "198.51.100.11:4500");
 	strcpy(out->virtual_address, "10.3.0.1");
+	if (session_key(s)->bytes[0] == 3)
+		strcpy(out->user, "\x1b[2Jm\xc3\xbcller\xc2\x9b"
+				  "2J\x7f");
 	if (session_key(s)->bytes[0] == 2) {
 		strcpy(out->user, "carol@example.org");
 		strcpy(out->client, "[2001:db8::7]:500");
@@ -596,6 +599,21 @@ static void test_sessions(void **state)
 	json_decref(reply);
 }
 
+/* Neither ESC nor the CSI of Latin-1 reaches a terminal; letters do. */
+static void test_controls(void **state)
+{
+	struct fixture *f = *state;
+	json_t *reply;
+
+	become_master(f);
+	put(f, 5, KEY_LISTED, 3);
+	reply = get(f, "sessions", json_object());
+	assert_string_equal(
+	    string_at(json_array_get(json_object_get(reply, "sessions"), 0), "user"),
+	    "?[2Jm\xc3\xbcller??2J?");
+	json_decref(reply);
+}
+
 static size_t count_sessions(struct fixture *f, json_t *arguments)
 {
 	json_t *reply = get(f, "sessions", arguments);
@@ -848,6 +866,7 @@ int main(void)
 		cmocka_unit_test_setup_teardown(test_counters, start, end),
 		cmocka_unit_test_setup_teardown(test_units, start, end),
 		cmocka_unit_test_setup_teardown(test_sessions, start, end),
+		cmocka_unit_test_setup_teardown(test_controls, start, end),
 		cmocka_unit_test_setup_teardown(test_unknown, start, end),
 		cmocka_unit_test_setup_teardown(test_text, start, end),
 		cmocka_unit_test_setup_teardown(test_session_filters, start, end),

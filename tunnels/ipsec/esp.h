@@ -72,15 +72,15 @@ size_t esp_room(const struct esp_cipher *cipher, size_t len);
 /*
  * Writes an ESP packet, from SPI to ICV, into out and its length into *outlen.
  *
- * With an AEAD cipher the explicit IV is iv in network order. With AES-CBC, whose IV must not be
- * foreseeable, it is the encryption of (iv, spi, seq) under a random key of this cipher
- * alone; a caller that keeps its promise about iv gets no IV twice.
+ * With an AEAD cipher the explicit IV is iv in network order. With AES-CBC, whose IV must
+ * not be foreseeable, it is the encryption of (iv, spi, seq) under a random key of this
+ * cipher alone; a caller that keeps its promise about iv gets no IV twice.
  *
  * payload may overlap out in any way. Padding is the least that aligns the trailer (to 4
- * bytes, or to the block). -EINVAL: SPI or sequence number 0, number above
- * 32 bits without ESN, or payload above ESP_PAYLOAD_MAX; -ENOSPC: size is below the length of the packet (len + esp_overhead()
- * always suffices); -EIO. out is unspecified after a failure, but holds no plaintext that
- * the caller did not put there.
+ * bytes, or to the block). -EINVAL: SPI or sequence number 0, number above 32 bits without
+ * ESN, or payload above ESP_PAYLOAD_MAX; -ENOSPC: size is below the length of the packet
+ * (len + esp_overhead() always suffices); -EIO. out is unspecified after a failure, but
+ * holds no plaintext that the caller did not put there.
  */
 int esp_seal(struct esp_cipher *cipher, uint32_t spi, uint64_t seq, uint64_t iv,
 	     uint8_t next_header, const uint8_t *payload, size_t len, uint8_t *out,
