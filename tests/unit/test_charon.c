@@ -571,6 +571,36 @@ static void test_eap_in_mid_round_fails_at_once(void **state)
 	assert_false(gateways_hear(s.successor, LOCAL_IKE_RX, &m));
 }
 
+/* The first answer was lost with its sender: the client asks again, and begins anew. */
+static void test_eap_goes_on_before_the_first_answer(void **state)
+{
+	struct scene s = begin();
+	struct message init = ike(s.spi, IKE_SA_INIT, true, 0, 'i');
+	struct message first = ike(s.spi, IKE_AUTH, true, 1, 'f');
+	struct message asked = ike(s.spi, IKE_AUTH, false, 1, 'q');
+	struct message anew = ike(s.spi, IKE_AUTH, true, 1, 'n');
+	struct message second = ike(s.spi, IKE_AUTH, false, 2, 's');
+	struct local_message m;
+
+	begin_half(s.owner, s.spi);
+	transmit(s.owner, &init);
+	transmit(s.owner, &first);
+	gateways_run(50);
+	gateways_kill(s.owner);
+	gateways_run(50);
+	transmit(s.successor, &init);
+	gateways_forget(s.successor);
+	receive(s.successor, &asked);
+	assert_true(gateways_hear(s.successor, LOCAL_IKE_RX, &m));
+	transmit(s.successor, &anew);
+	gateways_run(50);
+	assert_int_equal(times_sent(s.successor, &anew), 1);
+	gateways_forget(s.successor);
+	receive(s.successor, &second);
+	assert_true(gateways_hear(s.successor, LOCAL_IKE_RX, &m));
+	assert_false(gateways_hear(s.successor, LOCAL_HALF_FAIL, &m));
+}
+
 static void test_half_open_ones_end(void **state)
 {
 	struct scene s = begin();
@@ -640,6 +670,7 @@ int main(void)
 		TEST(test_a_login_in_progress_goes_on),
 		TEST(test_an_answer_in_other_words_is_not_given),
 		TEST(test_eap_in_mid_round_fails_at_once),
+		TEST(test_eap_goes_on_before_the_first_answer),
 		TEST(test_half_open_ones_end),
 		TEST(test_a_forged_answer_ends_no_repetition),
 	};

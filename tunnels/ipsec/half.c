@@ -10,7 +10,8 @@
  *
  * An EAP method's state is charon's alone. Once a round of it was answered, nobody else can
  * go on with it: then the new owner answers the peer's next request by AUTHENTICATION_FAILED,
- * under the keys that both know, so that the peer need not wait for its own timeout.
+ * under the keys that both know, so that the peer need not wait for its own timeout. Only a
+ * peer that has not got the first answer, and repeats its first request, begins anew.
  *
  *   initial    HALF_OPEN, encoded
  *   essential  SHA-256 of the answer; number of the last IKE_AUTH answered, 0: none
@@ -206,6 +207,8 @@ bool half_transmit(struct ipsec *t, const struct ike_header *h,
 	    h->mid == half->answered + 1)
 		ike_copy_add(&half->verdict, h->mid, &tx->src, &tx->dst, tx->packet.bytes,
 			     tx->packet.len);
+	else if (h->exchange == IKE_AUTH && half->imported && h->mid == half->answered)
+		half->imported = false; /* its rounds are this charon's from here on */
 	else if (h->exchange == IKE_AUTH && h->mid > half->answered) {
 		half->answered = h->mid;
 		return !keep(t, half, now);
@@ -223,6 +226,9 @@ bool half_receive(struct ipsec *t, const struct ike_header *h,
 	size_t len;
 
 	if (!half || !half->live || !half->imported || !half->answered)
+		return false;
+	/* The answer may be lost, and charon can give another one. */
+	if (half->answered == 1 && h->mid == 1)
 		return false;
 	if (h->mid != half->answered + 1)
 		return true;
