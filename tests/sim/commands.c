@@ -711,6 +711,27 @@ static void expect_nothing_owned(struct player *p)
 		}
 }
 
+static void expect_nothing_served(struct player *p)
+{
+	uint32_t set;
+
+	player_want(p, "by");
+	set = player_members(p);
+	if (!go(p))
+		return;
+	EACH_OF(set, i)
+	{
+		struct node *n = &p->w->nodes[i];
+		unit_id u = 0;
+
+		while (u < CLUSTER_UNITS && world_alive(n) &&
+		       !cluster_serves(n->c, u, world_now(p->w, n)))
+			u++;
+		if (u < CLUSTER_UNITS && world_alive(n))
+			player_fail(p, "member %u still serves unit %u", n->id, u);
+	}
+}
+
 static void expect_sessions(struct player *p)
 {
 	uint32_t set;
@@ -794,6 +815,8 @@ static void cmd_expect(struct player *p)
 		if (player_accept(p, "lost")) {
 			if (go(p))
 				model_nothing_lost(p->w);
+		} else if (player_accept(p, "served")) {
+			expect_nothing_served(p);
 		} else {
 			expect_nothing_owned(p);
 		}
