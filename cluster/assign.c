@@ -122,10 +122,10 @@ static bool holds(const struct cluster *c, const struct member *m)
 	return m && m->present && m->complete;
 }
 
-/* A new master does not know yet whether it has become complete. */
+/* A new master does not know yet whether it has become complete: its vote does not tell. */
 static bool unheard(const struct cluster *c, const struct member *m)
 {
-	return m && m != c->self && m->present && !m->confirmed;
+	return m && m != c->self && m->present && m->said != c->term;
 }
 
 /*

@@ -181,6 +181,7 @@ struct member {
 	struct mono direct_heard; /* by itself, not by a third member */
 	bool direct;		  /* so lately enough */
 	bool hears_us;		  /* by itself, as it says */
+	uint64_t said;		  /* the term of its last keepalive as a member */
 	double loss;
 	unsigned per_interval;
 	unsigned stress; /* it says so */

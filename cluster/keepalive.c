@@ -273,5 +273,6 @@ void recv_member_keepalive(struct cluster *c, struct member *from,
 	    mono_before(c->master_heard, (struct mono){ c->now.ns - age }) &&
 	    k.master_age != UINT32_MAX)
 		c->master_heard.ns = c->now.ns - age;
+	from->said = h->term;
 	heed_member(c, from, &k);
 }
