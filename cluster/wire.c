@@ -6,6 +6,7 @@
 
 #define pack_unit pack_u16
 #define pack_id pack_u16
+#define pack_epoch pack_u64
 
 static uint16_t unpack_unit(struct unpack *u)
 {
@@ -21,6 +22,21 @@ static uint16_t unpack_id(struct unpack *u)
 	uint16_t v = unpack_u16(u);
 
 	if (v > CLUSTER_ID_MAX)
+		u->bad = true;
+	return v;
+}
+
+/* A number, and a member's id in the low 16 bits. A term is of the same form. */
+static bool epoch_valid(uint64_t epoch)
+{
+	return epoch <= WIRE_EPOCH_MAX && (epoch & 0xffff) <= CLUSTER_ID_MAX;
+}
+
+static uint64_t unpack_epoch(struct unpack *u)
+{
+	uint64_t v = unpack_u64(u);
+
+	if (!epoch_valid(v))
 		u->bad = true;
 	return v;
 }
@@ -141,7 +157,9 @@ int wire_decode_header(struct unpack *u, struct wire_header *h)
 	h->incarnation = unpack_u64(u);
 	if (u->bad)
 		return -EBADMSG;
-	return version == WIRE_VERSION ? 0 : -EPROTO;
+	if (version != WIRE_VERSION)
+		return -EPROTO;
+	return epoch_valid(h->term) ? 0 : -EBADMSG;
 }
 
 const char *wire_name(uint8_t type)

@@ -7,8 +7,9 @@
  * that list. Numbers are big-endian. A list is a 16-bit count and its elements, a blob is
  * a 32-bit length and its bytes, a key is its type, its length and that many bytes.
  *
- * Decoders are total: short input, left-over bytes, a count above its cap, a unit or
- * member id out of range are all -EBADMSG. Pointers into the message live as long as it.
+ * Decoders are total: short input, left-over bytes, a count above its cap, a unit, a member
+ * id, a term or an epoch out of range are all -EBADMSG. Pointers into the message live as
+ * long as it.
  */
 #ifndef CLUSTER_WIRE_H
 #define CLUSTER_WIRE_H
@@ -22,6 +23,8 @@
 #define WIRE_BARRED_MAX 191 /* why a member is not let in */
 #define WIRE_CONFIG_MAX (CLUSTER_MESSAGE_MAX - 64)
 #define WIRE_FOLD_KEY_SIZE 16
+/* Of terms and epochs. No counting comes near it, and one more does not wrap. */
+#define WIRE_EPOCH_MAX (UINT64_MAX >> 1)
 /* Bytes of a datagram that a third member can pass on, in a RELAY. */
 #define WIRE_RELAYED_MAX (CLUSTER_DATAGRAM_MAX - WIRE_HEADER_SIZE - 8)
 /* What is left of a stream message for the two parts of a session. */
@@ -43,7 +46,7 @@
 /* A row of the owner table. The owner is the low 16 bits of the epoch. */
 #define WIRE_ENTRY(V, L, B, K, R)                                                        \
 	V(unit, unit)                                                                    \
-	V(u64, epoch)                                                                    \
+	V(epoch, epoch)                                                                  \
 	V(u32, version)                                                                  \
 	V(id, successor)                                                                 \
 	V(id, previous)                                                                  \
@@ -52,12 +55,12 @@
 /* A unit at an epoch, and a member or a version where the message has use for it. */
 #define WIRE_REF(V, L, B, K, R)                                                          \
 	V(unit, unit)                                                                    \
-	V(u64, epoch)                                                                    \
+	V(epoch, epoch)                                                                  \
 	V(u32, version)                                                                  \
 	V(id, to)
 #define WIRE_COUNT(V, L, B, K, R)                                                        \
 	V(unit, unit)                                                                    \
-	V(u64, epoch)                                                                    \
+	V(epoch, epoch)                                                                  \
 	K(key)                                                                           \
 	V(u64, first)                                                                    \
 	V(u64, second)                                                                   \
@@ -97,10 +100,10 @@
 	V(u8, flags)                                                                     \
 	V(u64, echo)                                                                     \
 	V(u32, age)
-#define WIRE_OFFER_ACCEPT(V, L, B, K, R) V(u64, offer)
+#define WIRE_OFFER_ACCEPT(V, L, B, K, R) V(epoch, offer)
 #define WIRE_OTHER_MASTER_EXISTS(V, L, B, K, R)                                          \
 	V(id, master)                                                                    \
-	V(u64, offer)
+	V(epoch, offer)
 #define WIRE_MASTER_KEEPALIVE(V, L, B, K, R)                                             \
 	V(u64, seq)                                                                      \
 	V(u64, stamp)                                                                    \
@@ -162,11 +165,11 @@
 #define WIRE_UNIT_END(V, L, B, K, R)                                                     \
 	V(u64, position)                                                                 \
 	V(unit, unit)                                                                    \
-	V(u64, epoch)
+	V(epoch, epoch)
 #define WIRE_PUT(V, L, B, K, R)                                                          \
 	V(u64, position)                                                                 \
 	V(unit, unit)                                                                    \
-	V(u64, epoch)                                                                    \
+	V(epoch, epoch)                                                                  \
 	V(u8, flags)                                                                     \
 	K(key)                                                                           \
 	V(u64, first)                                                                    \
@@ -178,7 +181,7 @@
 #define WIRE_REMOVE(V, L, B, K, R)                                                       \
 	V(u64, position)                                                                 \
 	V(unit, unit)                                                                    \
-	V(u64, epoch)                                                                    \
+	V(epoch, epoch)                                                                  \
 	K(key)                                                                           \
 	V(u32, heard)
 #define WIRE_ACK(V, L, B, K, R)                                                          \
@@ -209,7 +212,7 @@
 	L(weight, units, CLUSTER_UNITS)
 #define WIRE_MERGE_PUT(V, L, B, K, R)                                                    \
 	V(unit, unit)                                                                    \
-	V(u64, epoch)                                                                    \
+	V(epoch, epoch)                                                                  \
 	V(u8, flags)                                                                     \
 	K(key)                                                                           \
 	V(u64, first)                                                                    \
@@ -358,6 +361,7 @@ struct wire_header {
 #define WIRE_C_u64 uint64_t
 #define WIRE_C_unit unit_id
 #define WIRE_C_id member_id
+#define WIRE_C_epoch uint64_t
 #define WIRE_STRUCT_V(kind, name) WIRE_C_##kind name;
 #define WIRE_STRUCT_L(element, name, max)                                                \
 	uint16_t name##_count;                                                           \
@@ -377,7 +381,8 @@ WIRE_ELEMENTS(X)
 WIRE_MESSAGES(X)
 #undef X
 
-/* Reads the header; -EBADMSG if it is short, -EPROTO if the version is another one. */
+/* Reads the header; -EBADMSG if it is short or its term out of range, -EPROTO if the
+ * version is another one. */
 int wire_decode_header(struct unpack *u, struct wire_header *h);
 
 /*

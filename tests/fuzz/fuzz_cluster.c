@@ -104,6 +104,8 @@ static uint64_t pick_u64(struct speech *s)
 	}
 }
 
+#define pick_epoch pick_u64
+
 static unit_id pick_unit(struct speech *s)
 {
 	s->unit = unpack_u8(s->u) * 5 % CLUSTER_UNITS;

@@ -23,6 +23,7 @@ static void must(bool condition)
 #define CHECK_u16(v, u)
 #define CHECK_u32(v, u)
 #define CHECK_u64(v, u)
+#define CHECK_epoch(v, u) must((v) <= WIRE_EPOCH_MAX && ((v)&0xffff) <= CLUSTER_ID_MAX);
 #define CHECK_unit(v, u) must((v) < CLUSTER_UNITS);
 #define CHECK_id(v, u) must((v) <= CLUSTER_ID_MAX);
 #define CHECK_V(kind, name) CHECK_##kind(m->name, u)

@@ -78,7 +78,7 @@ static void full_messages_survive(void **state)
 	struct wire_put put = {
 		.position = 1,
 		.unit = 1023,
-		.epoch = UINT64_MAX,
+		.epoch = WIRE_EPOCH_MAX >> 16 << 16 | CLUSTER_ID_MAX,
 		.flags = 7,
 		.key = { .type = 2, .len = 16, .bytes = "0123456789abcde" },
 		.first = 5,
@@ -137,6 +137,29 @@ static void limits_are_kept(void **state)
 	assert_int_equal(decode_any(buf, len, again, &out), -EPROTO);
 }
 
+/* In the header as the term, and in a body. */
+static int decode_epoch(uint64_t epoch, bool in_body)
+{
+	static struct wire_entries e = { .entries_count = 1 };
+	size_t len, out;
+
+	e.entries[0].epoch = in_body ? epoch : 0;
+	len = wire_encode_entries(buf, sizeof(buf), in_body ? 0 : epoch, 0, &e);
+	return decode_any(buf, len, again, &out);
+}
+
+static void an_epoch_is_a_number_and_an_id(void **state)
+{
+	for (int in_body = 0; in_body < 2; in_body++) {
+		assert_int_equal(decode_epoch(5 << 16 | CLUSTER_ID_MAX, in_body), 0);
+		assert_int_equal(decode_epoch(5 << 16 | (CLUSTER_ID_MAX + 1), in_body),
+				 -EBADMSG);
+		assert_int_equal(decode_epoch((WIRE_EPOCH_MAX >> 16 << 16) + 1, in_body),
+				 0);
+		assert_int_equal(decode_epoch(WIRE_EPOCH_MAX + 2, in_body), -EBADMSG);
+	}
+}
+
 /* Whatever decodes encodes to the same again; nothing reads or writes astray. */
 static void noise_does_no_harm(void **state)
 {
@@ -167,6 +190,7 @@ int main(void)
 		cmocka_unit_test(empty_messages_survive),
 		cmocka_unit_test(full_messages_survive),
 		cmocka_unit_test(limits_are_kept),
+		cmocka_unit_test(an_epoch_is_a_number_and_an_id),
 		cmocka_unit_test(noise_does_no_harm),
 	};
 

@@ -202,6 +202,7 @@ static void garbage_is_refused(void **state)
 	check_refused(f, PEER, "bad_message", true, 1);
 	memset(f->msg, 0xff, sizeof(f->msg));
 	f->msg[0] = WIRE_VERSION;
+	memset(f->msg + 2, 0, sizeof(uint64_t)); /* the term */
 	datagram(f, PEER, sizeof(f->msg));
 	check_refused(f, PEER, "unknown_type", true, 2);
 	len = wire_encode_member_keepalive(f->msg, sizeof(f->msg), cluster_term(f->c),
