@@ -7,12 +7,13 @@
  * would call a member dead that lives, and an owner could not tell its successor that it
  * is replaced. So each keepalive says whether its sender hears the receiver by itself, and
  * where the answer is no, all datagrams go the direct way and in addition by two members
- * that both are likely to reach. It is one step more at most: what came by a third member
- * is not passed on again.
+ * that the sender reaches, chosen anew each time. It is one step more at most: what came by
+ * a third member is not passed on again.
  *
- * A member tells whose message it passes on, and is believed: members do not lie. Streams
- * are not relayed. A member without a stream is not chosen as successor while there is
- * another one, and gets no unit; what it owns it keeps.
+ * A member tells whose message it passes on, and is believed: members do not lie. Who is in
+ * a cluster believes nobody else: one that was revoked could speak for all. Streams are not
+ * relayed. A member without a stream is not chosen as successor while there is another
+ * one, and gets no unit; what it owns it keeps.
  */
 #include <string.h>
 
@@ -96,6 +97,13 @@ void relay_send(struct cluster *c, struct member *to, const uint8_t *msg, size_t
 	}
 }
 
+static bool believed(const struct cluster *c, const struct member *from,
+		     const struct wire_header *h)
+{
+	return !membership_active(c) ||
+	       (from->present && from->incarnation == h->incarnation);
+}
+
 static void pass_on(struct cluster *c, const struct member *to,
 		    const struct wire_relay *m)
 {
@@ -118,8 +126,13 @@ void recv_relay(struct cluster *c, struct member *from, const struct wire_header
 	}
 	origin = core_member(c, m.origin);
 	target = core_member(c, m.target);
-	if (!origin || !target || origin == target || origin == c->self) {
+	if (!origin || !target) {
+		/* The lists of valid members may differ while they are changed. */
+		count(c, STAT_unknown_sender);
+	} else if (origin == target || origin == c->self) {
 		count(c, STAT_wrong_id);
+	} else if (target == c->self && origin != from && !believed(c, from, h)) {
+		count(c, STAT_not_from_member);
 	} else if (target == c->self && origin != from) {
 		count(c, STAT_relays_received);
 		core_relayed(c, origin, m.inner, m.inner_len);

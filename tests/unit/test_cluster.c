@@ -358,6 +358,68 @@ static void a_higher_epoch_takes_the_unit_away(void **state)
 	assert_int_equal(statistic(f, "stale_epoch"), 1);
 }
 
+/* `by` passes on what `origin` is said to have said: that it is dead. */
+static void relay_death(struct fixture *f, member_id by, uint64_t run, member_id origin)
+{
+	struct wire_death death = { .id = origin, .run = PEER_RUN >> 16 };
+	struct wire_relay relay = { .origin = origin, .target = 2 };
+	uint8_t inner[128], msg[256];
+	size_t len;
+
+	relay.inner = inner;
+	relay.inner_len = wire_encode_death(inner, sizeof(inner), 0, PEER_RUN, &death);
+	len = wire_encode_relay(msg, sizeof(msg), 0, run, &relay);
+	cluster_recv_datagram(f->c, by, msg, len, f->now);
+}
+
+static void only_members_speak_for_others(void **state)
+{
+	struct fixture *f = *state;
+	struct cluster_config cfg = config;
+
+	cfg.npeers = 4;
+	cfg.peers[2] = (struct cluster_peer){ 3, "three" };
+	cfg.peers[3] = (struct cluster_peer){ 4, "four" };
+	cluster_free(f->c);
+	f->c = make(f, &cfg);
+	join_peer(f);
+	/* One that is not in the cluster, itself, and one that is not known. */
+	relay_death(f, 3, PEER_RUN, 1);
+	assert_int_equal(statistic(f, "not_from_member"), 1);
+	relay_death(f, 1, PEER_RUN, 1);
+	assert_int_equal(statistic(f, "wrong_id"), 1);
+	relay_death(f, 1, PEER_RUN, 5);
+	assert_int_equal(statistic(f, "unknown_sender"), 1);
+	assert_int_equal(statistic(f, "relays_received"), 0);
+	assert_true(cluster_present(f->c, 1));
+	/* Nothing that a member of the cluster passes on is refused for its sake. */
+	relay_death(f, 1, PEER_RUN, 4);
+	assert_int_equal(statistic(f, "relays_received"), 1);
+}
+
+/* A number from which the next one would be lower than all. */
+static void no_epoch_is_the_last(void **state)
+{
+	struct wire_report report = { .units_count = 1 };
+	struct fixture *f = *state;
+	struct cluster_unit_state before, after;
+	uint8_t msg[128];
+	size_t len;
+
+	join_peer(f);
+	cluster_unit(f->c, 5, &before);
+	report.units[0] = (struct wire_ref){ .unit = 5, .epoch = UINT64_MAX };
+	len = wire_encode_report(msg, sizeof(msg), 0, PEER_RUN, &report);
+	cluster_recv_stream(f->c, 1, msg, len, f->now);
+	assert_int_equal(statistic(f, "bad_message"), 1);
+	report.units[0].epoch = WIRE_EPOCH_MAX >> 16 << 16;
+	len = wire_encode_report(msg, sizeof(msg), 0, PEER_RUN, &report);
+	cluster_recv_stream(f->c, 1, msg, len, f->now);
+	cluster_unit(f->c, 5, &after);
+	assert_true(after.epoch > before.epoch);
+	assert_int_equal(after.owner, 2);
+}
+
 static void put_as_peer(struct fixture *f, unit_id unit, uint64_t epoch)
 {
 	struct wire_put put = { .position = 9,
@@ -425,6 +487,9 @@ int main(void)
 						teardown),
 		cmocka_unit_test_setup_teardown(a_higher_epoch_takes_the_unit_away, setup,
 						teardown),
+		cmocka_unit_test_setup_teardown(only_members_speak_for_others, setup,
+						teardown),
+		cmocka_unit_test_setup_teardown(no_epoch_is_the_last, setup, teardown),
 		cmocka_unit_test_setup_teardown(records_of_another_epoch_are_refused,
 						setup, teardown),
 		cmocka_unit_test_setup_teardown(refused_messages_are_counted, setup,
