@@ -94,6 +94,15 @@ struct member *core_member(const struct cluster *c, member_id id)
 	return NULL;
 }
 
+void core_copy_text(char *out, size_t size, const uint8_t *text, size_t len)
+{
+	size_t n = len < size - 1 ? len : size - 1;
+
+	for (size_t i = 0; i < n; i++)
+		out[i] = text[i] >= ' ' && text[i] <= '~' ? (char)text[i] : '?';
+	out[n] = 0;
+}
+
 uint64_t core_random(struct cluster *c)
 {
 	uint64_t v;

@@ -382,14 +382,14 @@ static inline bool due(const struct cluster *c, struct mono at)
 	return !mono_before(c->now, at);
 }
 
-#define EACH_MEMBER(c, m)                                                                \
-	for (struct member *m = (c)->members; m < (c)->members + (c)->nmembers; m++)
 /* This member is ready to own units, if it is complete. */
 static inline bool willing(const struct cluster *c)
 {
 	return c->able && !c->drained && !c->leaving;
 }
 
+#define EACH_MEMBER(c, m)                                                                \
+	for (struct member *m = (c)->members; m < (c)->members + (c)->nmembers; m++)
 /* All others that are in the member list. */
 #define EACH_PRESENT(c, m)                                                               \
 	EACH_MEMBER(c, m)                                                                \
@@ -428,6 +428,8 @@ void core_enter(struct cluster *c, struct mono now);
 void core_leave(struct cluster *c);
 void core_log(struct cluster *c, const char *fmt, ...)
     __attribute__((format(printf, 2, 3)));
+/* Text from the network, for logs and terminals; cut to `size`, with a zero at its end. */
+void core_copy_text(char *out, size_t size, const uint8_t *text, size_t len);
 void core_set_role(struct cluster *c, enum cluster_role role, const char *event);
 struct member *core_member(const struct cluster *c, member_id id); /* NULL: unknown */
 uint64_t core_random(struct cluster *c);

@@ -137,16 +137,6 @@ void recv_ok_to_join(struct cluster *c, struct member *from, const struct wire_h
 	keepalive_send(c);
 }
 
-/* Text from the network, for logs and terminals. */
-static void copy_text(char *out, size_t size, const uint8_t *text, size_t len)
-{
-	size_t n = len < size - 1 ? len : size - 1;
-
-	for (size_t i = 0; i < n; i++)
-		out[i] = text[i] >= ' ' && text[i] <= '~' ? (char)text[i] : '?';
-	out[n] = 0;
-}
-
 /*
  * A cluster lives, and does not let us in, or not yet: no offer then. However long it wants
  * us to wait, another may be its master in a second.
@@ -165,7 +155,7 @@ static void heed_bar(struct cluster *c, struct member *from, const struct wire_n
 			       START_WAIT + core_jitter(c, JOIN_RETRY));
 	c->barred.reason = m->reason;
 	c->barred.at = c->now;
-	copy_text(c->barred.why, sizeof(c->barred.why), m->why, m->why_len);
+	core_copy_text(c->barred.why, sizeof(c->barred.why), m->why, m->why_len);
 	if (news) {
 		core_log(c, "not let in: %s", c->barred.why);
 		c->upcall_role = c->upcall_table = true;
@@ -254,7 +244,7 @@ static void told_to_go(struct cluster *c, struct member *from,
 			   delay < EXPELLED_DELAY_MAX ? delay : EXPELLED_DELAY_MAX);
 	c->barred.reason = m->reason;
 	c->barred.at = c->now;
-	copy_text(c->barred.why, sizeof(c->barred.why), m->why, m->why_len);
+	core_copy_text(c->barred.why, sizeof(c->barred.why), m->why, m->why_len);
 }
 
 void recv_exit_request(struct cluster *c, struct member *from,

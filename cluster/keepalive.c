@@ -35,15 +35,17 @@ unsigned keepalive_rate(double loss, uint64_t detection)
  */
 bool keepalive_counts(struct cluster *c, struct member *m, uint64_t echo)
 {
-	struct mono heard_us;
+	struct mono heard_us = { m->echo };
 
 	if (mono_since(c->now, m->spoke) >= c->cfg.detection)
 		m->spoken_since = c->now;
 	m->spoke = c->now;
-	if (c->late || echo > c->now.ns)
+	if (c->late)
 		return true;
-	heard_us =
-	    mono_max(m->spoken_since, (struct mono){ echo > m->echo ? echo : m->echo });
+	/* An echo of what was not said yet shows nothing. */
+	if (echo <= c->now.ns)
+		heard_us = mono_max(heard_us, (struct mono){ echo });
+	heard_us = mono_max(heard_us, m->spoken_since);
 	if (mono_since(c->now, heard_us) < c->cfg.detection / 2 * 3)
 		return true;
 	count(c, STAT_deaf);
@@ -216,8 +218,7 @@ static void heed_member(struct cluster *c, struct member *m,
 	m->processor = k->load;
 	m->drained = k->flags & WIRE_DRAINED;
 	m->stress = k->stress < STRESS_MAX ? k->stress : STRESS_MAX;
-	memcpy(m->why, k->why, k->why_len);
-	m->why[k->why_len] = 0;
+	core_copy_text(m->why, sizeof(m->why), k->why, k->why_len);
 	if (c->role != CLUSTER_MASTER || (m->complete == complete && m->able == able))
 		return;
 	m->complete = complete;

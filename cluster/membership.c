@@ -275,8 +275,7 @@ static void heed_master(struct cluster *c, struct member *from,
 	if (!fresh || k->seq <= c->list_seq)
 		return;
 	c->vice_master = k->vice_master;
-	memcpy(from->why, k->why, k->why_len);
-	from->why[k->why_len] = 0;
+	core_copy_text(from->why, sizeof(from->why), k->why, k->why_len);
 	from->sessions = k->sessions;
 	from->stress = k->stress < STRESS_MAX ? k->stress : STRESS_MAX;
 	if (!own) {

@@ -4,10 +4,9 @@
  *
  * A command is carried out by the member that it is about: draining by the member itself,
  * which alone knows its flag; a move by the master, which alone orders moves, and so the
- * order to go. Who is asked
- * at another member sends a COMMAND there, by stream, and gets one answer. An answer that
- * cannot come any more, since the connection or the other member's run has ended, is
- * -ENOTCONN.
+ * order to go. Who is asked at another member sends a COMMAND there, by stream, and gets one
+ * answer. An answer that cannot come any more, since the connection or the other member's
+ * run has ended, is -ENOTCONN. Errands (errand.c) wait for theirs in the same way.
  */
 #include <errno.h>
 #include <string.h>
@@ -49,9 +48,7 @@ static int expel(struct cluster *c, const struct wire_command *w)
 {
 	char why[WIRE_BARRED_MAX + 1];
 
-	if (w->why_len)
-		memcpy(why, w->why, w->why_len);
-	why[w->why_len] = 0;
+	core_copy_text(why, sizeof(why), w->why, w->why_len);
 	return admission_expel(c, core_member(c, w->to),
 			       w->command == WIRE_COMMAND_REVOKE, why);
 }
