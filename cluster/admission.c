@@ -259,6 +259,10 @@ int admission_expel(struct cluster *c, struct member *m, bool revoked, const cha
 		core_log(c, "member %u is told to go: %s", m->id, m->objection);
 		count(c, STAT_expelled);
 		m->expelled = revoked ? WIRE_REASON_REVOKED : WIRE_REASON_EXPELLED;
+		m->barred.reason = m->expelled;
+		m->barred.at = c->now;
+		snprintf(m->barred.why, sizeof(m->barred.why), "told to go: %s",
+			 m->objection);
 		order(c, m);
 	}
 	return 0;

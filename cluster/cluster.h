@@ -156,6 +156,8 @@ struct cluster_asker {
  *           ours; see enum cluster_merge. NULL: the larger counter 1 wins, then ours.
  * counted   the committed value of one of the own session's counters grew.
  * role      the role, the term or the master changed.
+ * give_up   the peer takes nothing: the stream is to be broken, and what waits in it is to
+ *           be dropped. cluster_link() says when there is a new one. May be NULL.
  * refused   a message of this peer was refused; `why` is the name of a statistic. `fault`:
  *           no member of this version sends such a message; else it may have come too
  *           late or too early. May be NULL.
@@ -178,6 +180,7 @@ struct cluster_io {
 	void *ctx;
 	void (*datagram)(void *ctx, member_id to, const uint8_t *msg, size_t len);
 	int (*stream)(void *ctx, member_id to, const uint8_t *msg, size_t len);
+	void (*give_up)(void *ctx, member_id to);
 	void (*random)(void *ctx, uint8_t *out, size_t len);
 	int (*save_activation)(void *ctx, uint32_t number);
 	void (*units)(void *ctx, const struct unit_set *gained,
@@ -438,6 +441,8 @@ struct cluster_member_state {
 	unsigned stress;
 	unsigned units, successor_of, sessions;
 	uint64_t lag;	  /* positions that it has not acknowledged to this member */
+	uint64_t behind;  /* ns since it had acknowledged all that there was */
+	bool slow;	  /* so for long: it succeeds to no unit if another can */
 	uint64_t refused; /* its messages that were not heeded */
 	const char *refused_why; /* the last one: the name of a statistic; "" if none */
 	uint64_t refused_ago;	 /* ns since the last one, UINT64_MAX: none */

@@ -133,6 +133,7 @@ int core_stream(struct cluster *c, struct member *to, size_t len)
 	if (!to->linked)
 		return -ENOTCONN;
 	rc = c->io.stream(c->io.ctx, to->id, c->out, len);
+	to->bytes += len;
 	if (rc) {
 		count(c, STAT_stream_failed);
 		to->linked = false;
@@ -161,6 +162,7 @@ void core_leave(struct cluster *c)
 	table_announce(c);
 	table_yields(c);
 	replica_pump(c);
+	slow_review(c);
 	if (c->upcall_table) {
 		c->upcall_table = false;
 		c->io.table(c->io.ctx);
@@ -187,6 +189,7 @@ void core_leave(struct cluster *c)
 	c->wanted = mono_min(c->wanted, counters_timeout(c));
 	c->wanted = mono_min(c->wanted, merge_timeout(c));
 	c->wanted = mono_min(c->wanted, ended_timeout(c));
+	c->wanted = mono_min(c->wanted, c->watch_at);
 	if (mono_before(c->wanted, c->now))
 		c->wanted = c->now;
 }
@@ -207,6 +210,7 @@ void cluster_tick(struct cluster *c, struct mono now)
 	counters_tick(c);
 	merge_tick(c);
 	ended_tick(c);
+	slow_tick(c);
 	core_leave(c);
 }
 
@@ -271,6 +275,7 @@ static const struct rule {
 	RULE(merge_put, BY_STREAM, FROM_MEMBER, IN_CLUSTER),
 	RULE(merge_end, BY_STREAM, FROM_MEMBER, IN_CLUSTER),
 	RULE(merge_ack, BY_STREAM, FROM_MEMBER, IN_CLUSTER),
+	RULE(slow, BY_DATAGRAM, FROM_MEMBER, IN(MASTER)),
 	RULE(errand, BY_STREAM, FROM_MEMBER, IN_CLUSTER),
 	RULE(relay, BY_DATAGRAM, FROM_ANY, IN_ANY),
 #undef RULE
@@ -521,7 +526,7 @@ struct cluster *cluster_new(const struct cluster_config *cfg, const struct clust
 	TAILQ_INIT(&c->ended);
 	c->offer_retry = c->offer_until = MONO_NEVER;
 	c->lease = c->deferred_at = c->handover_at = c->activate_at = MONO_NEVER;
-	c->prove_at = MONO_NEVER;
+	c->prove_at = c->watch_at = MONO_NEVER;
 	c->table_retry = c->leave_by = c->offer_at = c->offer_end = MONO_NEVER;
 	c->lease.ns = 0;
 	if (store_init(c)) {

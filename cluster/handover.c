@@ -24,7 +24,8 @@
  *
  * A successor that is silent cannot be replaced before it is dead or has yielded, however
  * soon its silence is noticed: until then it may take over, and so must hold whatever is
- * committed. Commit waits for that, for a detection interval at most.
+ * committed. Commit waits for that, for a detection interval at most. One that is slow,
+ * see slow.c, yields by datagram: so it is replaced in the same steps, while it lives.
  */
 #include <string.h>
 
@@ -134,17 +135,26 @@ static void replace_successor(struct cluster *c, unit_id u)
 	counters_thaw(c, u);
 }
 
+static bool takes_on(const struct cluster *c, member_id id)
+{
+	return table_fit(c, id) && !core_member(c, id)->slow;
+}
+
 static member_id desired_successor(struct cluster *c, unit_id u)
 {
 	struct unit *unit = &c->units[u];
-	struct member *m = core_member(c, unit->e.successor);
+	struct member *m = core_member(c, unit->e.successor), *next;
 
 	if (unit->e.moving_to)
 		return unit->e.moving_to;
-	if (!table_fit(c, unit->e.successor) || unit_set_has(&c->respread, u) ||
-	    (m && !m->linked))
-		return table_choose(c, u, c->cfg.self);
-	return unit->e.successor;
+	if (table_fit(c, unit->e.successor) && !unit_set_has(&c->respread, u) &&
+	    m->linked && !m->slow)
+		return unit->e.successor;
+	next = core_member(c, table_choose(c, u, c->cfg.self));
+	/* Nothing is gained by one that is slow, too. */
+	if (next && next->slow && table_fit(c, unit->e.successor))
+		return unit->e.successor;
+	return next ? next->id : 0;
 }
 
 /*
@@ -195,16 +205,24 @@ static void rest(struct cluster *c, unit_id u, bool resting)
 	c->upcall_committed = true;
 }
 
+/* To one that cannot have the unit any more, or does not take its state. */
+static void give_up_move(struct cluster *c, unit_id u)
+{
+	struct unit *unit = &c->units[u];
+
+	if (!unit->e.moving_to || takes_on(c, unit->e.moving_to))
+		return;
+	handover_amend(c, u, unit->e.successor, unit->e.previous, 0);
+	handover_set(c, u, unit->handover);
+}
+
 static void review_steady(struct cluster *c, unit_id u, struct unit_set *release,
 			  struct unit_set *lost)
 {
 	struct unit *unit = &c->units[u];
 	member_id want;
 
-	if (unit->e.moving_to && !table_fit(c, unit->e.moving_to)) {
-		handover_amend(c, u, unit->e.successor, unit->e.previous, 0);
-		handover_set(c, u, HANDOVER_STEADY);
-	}
+	give_up_move(c, u);
 	want = desired_successor(c, u);
 	unit_set_remove(&c->respread, u);
 	if (!want && give_up(c)) {
@@ -247,7 +265,9 @@ static void review_unit(struct cluster *c, unit_id u, struct unit_set *release,
 	if (unit->handover == HANDOVER_PREPARING) {
 		struct member *next = core_member(c, unit->next);
 
-		if (!table_fit(c, unit->next) || !next->linked) {
+		give_up_move(c, u);
+		if (!table_fit(c, unit->next) || !next->linked ||
+		    (next->slow && desired_successor(c, u) != unit->next)) {
 			abandon(c, u);
 		} else if (caught_up(c, u, unit->next)) {
 			handover_amend(c, u, unit->next, unit->e.successor,

@@ -213,9 +213,22 @@ struct member {
 	uint32_t line; /* number of the sync that it began with, 0: none */
 	uint64_t sent, acked;
 	uint64_t synced[CLUSTER_UNITS]; /* position of the unit's UNIT_END, or NOT_SENT */
-	struct unit_set
-	    need;      /* what is to be sent: whole, if it was not sent before ... */
-	uint64_t base; /* ... else what has changed since this position */
+	/* What is to be sent: whole if it was not sent before, else its changes. */
+	struct unit_set need;
+	uint64_t base;	      /* since this position */
+	uint64_t bytes;	      /* that were sent in it */
+	uint64_t acked_bytes; /* of these, at least so many are acknowledged */
+	struct {
+		uint64_t position, bytes; /* when that is acknowledged, these are */
+	} milestone;
+
+	/* Whether it takes what is sent, see slow.c. */
+	uint64_t watched, watched_acked; /* positions, at the last look */
+	uint64_t behind, stalled;	 /* ns */
+	struct mono behind_at;		 /* the last time */
+	bool slow;
+	unsigned strikes;
+	struct mono struck_at;
 
 	/* The stream from it. */
 	bool receiving; /* SNAPSHOT_BEGIN of the wanted sync came */
@@ -328,6 +341,7 @@ struct cluster {
 	struct unit_set deferred; /* takeovers that wait for a yielding successor */
 	struct mono deferred_at, handover_at, balance_at, orphans_at, activate_at;
 	struct mono prove_at;
+	struct mono watch_at;  /* of members that may be slow */
 	struct unit_set stale; /* entries to be shown to stale_to */
 	struct member *stale_to;
 
@@ -693,6 +707,11 @@ void replica_acks(struct cluster *c); /* repeated with keepalives */
 /* m holds all of u up to the position. */
 bool replica_holds(const struct cluster *c, const struct member *m, unit_id u,
 		   uint64_t position);
+
+/* slow.c: members that do not take what is sent to them. */
+void slow_review(struct cluster *c);
+void slow_forget(struct member *m);
+void slow_tick(struct cluster *c);
 
 /* counters.c */
 void counters_reset(struct cluster *c, struct member *m);

@@ -36,12 +36,16 @@
 #define ACK_GATHER (200 * MONO_US)
 /* Bytes of whole units that may be under way before an acknowledgement. */
 #define PUMP_BYTES (256 * 1024)
+/* Bytes that may be under way at all. What is changed then is marked, and sent later. */
+#define WINDOW_BYTES (1024 * 1024)
 
 void replica_reset(struct cluster *c, struct member *m)
 {
 	m->syncing = m->ended = false;
 	m->sync = 0;
 	m->mark = 0;
+	m->bytes = m->acked_bytes = 0;
+	m->milestone.position = m->milestone.bytes = 0;
 	m->receiving = m->whole = false;
 	m->wanted_sync = 0;
 	m->sync_retry = m->ack_repeat = MONO_NEVER;
@@ -55,6 +59,7 @@ void replica_forget(struct cluster *c, struct member *m)
 	replica_reset(c, m);
 	m->line = m->held_line = 0;
 	m->sent = m->acked = m->base = m->received = 0;
+	slow_forget(m);
 	memset(&m->need, 0, sizeof(m->need));
 	EACH_UNIT(u)
 		m->synced[u] = NOT_SENT;
@@ -307,6 +312,30 @@ void replica_pump(struct cluster *c)
 			pump(c, m);
 }
 
+/* False: too much is under way to it already. */
+static bool takes(struct member *m)
+{
+	if (m->acked >= m->sent)
+		m->acked_bytes = m->bytes;
+	else if (m->acked >= m->milestone.position)
+		m->acked_bytes = m->milestone.bytes;
+	if (m->acked >= m->milestone.position) {
+		m->milestone.position = m->sent;
+		m->milestone.bytes = m->bytes;
+	}
+	return m->bytes - m->acked_bytes < WINDOW_BYTES;
+}
+
+/* The record is not sent; the unit's changes are, when all before them is acknowledged. */
+static void hold_back(struct cluster *c, struct member *m, unit_id u)
+{
+	if (unit_set_empty(&m->need))
+		m->base = c->position - 1;
+	unit_set_add(&m->need, u);
+	m->mark = m->sent;
+	count(c, STAT_records_held_back);
+}
+
 /* To all that have the unit; the others get it whole. c->out holds the record, which is
  * of `s` if that is still there. */
 static void spread(struct cluster *c, unit_id u, struct session *s, uint64_t position,
@@ -315,7 +344,9 @@ static void spread(struct cluster *c, unit_id u, struct session *s, uint64_t pos
 	EACH_PRESENT(c, m) {
 		if (!m->syncing || m->synced[u] == NOT_SENT || unit_set_has(&m->need, u))
 			continue;
-		if (send_put(c, m, s, len) == 0) {
+		if (!takes(m))
+			hold_back(c, m, u);
+		else if (send_put(c, m, s, len) == 0) {
 			m->sent = position;
 			count(c, STAT_records_sent);
 		}

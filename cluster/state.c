@@ -77,6 +77,8 @@ static void describe(const struct cluster *c, const struct member *m,
 		.per_interval = self ? c->per_interval : m->per_interval,
 		.stress = self ? c->stress : m->stress,
 		.lag = m->present && m->sent > m->acked ? m->sent - m->acked : 0,
+		.behind = m->present ? m->behind : 0,
+		.slow = m->present && m->slow,
 		.processor = m->processor,
 	};
 	s->refused = m->refused;

@@ -72,7 +72,12 @@
 	X(streams_resumed)                                                               \
 	X(units_resumed)                                                                 \
 	X(units_sent_whole)                                                              \
-	X(units_sent_changes)
+	X(units_sent_changes)                                                            \
+	X(records_held_back)                                                             \
+	X(members_slow)                                                                  \
+	X(streams_given_up)                                                              \
+	X(slow_reported)                                                                 \
+	X(slow_expelled)
 
 enum statistic {
 #define X(name) STAT_##name,

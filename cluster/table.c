@@ -37,7 +37,8 @@ static uint64_t weight(unit_id u, member_id id)
 
 /*
  * The fit member with the highest weight for this unit, so that the successors of one
- * owner's units are spread over all others. Members with a live stream go first.
+ * owner's units are spread over all others. Members with a live stream go first, if they
+ * take it.
  */
 member_id table_choose(const struct cluster *c, unit_id u, member_id owner)
 {
@@ -46,7 +47,7 @@ member_id table_choose(const struct cluster *c, unit_id u, member_id owner)
 	bool best_linked = false;
 
 	EACH_MEMBER((struct cluster *)c, m) {
-		bool linked = m->linked || m == c->self;
+		bool linked = (m->linked && !m->slow) || m == c->self;
 		uint64_t w = weight(u, m->id);
 
 		if (m->id == owner || !table_fit(c, m->id))

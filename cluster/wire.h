@@ -241,6 +241,10 @@
 	V(id, origin)                                                                    \
 	V(id, target)                                                                    \
 	B(inner, WIRE_RELAYED_MAX)
+/* By an owner to the master: that member does not take its stream. */
+#define WIRE_SLOW(V, L, B, K, R)                                                         \
+	V(u64, target)                                                                   \
+	V(id, id)
 
 #define WIRE_ELEMENTS(X)                                                                 \
 	X(member, WIRE_MEMBER)                                                           \
@@ -289,7 +293,8 @@
 	X(merge_end, WIRE_MERGE_END)                                                     \
 	X(merge_ack, WIRE_MERGE_ACK)                                                     \
 	X(errand, WIRE_ERRAND)                                                           \
-	X(relay, WIRE_RELAY)
+	X(relay, WIRE_RELAY)                                                             \
+	X(slow, WIRE_SLOW)
 
 enum wire_type {
 	WIRE_TYPE_NONE,

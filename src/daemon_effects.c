@@ -28,6 +28,15 @@ static int io_stream(void *ctx, member_id to, const uint8_t *msg, size_t len)
 	return d->links ? links_stream(d->links, to, msg, len) : -ENOTCONN;
 }
 
+/* The interconnect logs it, with the member's name. */
+static void io_give_up(void *ctx, member_id to)
+{
+	struct daemon *d = ctx;
+
+	if (d->links)
+		links_break(d->links, to);
+}
+
 static void io_random(void *ctx, uint8_t *out, size_t len)
 {
 	if (RAND_bytes(out, (int)len) != 1)
@@ -185,6 +194,7 @@ static void io_log(void *ctx, const char *line)
 const struct cluster_io daemon_cluster_io = {
 	.datagram = io_datagram,
 	.stream = io_stream,
+	.give_up = io_give_up,
 	.random = io_random,
 	.save_activation = io_save_activation,
 	.units = io_units,

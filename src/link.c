@@ -268,6 +268,15 @@ int links_stream(struct links *l, member_id to, const uint8_t *msg, size_t len)
 	return p && p->up ? connection_send(p->up, msg, len) : -ENOTCONN;
 }
 
+void links_break(struct links *l, member_id peer)
+{
+	struct peer *p = link_peer_find(l, peer);
+
+	if (p && p->up)
+		connection_break(p->up, END_OVERFLOW,
+				 "the peer takes nothing of what is sent to it");
+}
+
 bool links_up(const struct links *l, member_id peer)
 {
 	const struct peer *p = link_peer_find(l, peer);

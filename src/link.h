@@ -94,6 +94,9 @@ int links_packet(struct links *l, member_id to, const uint8_t *msg, size_t len);
  * waits for the peer: the link breaks then, and state(down) is called later.
  */
 int links_stream(struct links *l, member_id to, const uint8_t *msg, size_t len);
+/* The peer takes nothing: drops what waits for it, and makes a new connection. state(down)
+ * is called later. */
+void links_break(struct links *l, member_id peer);
 bool links_up(const struct links *l, member_id peer);
 
 /*

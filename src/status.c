@@ -53,7 +53,9 @@ static const char *state_of(const struct cluster_member_state *m)
 		return m->units ? "draining" : "drained";
 	if (!m->able)
 		return "unable";
-	return m->complete ? "ready" : "learning";
+	if (!m->complete)
+		return "learning";
+	return m->slow ? "slow" : "ready";
 }
 
 /* Milliseconds; null if it never was. */
@@ -130,6 +132,8 @@ static json_t *member_json(const struct status_view *v,
 	json_object_set_new(o, "successor_of", json_integer(m->successor_of));
 	json_object_set_new(o, "sessions", json_integer(m->sessions));
 	json_object_set_new(o, "lag", json_integer((json_int_t)m->lag));
+	json_object_set_new(o, "slow", json_boolean(m->slow));
+	json_object_set_new(o, "behind_ms", ago(m->behind));
 	return o;
 }
 

@@ -412,8 +412,10 @@ static void cmd_revive(struct player *p)
 		world_thaw(w, i);
 		world_start(w, i);
 		world_set_able(w, i, true);
-		for (unsigned j = i + 1; j < w->nnodes; j++)
+		for (unsigned j = i + 1; j < w->nnodes; j++) {
 			w->links[i][j].slow = w->links[i][j].byte_ns = 0;
+			network_clog(w, i, j, false);
+		}
 	}
 	network_heal(w);
 }
@@ -496,6 +498,21 @@ static void cmd_break(struct player *p)
 	p->w->faults[FAULT_broken]++;
 	network_schedule(p->w, a, b, false, 0);
 	world_run(p->w, 0);
+}
+
+/* clog WHO and WHO [off] */
+static void cmd_clog(struct player *p)
+{
+	unsigned a = player_member(p), b;
+	bool off;
+
+	player_want(p, "and");
+	b = player_member(p);
+	off = player_accept(p, "off");
+	if (!go(p) || a == b)
+		return;
+	world_judge(p->w);
+	network_clog(p->w, a, b, !off);
 }
 
 /* slow A and B by T [TIME a byte] */
@@ -600,6 +617,40 @@ static void expect_served(struct player *p)
 	} while (missing && !p->w->failed && p->w->now < until);
 	if (missing)
 		player_fail(p, "%u units are not served after %llu ms", missing,
+			    (unsigned long long)(bound / MONO_MS));
+}
+
+/* Nobody who serves waits for a successor. */
+static bool all_committed(struct world *w)
+{
+	for (unsigned i = 0; i < w->nnodes; i++) {
+		struct node *n = &w->nodes[i];
+
+		for (unit_id u = 0; world_alive(n) && u < CLUSTER_UNITS; u++)
+			if (unit_set_has(&n->owned, u) &&
+			    !cluster_committed(n->c, u, UINT64_MAX))
+				return false;
+	}
+	return true;
+}
+
+static void expect_committed(struct player *p)
+{
+	uint64_t bound = within(p, BOUND), until;
+	bool worked, all;
+
+	if (!go(p))
+		return;
+	worked = p->w->working;
+	p->w->working = false;
+	until = p->w->now + bound;
+	do {
+		world_run(p->w, MONO_MS);
+		all = all_committed(p->w);
+	} while (!all && !p->w->failed && p->w->now < until);
+	p->w->working = worked;
+	if (!all)
+		player_fail(p, "not all is committed after %llu ms",
 			    (unsigned long long)(bound / MONO_MS));
 }
 
@@ -798,6 +849,8 @@ static void cmd_expect(struct player *p)
 {
 	if (player_accept(p, "served")) {
 		expect_served(p);
+	} else if (player_accept(p, "committed")) {
+		expect_committed(p);
 	} else if (player_accept(p, "balanced")) {
 		expect_balanced(p);
 	} else if (player_accept(p, "owner")) {
@@ -889,6 +942,7 @@ static const struct {
 	{ "cut", cmd_cut },
 	{ "heal", cmd_heal },
 	{ "break", cmd_break },
+	{ "clog", cmd_clog },
 	{ "slow", cmd_slow },
 	{ "burst", cmd_burst },
 	{ "sessions", cmd_sessions },

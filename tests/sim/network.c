@@ -289,6 +289,8 @@ static void resume(struct world *w, struct link *l, const struct event *e)
 	if (!network_connected(w, e->from, e->to))
 		return; /* cut again, and healed again later */
 	l->stalled = false;
+	if (l->clogged)
+		return;
 	for (size_t k = 0; k < l->nheld; k++)
 		event_push(w, l->held[k], w->now);
 	l->nheld = 0;
@@ -308,7 +310,7 @@ void network_fire(struct world *w, struct event *e)
 	} else if (e->type == EV_STREAM && e->generation != l->generation) {
 		/* The connection that it was sent on is gone. */
 	} else if (e->type == EV_STREAM && !e->arrived &&
-		   (l->stalled || !network_connected(w, e->from, e->to))) {
+		   (l->stalled || l->clogged || !network_connected(w, e->from, e->to))) {
 		event_append(&l->held, &l->nheld, &l->held_cap, e);
 		return;
 	} else if (n->frozen) {
@@ -404,6 +406,17 @@ void network_heal(struct world *w)
 			l->cut[0] = l->cut[1] = false;
 		}
 	network_parts(w);
+}
+
+void network_clog(struct world *w, unsigned a, unsigned b, bool clogged)
+{
+	struct link *l = network_link(w, a, b);
+
+	if (clogged && !l->clogged)
+		w->faults[FAULT_clogged]++;
+	l->clogged = clogged;
+	if (!clogged && l->nheld && !l->stalled)
+		event_push(w, event_new(EV_RESUME, a, b, NULL, 0), w->now);
 }
 
 void network_discard_held(struct node *n)

@@ -128,6 +128,14 @@ static int io_stream(void *ctx, member_id to, const uint8_t *msg, size_t len)
 	return peer ? network_stream(n->w, n->index, peer->index, msg, len) : -ENOTCONN;
 }
 
+static void io_give_up(void *ctx, member_id to)
+{
+	struct node *n = ctx, *peer = node_of(n->w, to);
+
+	if (peer)
+		network_schedule(n->w, n->index, peer->index, false, 0);
+}
+
 static void io_random(void *ctx, uint8_t *out, size_t len)
 {
 	struct node *n = ctx;
@@ -382,6 +390,7 @@ void world_judge(struct world *w)
 static const struct cluster_io io_template = {
 	.datagram = io_datagram,
 	.stream = io_stream,
+	.give_up = io_give_up,
 	.random = io_random,
 	.save_activation = io_save,
 	.units = io_units,

@@ -35,6 +35,7 @@
 	X(leave, "leaves")                                                               \
 	X(slow, "slow links")                                                            \
 	X(broken, "broken streams")                                                      \
+	X(clogged, "clogged streams")                                                    \
 	X(skew, "skewed clocks")                                                         \
 	X(lost, "datagrams lost")                                                        \
 	X(doubled, "datagrams doubled")                                                  \
@@ -94,6 +95,7 @@ struct link {
 	uint64_t byte_ns; /* time that a byte takes, 0: none */
 	uint64_t busy[2]; /* until when the line is busy with earlier bytes */
 	bool stalled;	  /* the cut has healed, and TCP has not noticed yet */
+	bool clogged;	  /* the stream delivers nothing; datagrams come */
 	/* Messages that wait for the cut to heal, in order. */
 	struct event **held;
 	size_t nheld, held_cap;
@@ -235,6 +237,8 @@ void network_cut(struct world *w, uint32_t side);
 /* These two only; or what the first sends to the second. */
 void network_cut_pair(struct world *w, unsigned a, unsigned b, bool one_way);
 void network_heal(struct world *w);
+/* The stream of these two delivers nothing, or does so again. */
+void network_clog(struct world *w, unsigned a, unsigned b, bool clogged);
 /* After a cut, or when somebody stopped or came back: who is in which part. */
 void network_parts(struct world *w);
 void network_fire(struct world *w, struct event *e);

@@ -562,6 +562,29 @@ static void test_peer_that_takes_nothing(void **state)
 	mesh_end(&one);
 }
 
+/* By the owner, in whose view the peer takes nothing. */
+static void test_break(void **state)
+{
+	struct pair p;
+
+	pair_start(&p);
+	links_break(p.one.links, 3); /* who is not listed */
+	assert_true(links_up(p.one.links, 2));
+	p.one.in_call = true;
+	links_break(p.one.links, 2);
+	assert_false(links_up(p.one.links, 2));
+	assert_int_equal(links_stream(p.one.links, 2, (const uint8_t *)"x", 1),
+			 -ENOTCONN);
+	links_break(p.one.links, 2);
+	assert_int_equal(p.one.downs, 0);
+	p.one.in_call = false;
+	mesh_wait(p.one.ups == 2 && p.two.ups == 2);
+	assert_int_equal(p.one.downs, 1);
+	assert_int_equal(links_stream(p.one.links, 2, (const uint8_t *)"x", 1), 0);
+	mesh_wait(p.two.messages == 1);
+	pair_end(&p);
+}
+
 static void test_crowd(void **state)
 {
 	struct pair p;
@@ -663,6 +686,7 @@ int main(void)
 		TEST(test_oversized_frame),
 		TEST(test_newer_connection_replaces),
 		TEST(test_peer_that_takes_nothing),
+		TEST(test_break),
 		TEST(test_crowd),
 		TEST(test_foreign_address),
 		TEST(test_bad_configuration),

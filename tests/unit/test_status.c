@@ -410,6 +410,8 @@ static void test_members(void **state)
 	assert_true(json_number_value(json_object_get(m, "load")) == 0.0301);
 	assert_true(json_number_value(json_object_get(m, "processor")) == 0.2);
 	assert_true(json_number_value(json_object_get(m, "keepalive_ms")) > 0);
+	assert_true(json_is_false(json_object_get(m, "slow")));
+	assert_true(json_number_value(json_object_get(m, "behind_ms")) == 0);
 	assert_int_equal(number_at(m, "refused"), 0);
 	m = json_array_get(json_object_get(reply, "members"), 1);
 	assert_string_equal(string_at(m, "state"), "absent");
