@@ -8,11 +8,14 @@
 #	scenario_end             traffic ended and judged, capture and replay checked
 #
 # and prints "ok NAME", "not ok NAME - why" or "skip NAME - why" for each. A test brings
-# its own lab up, unless LAB_SHARED is set: then it uses the one that is up.
+# up a lab of its own, which has nothing to do with any other lab; but if LAB_SHARED is
+# set, it uses the one of LAB_PREFIX, which is up.
 
 net=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 BUILD=${BUILD:-$(cd "$net/../.." && pwd)/build}
 export BUILD
+# shellcheck source=/dev/null
+. "$net/../leftovers.sh"
 # shellcheck source=/dev/null
 . "$net/lab.d/util.sh"
 
@@ -24,6 +27,26 @@ lab_dir()
 	local prefix=${LAB_PREFIX:-phx} dir=/run/phalanx-lab
 	[[ $prefix == phx ]] || dir+=.$prefix
 	echo "${LAB_DIR:-$dir}"
+}
+
+# lab_choose: the next lab to come up is this process's own, under a new name unless the
+# user has given one. It goes with us, also if we are killed: see `lab sweep`.
+lab_choose()
+{
+	export LAB_MAKER LAB_PREFIX=${LAB_PREFIX-}
+	LAB_MAKER=$(maker_of $$)
+	lab sweep
+	if [[ -z $LAB_PREFIX && -z ${LAB_DIR-} ]]; then
+		LAB_PREFIX=t$$
+		while [[ -e $(lab_dir) ]]; do LAB_PREFIX+=x; done
+	fi
+}
+
+# lab_keep: it stays up when we end.
+lab_keep()
+{
+	net_own_lab=0
+	rm -f "$(lab_dir)/maker"
 }
 
 # ---- the test as a whole
@@ -92,11 +115,12 @@ lab_begin()
 {
 	local options=()
 	((net_peer)) && options+=(--peer)
+	lab_choose
 	# The lab is ours only if none was there before.
 	net_own_lab=$([[ -e $(lab_dir) ]] && echo 0 || echo 1)
 	lab up --mode "$net_mode" --interconnects "$net_interconnects" --members "$net_members" --clients "$net_clients" \
 		--set detection-interval="$(detection)" "${options[@]}" || {
-		echo "not ok ${0##*/} - the lab did not come up"
+		fail "the lab did not come up"
 		exit 1
 	}
 }
@@ -107,8 +131,9 @@ net_end()
 	trap - EXIT
 	set +e
 	((net_failed)) && status=1
-	if ((status && scenario_open)); then
-		echo "not ok $scenario - it could not go on; $(printf '%s; ' "${reasons[@]}")"
+	if ((status && status != 77 && (scenario_open || !net_failed))); then
+		reasons=("it could not go on" "${reasons[@]}")
+		echo "not ok ${scenario:-${0##*/}-$net_mode} - $(printf '%s; ' "${reasons[@]}")"
 	fi
 	stop_traffic_programs || true
 	((scenario_open)) && lab capture outside stop 2>/dev/null

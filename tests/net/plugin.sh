@@ -3,9 +3,9 @@
 # Tests charon's plugin alone, against real strongSwan clients. `fakephalanx` plays phalanxd
 # for two charons and moves the clients from one to the other.
 #
-#   plug-c1 (PSK)  10.90.1.2 ---- 10.90.1.1 \
-#                                            plug-g: 192.0.2.1 (lo), charons A and B
-#   plug-c2 (cert) 10.90.2.2 ---- 10.90.2.1 /
+#   c1 (PSK)  10.90.1.2 ---- 10.90.1.1 \
+#                                       g: 192.0.2.1 (lo), charons A and B
+#   c2 (cert) 10.90.2.2 ---- 10.90.2.1 /
 #
 # usage: plugin.sh [BUILD_DIR]      needs root; keeps its files with KEEP=1; `sanitizer` is
 # what a plugin built with sanitizers needs in charon's environment (LD_PRELOAD=...)
@@ -18,16 +18,20 @@ work=$(mktemp -d /tmp/plug.XXXXXX)
 address=192.0.2.1
 passed=0 failed=0
 pids=()
+. "$(dirname "${BASH_SOURCE[0]}")/../leftovers.sh"
+prefix=plug.$(maker_of $$)-
+namespaces_sweep plug
 
 cleanup() {
 	local pid ns
 	exec 7>&-
 	for pid in "${pids[@]}"; do kill -KILL "$pid" 2>/dev/null; done
 	wait 2>/dev/null
-	for ns in plug-g plug-c1 plug-c2; do ip netns del $ns 2>/dev/null; done
+	for ns in g c1 c2; do ip netns del "$prefix$ns" 2>/dev/null; done
 	[ -n "${KEEP:-}" ] && echo "files: $work" || rm -rf "$work"
 }
 trap cleanup EXIT
+trap 'exit 129' HUP INT TERM
 
 pass() { passed=$((passed + 1)); echo "ok $*"; }
 fail() { failed=$((failed + 1)); echo "not ok $*"; }
@@ -71,18 +75,18 @@ mark() { tell "mark $1" && wait_for 5 log_has "^MARK $1\$"; }
 
 networks() {
 	local i
-	ip netns add plug-g
-	ip -n plug-g link set lo up
-	ip -n plug-g addr add $address/32 dev lo
+	ip netns add "${prefix}g"
+	ip -n "${prefix}g" link set lo up
+	ip -n "${prefix}g" addr add $address/32 dev lo
 	for i in 1 2; do
-		ip netns add plug-c$i
-		ip -n plug-c$i link set lo up
-		ip link add plugc$i netns plug-g type veth peer name eth0 netns plug-c$i
-		ip -n plug-g addr add 10.90.$i.1/24 dev plugc$i
-		ip -n plug-g link set plugc$i up
-		ip -n plug-c$i addr add 10.90.$i.2/24 dev eth0
-		ip -n plug-c$i link set eth0 up
-		ip -n plug-c$i route add default via 10.90.$i.1
+		ip netns add "${prefix}c$i"
+		ip -n "${prefix}c$i" link set lo up
+		ip link add plugc$i netns "${prefix}g" type veth peer name eth0 netns "${prefix}c$i"
+		ip -n "${prefix}g" addr add 10.90.$i.1/24 dev plugc$i
+		ip -n "${prefix}g" link set plugc$i up
+		ip -n "${prefix}c$i" addr add 10.90.$i.2/24 dev eth0
+		ip -n "${prefix}c$i" link set eth0 up
+		ip -n "${prefix}c$i" route add default via 10.90.$i.1
 	done
 }
 
@@ -313,7 +317,7 @@ dead() { ! kill -0 "$1" 2>/dev/null; }
 start_fake() {
 	mkfifo "$work/commands"
 	exec 7<>"$work/commands"
-	ip netns exec plug-g "$fake" $address "$work/A.sock" "$work/B.sock" \
+	ip netns exec "${prefix}g" "$fake" $address "$work/A.sock" "$work/B.sock" \
 		<"$work/commands" >"$work/fake.log" 2>&1 7>&- &
 	pids+=($!)
 	pid_fake=$!
@@ -467,8 +471,8 @@ main() {
 	# With MOBIKE a client tells of a new address itself, without it a packet does.
 	sed -i 's/vips = .*/&\n mobike = no/' "$work/c1/swanctl/swanctl.conf"
 	start_fake
-	start_charon A plug-g && start_charon B plug-g && start_charon c1 plug-c1 &&
-		start_charon c2 plug-c2 || fail "charons start"
+	start_charon A "${prefix}g" && start_charon B "${prefix}g" && start_charon c1 "${prefix}c1" &&
+		start_charon c2 "${prefix}c2" || fail "charons start"
 	check "the plugin greets phalanxd" log_has '^A HELLO 5'
 	check "the plugin tells its pools" log_has '^B POOL clients count=254'
 
@@ -496,8 +500,8 @@ main() {
 	check "c1 has one IKE_SA then" sas_count c1 'ESTABLISHED' 1
 
 	mark roam
-	ip -n plug-g addr add 10.90.1.7/24 dev plugc1
-	ip -n plug-g addr add 10.91.0.1/24 dev plugc2
+	ip -n "${prefix}g" addr add 10.90.1.7/24 dev plugc1
+	ip -n "${prefix}g" addr add 10.91.0.1/24 dev plugc2
 
 	mark shift
 	tell "shift 1000"
@@ -518,7 +522,7 @@ main() {
 	rm -f "$work/A/vici"
 	sed -i.all 's/^cert {/other {/' "$work/A/swanctl/swanctl.conf"
 	mark again
-	start_charon A plug-g || fail "A starts again"
+	start_charon A "${prefix}g" || fail "A starts again"
 	check "A is there again" since_has again '^A POOL'
 	tell "takeover A"
 	check "a missing connection fails the import" \
@@ -605,7 +609,7 @@ main() {
 	sed "s/${version//./\\.}/${version%?}X/g" "$plugin" >"$work/other.so"
 	mv "$work/other.so" "$work/plugins/$(basename "$plugin")"
 	rm -f "$work/A/vici"
-	ip netns exec plug-g unshare -m bash -c "
+	ip netns exec "${prefix}g" unshare -m bash -c "
 		mount -t tmpfs tmpfs /run &&
 		mount --bind '$work/plugins' /usr/lib/ipsec/plugins &&
 		env STRONGSWAN_CONF='$work/A/strongswan.conf' ${sanitizer:-} \

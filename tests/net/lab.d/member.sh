@@ -220,7 +220,10 @@ verb_up()
 		shift
 	done
 	up_check
-	mkdir -p "$LAB_DIR/nodes" "$LAB_DIR/captures"
+	mkdir "$LAB_DIR" || die "another lab comes up in $LAB_DIR"
+	# A test's lab is nobody's when the test is dead.
+	[[ -z ${LAB_MAKER-} ]] || echo "$LAB_MAKER" >"$LAB_DIR/maker"
+	mkdir "$LAB_DIR/nodes" "$LAB_DIR/captures"
 	BUILD=$(realpath "$BUILD")
 	: >"$LAB_DIR/namespaces"
 	lab_save
@@ -300,6 +303,23 @@ verb_down()
 		ip netns del "$(ns "$node")" 2>/dev/null || true
 	done
 	rm -rf "$LAB_DIR"
+}
+
+# The labs of dead makers. Two who do this at once do not do it to the same lab.
+verb_sweep()
+{
+	local dir prefix
+	for dir in /run/phalanx-lab /run/phalanx-lab.*; do
+		[[ -s $dir/maker ]] || continue
+		prefix=${dir#/run/phalanx-lab}
+		(
+			flock -n 9 || exit 0
+			maker_dead "$(cat "$dir/maker")" || exit 0
+			LAB_PREFIX=${prefix#.} LAB_DIR=$dir
+			LAB_PREFIX=${LAB_PREFIX:-phx}
+			verb_down
+		) 9<"$dir/maker"
+	done
 }
 
 namespace_empty() { [[ -z $(ip netns pids "$(ns "$1")" 2>/dev/null) ]]; }

@@ -19,7 +19,7 @@ ns() { echo "$LAB_PREFIX-$1"; }
 node_dir() { echo "$LAB_DIR/nodes/$1"; }
 
 # The order of creation; taken down in the reverse one.
-node_list() { cat "$LAB_DIR/namespaces"; }
+node_list() { cat "$LAB_DIR/namespaces" 2>/dev/null || true; }
 
 check_node()
 {
