@@ -2,6 +2,8 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 # A newer configuration is given to the master; the other member fetches it when it comes
 # back, and uses it.
+# lab: own
+# modes: multicast
 set -euo pipefail
 . "$(dirname "${BASH_SOURCE[0]}")/lib.sh"
 
