@@ -489,6 +489,14 @@ static void handle(struct peer *p, const struct local_message *m)
 		say("%c POOL %.*s count=%u", p->name, (int)m->pool.name.len,
 		    m->pool.name.bytes, m->pool.count);
 		break;
+	case LOCAL_CONFIG:
+		say("%c CONFIG %.*s child=%.*s actions=%u mode=%u remote=%.*s ts=%zu/%zu",
+		    p->name, (int)m->config.name.len, m->config.name.bytes,
+		    (int)m->config.child.len, m->config.child.bytes, m->config.actions,
+		    m->config.mode, (int)m->config.remote.len, m->config.remote.bytes,
+		    m->config.local_ts.len / LOCAL_TS_SIZE,
+		    m->config.remote_ts.len / LOCAL_TS_SIZE);
+		break;
 	case LOCAL_IMPORT_FAILED:
 		say("%c IMPORT_FAILED %.*s", p->name, (int)m->import_failed.reason.len,
 		    m->import_failed.reason.bytes);

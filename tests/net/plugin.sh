@@ -218,6 +218,21 @@ gateway() { # NODE
 				}
 			}
 		}
+		site {
+			local_addrs = $address
+			remote_addrs = 10.90.3.9
+			remote {
+				auth = psk
+				id = far.example.org
+			}
+			children {
+				far {
+					local_ts = 10.1.0.0/16
+					remote_ts = dynamic, 10.3.0.0/16
+					start_action = trap
+				}
+			}
+		}
 	}
 	pools {
 		clients {
@@ -475,6 +490,10 @@ main() {
 		start_charon c2 "${prefix}c2" || fail "charons start"
 	check "the plugin greets phalanxd" log_has '^A HELLO 5'
 	check "the plugin tells its pools" log_has '^B POOL clients count=254'
+	check "it tells its connections" \
+		log_has '^A CONFIG site child=far actions=1 mode=1 remote=10.90.3.9 ts=1/2'
+	check "but not what a client's address will be" \
+		log_has '^A CONFIG psk child=net actions=0 mode=1 remote=%any ts=1/0'
 
 	tell "ping A"
 	check "charon says that it is alive" log_has '^A PONG 4711'
@@ -524,6 +543,8 @@ main() {
 	mark again
 	start_charon A "${prefix}g" || fail "A starts again"
 	check "A is there again" since_has again '^A POOL'
+	check "a connection that was changed is told" since_has again '^A CONFIG other '
+	check "and it has all" since_has again '^A CONFIGS'
 	tell "takeover A"
 	check "a missing connection fails the import" \
 		log_has 'A IMPORT_FAILED its connection is missing'

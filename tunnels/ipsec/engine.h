@@ -8,6 +8,7 @@
  *   half.c      IKE SAs that are not established yet
  *   unique.c    a user's other IKE SAs, over the whole cluster
  *   pulse.c     whether charon is alive
+ *   connections.c  what charon has loaded from its configuration
  *   children.c  CHILD SAs: creation, shadows, routes
  *   traffic.c   ESP in and out, and what waits for a commit
  *   addresses.c virtual addresses of pools
@@ -186,6 +187,19 @@ struct staged_replaces {
 	struct ike_replaces replaces;
 };
 
+/* A CHILD SA's configuration that this member's charon has loaded; without a child: a
+ * connection that has none. */
+struct connection {
+	LIST_ENTRY(connection) next;
+	uint8_t actions, mode; /* LOCAL_START_ and so on, enum local_mode */
+	uint64_t digest;       /* of all that is configured, but for secrets */
+	/* Text, and lists of selectors as they come from the plugin. */
+	char *name, *child, *remote;
+	struct local_blob local_ts, remote_ts;
+	bool said; /* since the last CONFIGS */
+	uint8_t bytes[];
+};
+
 struct outbound {
 	LIST_ENTRY(outbound) next; /* newest first */
 	struct address prefix;
@@ -241,6 +255,9 @@ struct ipsec {
 	uint32_t fragment_id;
 	struct mono audited; /* when a refused packet was last logged */
 	unsigned unaudited;  /* that were refused since */
+	LIST_HEAD(, connection) connections;
+	unsigned nconnections;
+	bool configured; /* they are all that charon has loaded */
 	uint8_t scratch[ESP_PACKET_MAX + CHILD_OUTER_MAX];
 };
 
@@ -383,6 +400,13 @@ void traffic_release(struct ipsec *t, struct mono now);
 void traffic_stop(struct ipsec *t, struct child *c, struct mono now);
 /* Asks for more outbound numbers in time. */
 void traffic_lease(struct ipsec *t, struct child *c, struct mono now);
+
+/* connections.c */
+/* One of the connections that charon has loaded; and the end of their list. */
+void connections_config(struct ipsec *t, const struct local_config *config);
+void connections_configs(struct ipsec *t, struct mono now);
+/* charon has gone. */
+void connections_forget(struct ipsec *t);
 
 /* merging.c: the upcall of struct cluster_io */
 enum cluster_merge merging_judge(struct ipsec *t, const struct session *ours,

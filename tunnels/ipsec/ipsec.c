@@ -68,6 +68,7 @@ static void without_charon(struct ipsec *t, const char *why)
 			sa->live = false;
 	children_unstage_all(t);
 	unique_forget(t);
+	connections_forget(t);
 	address_forget(t, true);
 	t->host.able(t->host.ctx, false, why);
 }
@@ -149,6 +150,12 @@ static void plugin_message(void *ctx, const struct local_message *m)
 	case LOCAL_POOL:
 		address_pool(t, &m->pool);
 		break;
+	case LOCAL_CONFIG:
+		connections_config(t, &m->config);
+		break;
+	case LOCAL_CONFIGS:
+		connections_configs(t, now);
+		break;
 	default:
 		log_warnx("ipsec: charon's plugin sent %s, which it may not",
 			  local_type_name(m->type));
@@ -208,6 +215,7 @@ static void ipsec_close(void *tunnel)
 		TAILQ_REMOVE(&t->packets, w, next);
 		free(w);
 	}
+	connections_forget(t);
 	address_forget(t, false);
 	plugin_close(t->plugin);
 	OPENSSL_cleanse(t->scratch, sizeof(t->scratch));

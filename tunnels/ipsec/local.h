@@ -37,7 +37,7 @@
 
 #include "cluster/pack.h"
 
-#define LOCAL_VERSION 2
+#define LOCAL_VERSION 3
 #define LOCAL_MESSAGE_MAX (160 * 1024)
 
 struct local_addr {
@@ -172,8 +172,34 @@ unsigned local_ts_count(const struct local_blob *list);
 	   IKE_VERIFIED if so, and not at all if not. */                                 \
 	M(IKE_VERIFY, ike_verify, F(u64, spi) F(u32, mid) F(addr, src) F(addr, dst)      \
 	  F(blob, packet))                                                               \
-	M(IKE_VERIFIED, ike_verified, F(u64, spi) F(u32, mid))
+	M(IKE_VERIFIED, ike_verified, F(u64, spi) F(u32, mid))                           \
+	/* P> a CHILD SA's configuration that charon has loaded; without a name a         \
+	   connection that has none. actions: LOCAL_START_ and so on. remote: the peer's \
+	   addresses, as configured. The selectors have no dynamic ones, unless the peer \
+	   has one address; digest: of all that is configured, but for secrets.          \
+	   CONFIGS follows the last one: what was not said since the last CONFIGS is not \
+	   loaded any more. */                                                           \
+	M(CONFIG, config, F(blob, name) F(blob, child) F(u8, actions) F(u8, mode)        \
+	  F(blob, remote) F(blob, local_ts) F(blob, remote_ts) F(u64, digest))           \
+	M(CONFIGS, configs, F(u32, count))
 /* clang-format on */
+
+/* What a CHILD SA's configuration asks for: when it is loaded, when its SA is closed by the
+ * peer, and when the peer is dead. */
+#define LOCAL_START_TRAP 1
+#define LOCAL_START_START 2
+#define LOCAL_CLOSE_TRAP 4
+#define LOCAL_CLOSE_START 8
+#define LOCAL_DEAD_TRAP 16
+#define LOCAL_DEAD_START 32
+
+/* Of CONFIG: what it does with packets. */
+enum local_mode {
+	LOCAL_MODE_TRANSPORT,
+	LOCAL_MODE_TUNNEL,
+	LOCAL_MODE_PASS, /* no SA: they pass in clear */
+	LOCAL_MODE_DROP,
+};
 
 enum local_policy {
 	LOCAL_UNIQUE_CONTACT, /* the peer says that it has no other IKE SA */

@@ -7,6 +7,7 @@
 
 #include <daemon.h>
 
+#include "tunnels/ipsec/charon/phalanx_configs.h"
 #include "tunnels/ipsec/charon/phalanx_half.h"
 #include "tunnels/ipsec/charon/phalanx_import.h"
 #include "tunnels/ipsec/charon/phalanx_kernel.h"
@@ -38,6 +39,7 @@ struct private_phalanx_plugin_t {
 	phalanx_pools_t *pools;
 	phalanx_unique_t *unique;
 	phalanx_half_t *half;
+	phalanx_configs_t *configs;
 };
 
 /* The constructors of charon's socket and kernel-ipsec take no arguments. */
@@ -123,6 +125,12 @@ static void no_roam(kernel_interface_t *kernel, bool address)
 {
 }
 
+static void greeted(private_phalanx_plugin_t *this)
+{
+	this->pools->announce(this->pools);
+	this->configs->announce(this->configs);
+}
+
 static bool connect_cb(private_phalanx_plugin_t *this, plugin_feature_t *feature,
 		       bool reg, void *data)
 {
@@ -134,9 +142,9 @@ static bool connect_cb(private_phalanx_plugin_t *this, plugin_feature_t *feature
 		this->sessions->attach(this->sessions);
 		this->pools->attach(this->pools);
 		this->unique->attach(this->unique);
+		this->configs->attach(this->configs);
 		started = time_monotonic(NULL);
-		this->link->start(this->link, has_connections,
-				  (void *)this->pools->announce, this->pools);
+		this->link->start(this->link, has_connections, (void *)greeted, this);
 	} else {
 		this->link->stop(this->link);
 		this->unique->detach(this->unique);
@@ -178,6 +186,7 @@ METHOD(plugin_t, destroy, void, private_phalanx_plugin_t *this)
 		this->half->destroy(this->half);
 		this->unique->destroy(this->unique);
 		this->pools->destroy(this->pools);
+		this->configs->destroy(this->configs);
 		this->sessions->destroy(this->sessions);
 		this->units->destroy(this->units);
 	}
@@ -199,6 +208,7 @@ static void create_parts(private_phalanx_plugin_t *this)
 	this->import = phalanx_import_create(this->link, this->sessions);
 	this->half = phalanx_half_create(this->link, this->units);
 	this->unique = phalanx_unique_create(this->link, this->sessions);
+	this->configs = phalanx_configs_create(this->link);
 	this->pools = phalanx_pools_create(
 	    this->link, lib->settings->get_str(
 			    lib->settings, "%s.plugins.phalanx.swanctl", file, lib->ns));
