@@ -55,6 +55,8 @@ strongswan_conf()
 	cat >"$dir/strongswan.conf" <<-CONF
 	charon {
 		load = $2
+		ikesa_table_size = 4096
+		ikesa_table_segments = 16
 		filelog {
 			lab {
 				path = $dir/log/charon.log

@@ -6,6 +6,7 @@
 #include <daemon.h>
 #include <collections/hashtable.h>
 #include <processing/jobs/callback_job.h>
+#include <threading/mutex.h>
 #include <threading/rwlock.h>
 
 #include "tunnels/ipsec/charon/phalanx_convert.h"
@@ -30,7 +31,8 @@ struct private_phalanx_pools_t {
 	char *path;
 	rwlock_t *lock;
 	hashtable_t *pools; /* pool_t by name */
-	uint64_t stamp;	    /* of the files that were read */
+	mutex_t *refreshing;
+	uint64_t stamp; /* of the files that were read */
 	host_t *(*acquire_address)(attribute_manager_t *this, linked_list_t *pools,
 				   ike_sa_t *ike_sa, host_t *requested);
 	bool (*release_address)(attribute_manager_t *this, linked_list_t *pools,
@@ -179,19 +181,27 @@ static uint64_t files_stamp(private_phalanx_pools_t *this)
 	return stamp;
 }
 
-static job_requeue_t check_files(private_phalanx_pools_t *this)
+static void refresh(private_phalanx_pools_t *this)
 {
-	uint64_t stamp = files_stamp(this);
+	uint64_t stamp;
 
+	this->refreshing->lock(this->refreshing);
+	stamp = files_stamp(this);
 	if (stamp != this->stamp) {
 		this->stamp = stamp;
 		load(this);
 		announce(this);
 	}
+	this->refreshing->unlock(this->refreshing);
+}
+
+static job_requeue_t check_files(private_phalanx_pools_t *this)
+{
+	refresh(this);
 	return JOB_RESCHEDULE(CHECK_INTERVAL_S);
 }
 
-static bool find_pool(private_phalanx_pools_t *this, const char *name, pool_t *copy)
+static bool look_up(private_phalanx_pools_t *this, const char *name, pool_t *copy)
 {
 	pool_t *pool;
 
@@ -201,6 +211,15 @@ static bool find_pool(private_phalanx_pools_t *this, const char *name, pool_t *c
 		*copy = *pool;
 	this->lock->unlock(this->lock);
 	return pool != NULL;
+}
+
+/* swanctl may have loaded a pool that the files tell of since a moment. */
+static bool find_pool(private_phalanx_pools_t *this, const char *name, pool_t *copy)
+{
+	if (look_up(this, name, copy))
+		return TRUE;
+	refresh(this);
+	return look_up(this, name, copy);
 }
 
 static host_t *want(private_phalanx_pools_t *this, char *name, pool_t *pool,
@@ -297,6 +316,7 @@ METHOD(phalanx_pools_t, destroy, void, private_phalanx_pools_t *this)
 {
 	this->pools->destroy_function(this->pools, (void *)pool_destroy);
 	this->lock->destroy(this->lock);
+	this->refreshing->destroy(this->refreshing);
 	free(this->path);
 	free(this);
 }
@@ -315,6 +335,7 @@ phalanx_pools_t *phalanx_pools_create(phalanx_link_t *link, const char *path)
 		.link = link,
 		.path = strdup(path),
 		.lock = rwlock_create(RWLOCK_TYPE_DEFAULT),
+		.refreshing = mutex_create(MUTEX_TYPE_DEFAULT),
 		.pools = hashtable_create(hashtable_hash_str, hashtable_equals_str, 8),
 	);
 	return &this->public;
