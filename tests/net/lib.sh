@@ -143,6 +143,7 @@ net_end()
 	else
 		rm -rf "$out"
 	fi
+	[[ -e $(lab_dir)/guest ]] && guests_end
 	((net_own_lab)) && lab down 2>/dev/null
 	exit "$status"
 }
@@ -228,9 +229,13 @@ whole()
 
 # ---- clients
 
-# fingerprint CLIENT: the SPIs of its IKE SA and its ESP SAs.
+# fingerprint CLIENT: the SPIs of its IKE SA and its ESP SAs; libreswan's ESP SAs only.
 fingerprint()
 {
+	if [[ $1 == v* ]] && lab exec "$1" test -e /run/pluto/pluto.ctl; then
+		lab exec "$1" ip xfrm state | grep -o ' spi [0-9a-fx]*' | sort | xargs
+		return
+	fi
 	lab exec "$1" swanctl --list-sas --raw --ike home |
 		grep -o '\(initiator-spi\|responder-spi\|spi-in\|spi-out\)=[0-9a-f]*' | xargs
 }
@@ -271,6 +276,23 @@ restore()
 		lab revive "$member"
 	done
 }
+
+# guests_begin NAME N: clients v1 to vN in a virtual machine, whose kernel has IPsec. Ends
+# the test if there can be none. guests_end: without them.
+guests_begin()
+{
+	local status=0
+	lab guests up "$2" 2>"$out/guests.log" || status=$?
+	if ((status == 77)); then
+		echo "skip $1 - $(tail -n 1 "$out/guests.log")"
+		exit 0
+	elif ((status)); then
+		fail "no virtual machine: $(xargs -0 <"$out/guests.log")"
+		exit 1
+	fi
+}
+
+guests_end() { lab guests down; }
 
 # ---- traffic: each client pings the server and downloads from it
 

@@ -4,6 +4,8 @@
 # sa_field NODE FIELD...: of the client's only IKE SA, from swanctl's raw output.
 sa_raw() { node_run "$1" swanctl --list-sas --raw --ike home 2>/dev/null; }
 
+whack=/usr/libexec/ipsec/whack # libreswan's
+
 client_virtual()
 {
 	node_run "$1" swanctl --list-sas --raw --ike home 2>/dev/null |
@@ -18,6 +20,7 @@ client_kind()
 		g1) kind=site ;;
 		c3) kind=ipsec-ip6 ;;
 		c4) kind=ipsec-nat ;;
+		v2) kind=libreswan ;;
 		*) if (($(node_index "$1") % 2)); then kind=ipsec-psk; else kind=ipsec-cert; fi ;;
 		esac
 	fi
@@ -43,7 +46,7 @@ verb_client()
 		fi
 	else
 		check_node "$node"
-		is_client "$node" || die "$node is no client"
+		is_client "$node" || is_guest "$node" || die "$node is no client"
 	fi
 	case $what in
 	up) client_up "$node" "$kind" ;;
@@ -55,6 +58,10 @@ verb_client()
 client_up()
 {
 	local node=$1 kind=$2 auth place=clients gateway=$VIP_OUTSIDE
+	if is_guest "$node"; then
+		guest_client_up "$node" "$kind"
+		return
+	fi
 	case $kind in
 	ipsec-psk) auth=psk ;;
 	ipsec-cert) auth=cert ;;
@@ -90,6 +97,10 @@ client_down()
 	if [[ $1 == g1 ]]; then
 		node_run g1 swanctl --terminate --ike home --timeout 10 >/dev/null 2>&1 || true
 		return 0
+	fi
+	if node_alive "$1" pluto; then
+		node_run "$1" "$whack" --shutdown >/dev/null 2>&1 || true
+		node_stop "$1" pluto
 	fi
 	if node_alive "$1" charon; then
 		node_run "$1" swanctl --terminate --ike home --timeout 10 >/dev/null 2>&1 || true

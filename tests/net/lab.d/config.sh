@@ -158,6 +158,27 @@ gateway_connections()
 				}
 			}
 		}
+		transport {
+			version = 2
+			mobike = no
+			local_addrs = $VIP_OUTSIDE, $VIP6_OUTSIDE
+			proposals = $ike_proposals
+			dpd_delay = 30s
+			local {
+				auth = psk
+				id = vpn.example.org
+			}
+			remote {
+				auth = psk
+				id = *@transport.example.org
+			}
+			children {
+				net {
+					mode = transport
+					esp_proposals = $esp_proposals
+				}
+			}
+		}
 		site {
 			version = 2
 			mobike = no
@@ -231,7 +252,7 @@ site_connections()
 	CONF
 }
 
-# client_config NODE psk|cert GATEWAY
+# client_config NODE psk|cert GATEWAY [PLUGIN]: which does its ESP.
 client_config()
 {
 	local node=$1 auth=$2 gateway=$3 dir ike esp own
@@ -241,7 +262,7 @@ client_config()
 	2) ike=aes256gcm16-prfsha384-ecp384 esp=aes256gcm16 ;;
 	0) ike=aes128-sha256-ecp256 esp=aes128-sha256 ;;
 	esac
-	strongswan_conf "$node" "$charon_common kernel-libipsec kernel-netlink \
+	strongswan_conf "$node" "$charon_common ${4-kernel-libipsec} kernel-netlink \
 		socket-default vici" ''
 	if [[ $auth == cert ]]; then
 		issue_cert "$node" "$node@cert.example.org"

@@ -5,37 +5,38 @@ charon_bin=/usr/lib/ipsec/charon
 
 node_holder() { cat "$(node_dir "$1")/holder"; }
 
-# node_env NODE: what its programs find in their environment.
+# node_env NODE: the words before a command that is to run there, in its environment.
 node_env()
 {
-	local dir
+	local dir guest_words=()
 	dir=$(node_dir "$1")
-	node_environment=(
+	if is_guest "$1"; then guest_prefix; fi
+	node_words=(
+		"${guest_words[@]}" env
 		"STRONGSWAN_CONF=$dir/strongswan.conf" "SWANCTL_DIR=$dir/swanctl"
 		"PATH=$BUILD:$BUILD/src:$BUILD/tests/net/tools:$PATH"
+		nsenter --target "$(node_holder "$1")" --net --mount --
 	)
 }
 
 # node_run NODE COMMAND...: in the foreground.
 node_run()
 {
-	local node=$1 node_environment
+	local node=$1 node_words
 	shift
 	node_env "$node"
-	env "${node_environment[@]}" nsenter --target "$(node_holder "$node")" --net --mount \
-		-- "$@"
+	"${node_words[@]}" "$@"
 }
 
 # node_spawn NODE NAME COMMAND...: in the background, its output in log/NAME.log and its
 # pid in NAME.pid.
 node_spawn()
 {
-	local node=$1 name=$2 dir node_environment
+	local node=$1 name=$2 dir node_words
 	shift 2
 	dir=$(node_dir "$node")
 	node_env "$node"
-	env "${node_environment[@]}" setsid nsenter --target "$(node_holder "$node")" \
-		--net --mount -- "$@" </dev/null >>"$dir/log/$name.log" 2>&1 &
+	setsid "${node_words[@]}" "$@" </dev/null >>"$dir/log/$name.log" 2>&1 &
 	echo $! >"$dir/$name.pid"
 }
 
@@ -93,10 +94,9 @@ charon_start()
 verb_exec()
 {
 	(($# >= 2)) || die "usage: lab exec NODE COMMAND..."
-	local node=$1 node_environment
+	local node=$1 node_words
 	shift
 	check_node "$node"
 	node_env "$node"
-	exec env "${node_environment[@]}" nsenter --target "$(node_holder "$node")" --net \
-		--mount -- env -C "$PWD" "$@"
+	exec "${node_words[@]}" env -C "$PWD" "$@"
 }

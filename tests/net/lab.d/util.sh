@@ -55,7 +55,8 @@ lab_load()
 
 lab_save()
 {
-	declare -p MODE MEMBERS CLIENTS PEER PLAIN INTERCONNECTS BUILD SETS | sed "s/^declare /declare -g /" >"$LAB_DIR/settings"
+	GUESTS=${GUESTS:-0}
+	declare -p GUESTS MODE MEMBERS CLIENTS PEER PLAIN INTERCONNECTS BUILD SETS | sed "s/^declare /declare -g /" >"$LAB_DIR/settings"
 }
 
 members()
