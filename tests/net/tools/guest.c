@@ -110,7 +110,8 @@ static _Noreturn void command_become(uint32_t len, int out, int err)
 	char *words[WORDS_MAX + 1];
 	unsigned n = 0;
 
-	for (char *at = message; at < message + len && n < WORDS_MAX; at += strlen(at) + 1)
+	for (char *at = message; at < message + len && n < WORDS_MAX;
+	     at += strlen(at) + 1)
 		words[n++] = at;
 	words[n] = NULL;
 	setsid();
@@ -214,7 +215,8 @@ static _Noreturn void serve(uint16_t port)
 	int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
 
 	setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &on, sizeof(on));
-	if (fd < 0 || bind(fd, (const struct sockaddr *)&any, sizeof(any)) || listen(fd, 64))
+	if (fd < 0 || bind(fd, (const struct sockaddr *)&any, sizeof(any)) ||
+	    listen(fd, 64))
 		fail("listen");
 	signal(SIGCHLD, SIG_IGN);
 	signal(SIGPIPE, SIG_IGN);
