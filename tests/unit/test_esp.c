@@ -470,6 +470,41 @@ static void test_round_trips(void **state)
 	}
 }
 
+/* The keys stay while it rests, and each CBC IV is a fresh one. */
+static void test_rest(void **state)
+{
+	for (size_t i = 0; i < SUITES; i++) {
+		const struct suite *s = &suites[i];
+		struct esp_cipher *c = cipher_of(s);
+		uint8_t payload[64], packet[2][MAX], got[MAX], next_header;
+		size_t len[2], got_len;
+
+		fill(payload, sizeof(payload), 1);
+		for (int at = 0; at < 2; at++) {
+			esp_cipher_rest(c);
+			assert_int_equal(esp_seal(c, SPI, HIGH(s) + 1, 1, 4, payload,
+						  sizeof(payload), packet[at], MAX,
+						  &len[at]),
+					 0);
+		}
+		esp_cipher_rest(c);
+		esp_cipher_rest(c);
+		for (int at = 0; at < 2; at++) {
+			assert_int_equal(esp_open(c, packet[at], len[at], HIGH(s) + 1,
+						  got, sizeof(got), &got_len,
+						  &next_header),
+					 0);
+			assert_int_equal(got_len, sizeof(payload));
+			assert_memory_equal(got, payload, got_len);
+		}
+		if (s->iv_len == 16)
+			assert_memory_not_equal(packet[0] + 8, packet[1] + 8, 16);
+		else
+			assert_memory_equal(packet[0], packet[1], len[0]);
+		esp_cipher_free(c);
+	}
+}
+
 static void test_largest(void **state)
 {
 	const size_t room = ESP_PACKET_MAX + 16;
@@ -857,6 +892,7 @@ int main(void)
 		cmocka_unit_test(test_cbc_vectors),
 		cmocka_unit_test(test_hmac_seal_by_reference),
 		cmocka_unit_test(test_round_trips),
+		cmocka_unit_test(test_rest),
 		cmocka_unit_test(test_largest),
 		cmocka_unit_test(test_tampered),
 		cmocka_unit_test(test_other_key),

@@ -243,6 +243,8 @@ void child_deactivate(struct child *c)
 	c->active = false;
 	drop_held(&c->in);
 	drop_held(&c->out);
+	esp_cipher_rest(c->in.cipher);
+	esp_cipher_rest(c->out.cipher);
 }
 
 int child_hold(struct child_way *way, uint64_t seq, const uint8_t *bytes, size_t len)

@@ -2,7 +2,7 @@
 /*
  * A CHILD SA: the pair of ESP SAs that carries a client's traffic, on any member.
  *
- * Every member holds the child of every session, with its ciphers ready, so that a
+ * Every member holds the child of every session, with its keys ready, so that a
  * takeover costs nothing but child_activate(). Only the active one opens and seals.
  *
  *   initial     SA_ADD of both directions and CHILD_PUT, encoded: keys, addresses,

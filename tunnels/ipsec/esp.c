@@ -52,6 +52,7 @@ static const struct integrity integrities[] = {
 };
 #define INTEGRITIES (sizeof(integrities) / sizeof(integrities[0]))
 #define DIGEST_MAX 64
+#define ENCRYPTION_KEY_MAX 32
 
 /* The library's objects, fetched once: a fetch costs more than sealing a packet. */
 static struct {
@@ -67,9 +68,12 @@ struct esp_cipher {
 	bool esn;
 	size_t icv_len;
 	uint8_t salt[SALT_LEN];
-	EVP_CIPHER_CTX *seal, *open; /* NULL: no encryption */
-	EVP_CIPHER_CTX *iv_maker;    /* CBC: a block cipher under a random key */
-	EVP_MAC_CTX *hmac;	     /* with an integrity algorithm */
+	uint8_t key[ENCRYPTION_KEY_MAX], integrity_key[DIGEST_MAX];
+	/* Of the library, made when first needed: they are larger than all else of an SA,
+	 * and of the SAs that it knows a member works for some only. NULL: not yet. */
+	EVP_CIPHER_CTX *seal, *open;
+	EVP_CIPHER_CTX *iv_maker; /* CBC: a block cipher under a random key */
+	EVP_MAC_CTX *hmac;	  /* with an integrity algorithm */
 };
 
 static void fetch_all(void)
@@ -173,29 +177,58 @@ static EVP_MAC_CTX *hmac_new(const struct integrity *integrity, const uint8_t *k
 }
 
 /* Each context has its key schedule made once, for all packets. */
-static int make_contexts(struct esp_cipher *c, const struct esp_algorithms *a)
+static int need_hmac(struct esp_cipher *c)
+{
+	if (c->integrity && c->hmac == NULL)
+		c->hmac = hmac_new(c->integrity, c->integrity_key);
+	return c->integrity && c->hmac == NULL ? -EIO : 0;
+}
+
+static int need_context(struct esp_cipher *c, EVP_CIPHER_CTX **ctx, int enc)
+{
+	const EVP_CIPHER *cipher = fetched.cipher[c->encryption - encryptions];
+
+	if (c->encryption->name && *ctx == NULL)
+		*ctx = keyed_context(cipher, c->key, enc);
+	return c->encryption->name && *ctx == NULL ? -EIO : 0;
+}
+
+static int need_iv_maker(struct esp_cipher *c)
+{
+	bool cbc = c->encryption->iv_len == BLOCK_LEN;
+
+	if (cbc && c->iv_maker == NULL)
+		c->iv_maker = iv_maker_new();
+	return cbc && c->iv_maker == NULL ? -EIO : 0;
+}
+
+static int ready_to_seal(struct esp_cipher *c)
+{
+	int rc = need_context(c, &c->seal, 1);
+
+	if (rc == 0)
+		rc = need_hmac(c);
+	return rc < 0 ? rc : need_iv_maker(c);
+}
+
+static int ready_to_open(struct esp_cipher *c)
+{
+	int rc = need_context(c, &c->open, 0);
+
+	return rc < 0 ? rc : need_hmac(c);
+}
+
+static void copy_keys(struct esp_cipher *c, const struct esp_algorithms *a)
 {
 	const struct encryption *e = c->encryption;
-	const EVP_CIPHER *cipher = fetched.cipher[e - encryptions];
 
-	if (e->name) {
+	assert(e->key_len <= sizeof(c->key) && e->salt_len <= sizeof(c->salt));
+	if (e->key_len + e->salt_len) {
+		memcpy(c->key, a->enc_key, e->key_len);
 		memcpy(c->salt, a->enc_key + e->key_len, e->salt_len);
-		c->seal = keyed_context(cipher, a->enc_key, 1);
-		c->open = keyed_context(cipher, a->enc_key, 0);
-		if (c->seal == NULL || c->open == NULL)
-			return -EIO;
 	}
-	if (c->integrity) {
-		c->hmac = hmac_new(c->integrity, a->integ_key);
-		if (c->hmac == NULL)
-			return -EIO;
-	}
-	if (e->iv_len == BLOCK_LEN) {
-		c->iv_maker = iv_maker_new();
-		if (c->iv_maker == NULL)
-			return -EIO;
-	}
-	return 0;
+	if (c->integrity)
+		memcpy(c->integrity_key, a->integ_key, c->integrity->key_len);
 }
 
 int esp_cipher_new(struct esp_cipher **out, const struct esp_algorithms *a)
@@ -208,24 +241,31 @@ int esp_cipher_new(struct esp_cipher **out, const struct esp_algorithms *a)
 	pthread_once(&fetched.once, fetch_all);
 	c->esn = a->esn;
 	rc = find_suite(c, a);
-	if (rc == 0)
-		rc = make_contexts(c, a);
-	if (rc < 0)
+	if (rc < 0) {
 		esp_cipher_free(c);
-	else
-		*out = c;
-	return rc;
+		return rc;
+	}
+	copy_keys(c, a);
+	*out = c;
+	return 0;
+}
+
+void esp_cipher_rest(struct esp_cipher *c)
+{
+	/* These wipe the key schedules that they hold. */
+	EVP_CIPHER_CTX_free(c->seal);
+	EVP_CIPHER_CTX_free(c->open);
+	EVP_CIPHER_CTX_free(c->iv_maker);
+	EVP_MAC_CTX_free(c->hmac);
+	c->seal = c->open = c->iv_maker = NULL;
+	c->hmac = NULL;
 }
 
 void esp_cipher_free(struct esp_cipher *c)
 {
 	if (c == NULL)
 		return;
-	/* These wipe the key schedules that they hold. */
-	EVP_CIPHER_CTX_free(c->seal);
-	EVP_CIPHER_CTX_free(c->open);
-	EVP_CIPHER_CTX_free(c->iv_maker);
-	EVP_MAC_CTX_free(c->hmac);
+	esp_cipher_rest(c);
 	OPENSSL_cleanse(c, sizeof(*c));
 	free(c);
 }
@@ -393,6 +433,9 @@ int esp_seal(struct esp_cipher *c, uint32_t spi, uint64_t seq, uint64_t iv,
 	total = ESP_HEADER_LEN + e->iv_len + padded_len(len, e->align) + c->icv_len;
 	if (size < total)
 		return -ENOSPC;
+	rc = ready_to_seal(c);
+	if (rc < 0)
+		return rc;
 	/* First of all, since the header may overwrite a payload that overlaps out. */
 	if (len > 0)
 		memmove(text, payload, len);
@@ -483,6 +526,9 @@ int esp_open(struct esp_cipher *c, const uint8_t *packet, size_t len, uint64_t s
 		return -EINVAL;
 	if (size < text_len)
 		return -ENOSPC;
+	rc = ready_to_open(c);
+	if (rc < 0)
+		return rc;
 	rc = c->hmac ? hmac_open(c, packet, seq, text, text_len, out)
 		     : aead_open(c, packet, seq, text, text_len, out);
 	if (rc == 0)
