@@ -301,6 +301,7 @@ export PATH=$BUILD:$BUILD/tests/net/tools:$PATH
 ping_interval=10 # ms
 replay_window=1100 # packets; phalanx.conf's default is below
 download_rate=1000000 # bytes a second
+traffic_seconds=4 # of a download without a pause
 
 # program_start NODE NAME COMMAND...: in the background; its pid in $out/NAME.pid.
 program_start()
@@ -434,27 +435,25 @@ must()
 	wait_for "$@" 2>/dev/null || fail "waited $1 s for $2"
 }
 
-# scenario_begin NAME [partly] [quiet]: partly: a member is missing; quiet: no traffic.
+# scenario_begin NAME [quiet]: quiet: no traffic.
 scenario_begin()
 {
-	local client how=" ${*:2} "
+	local client
 	scenario=$1-$MODE scenario_open=1 reasons=() scenario_quiet=0
 	echo "# $scenario"
-	if [[ $how != *" partly "* ]]; then
-		restore
-		wait_for 40 "all members" whole m1
-	fi
+	restore
+	wait_for 40 "all members" whole m1
 	connect_all
 	for client in $lab_clients; do
 		scenario_prints[$client]=$(fingerprint "$client")
 	done
 	lab capture outside "$out/$scenario.pcap"
-	if [[ $how == *" quiet "* ]]; then
+	if [[ ${2-} == quiet ]]; then
 		scenario_quiet=1
 	else
 		serve_start
 		pings_start "$scenario"
-		downloads_start "$scenario" 7
+		downloads_start "$scenario" "$traffic_seconds"
 		must 10 "the downloads to begin" downloads_begun
 	fi
 }

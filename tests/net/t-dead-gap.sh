@@ -2,6 +2,8 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 # After a burst, its owner's death and then one packet a second, the first of those
 # packets arrives, in either direction: no sequence numbers that the other end refuses.
+# Sequence numbers are the same in all modes.
+# modes: multicast
 set -euo pipefail
 . "$(dirname "${BASH_SOURCE[0]}")/lib.sh"
 

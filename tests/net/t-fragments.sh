@@ -2,6 +2,8 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 # The way to the cluster takes packets of 800 bytes only: the clients' ESP arrives in
 # fragments, which meet at some member and go to the session's owner whole.
+# In the unicast mode frames come as in the multicast mode.
+# modes: multicast forwarding
 set -euo pipefail
 . "$(dirname "${BASH_SOURCE[0]}")/lib.sh"
 

@@ -3,6 +3,8 @@
 # The preferred one of two interconnect networks swallows everything, and comes back, while
 # clients are served. Nobody dies, nobody is elected, nothing is taken over: the members
 # talk over the other network. Then the same with the other one.
+# How members talk is the same in all modes.
+# modes: multicast
 set -euo pipefail
 . "$(dirname "${BASH_SOURCE[0]}")/lib.sh"
 

@@ -2,6 +2,8 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 # A session moves to and fro between the members, by hand and by draining, while pings at
 # 1 ms pass through it in both directions: none is lost.
+# In the unicast mode frames come as in the multicast mode.
+# modes: multicast forwarding
 set -euo pipefail
 . "$(dirname "${BASH_SOURCE[0]}")/lib.sh"
 
