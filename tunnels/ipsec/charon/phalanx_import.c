@@ -146,7 +146,7 @@ static void end(private_phalanx_import_t *this, uint64_t spi, bool force)
 	if (ike_sa) {
 		DBG1(DBG_IKE, "the operator ends IKE_SA %s[%u]", ike_sa->get_name(ike_sa),
 		     ike_sa->get_unique_id(ike_sa));
-		if (ike_sa->delete(ike_sa, force) == DESTROY_ME)
+		if (ike_sa->delete (ike_sa, force) == DESTROY_ME)
 			manager->checkin_and_destroy(manager, ike_sa);
 		else
 			manager->checkin(manager, ike_sa);
@@ -345,15 +345,19 @@ static void watch_inactivity(child_sa_t *child_sa)
 	lib->scheduler->schedule_job(lib->scheduler, job, timeout);
 }
 
-static void install(child_sa_t *child_sa, const phalanx_child_state_t *s)
+static bool install(child_sa_t *child_sa, const phalanx_child_state_t *s)
 {
+	status_t status;
 	job_t *job;
 
 	/* The keys are in phalanxd, which does not hear of this. */
-	child_sa->install(child_sa, chunk_empty, chunk_empty, htonl(s->spi_in), 0, FALSE,
-			  TRUE, FALSE);
-	child_sa->install(child_sa, chunk_empty, chunk_empty, htonl(s->spi_out), 0, FALSE,
-			  FALSE, FALSE);
+	status = child_sa->install(child_sa, chunk_empty, chunk_empty, htonl(s->spi_in),
+				   0, FALSE, TRUE, FALSE);
+	if (status == SUCCESS)
+		status = child_sa->install(child_sa, chunk_empty, chunk_empty,
+					   htonl(s->spi_out), 0, FALSE, FALSE, FALSE);
+	if (status != SUCCESS)
+		return FALSE;
 	child_sa->install_policies(child_sa);
 	child_sa->set_rekey_spi(child_sa, htonl(s->rekey_spi));
 	child_sa->set_state(child_sa, CHILD_INSTALLED);
@@ -371,6 +375,7 @@ static void install(child_sa_t *child_sa, const phalanx_child_state_t *s)
 		watch_inactivity(child_sa);
 		break;
 	}
+	return TRUE;
 }
 
 /* NULL, or why not. */
@@ -404,13 +409,14 @@ static const char *add_child(ike_sa_t *ike_sa, struct local_blob bytes)
 	child_sa->set_state(child_sa, CHILD_INSTALLING);
 	local_ts = phalanx_selector_list(phalanx_blob(s.local_ts));
 	remote_ts = phalanx_selector_list(phalanx_blob(s.remote_ts));
-	if (local_ts && remote_ts) {
-		child_sa->set_policies(child_sa, local_ts, remote_ts);
-		install(child_sa, &s);
-		ike_sa->add_child_sa(ike_sa, child_sa);
-	} else {
+	if (!local_ts || !remote_ts) {
 		reason = "selectors of a CHILD_SA are malformed";
 		child_sa->destroy(child_sa);
+	} else {
+		child_sa->set_policies(child_sa, local_ts, remote_ts);
+		if (!install(child_sa, &s))
+			reason = "a CHILD_SA cannot be installed";
+		ike_sa->add_child_sa(ike_sa, child_sa);
 	}
 	if (local_ts)
 		local_ts->destroy_offset(local_ts, offsetof(traffic_selector_t, destroy));

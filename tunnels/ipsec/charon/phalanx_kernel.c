@@ -156,7 +156,8 @@ METHOD(kernel_ipsec_t, add_sa, status_t, private_phalanx_kernel_t *this,
 		DBG1(DBG_KNL, "only ESP in tunnel or transport mode is possible");
 		return NOT_SUPPORTED;
 	}
-	if (!has_algorithms(data))
+	/* An SA that is taken over comes without keys: phalanxd has them. */
+	if (!phalanx_is_quiet() && !has_algorithms(data))
 		return NOT_SUPPORTED;
 	if (data->inbound)
 		reserve_spi(this, id->spi);
