@@ -493,6 +493,7 @@ static void test_a_login_in_progress_goes_on(void **state)
 	struct scene s = begin();
 	struct message init = ike(s.spi, IKE_SA_INIT, true, 0, 'i');
 	struct message auth = ike(s.spi, IKE_AUTH, false, 1, 'a');
+	struct message done = ike(s.spi, IKE_AUTH, true, 1, 'd');
 	struct local_message m;
 
 	/* The answer does not leave before the successor has what it follows from. */
@@ -518,10 +519,41 @@ static void test_a_login_in_progress_goes_on(void **state)
 	assert_true(gateways_hear(s.successor, LOCAL_IKE_RX, &m));
 	establish(s.successor, s.spi, "one");
 	gateways_run(50);
+	transmit(s.successor, &done);
+	gateways_run(50);
+	assert_int_equal(times_sent(s.successor, &done), 1);
 	assert_true(works_on(s.successor, s.spi));
 	EACH_NODE(n)
 		if (!n->dead)
 			assert_int_equal(n->t->nhalves, 0);
+}
+
+/* Between the two charon may ask others, a RADIUS server say. */
+static void test_a_login_survives_between_its_end_and_the_answer(void **state)
+{
+	struct scene s = begin();
+	struct message init = ike(s.spi, IKE_SA_INIT, true, 0, 'i');
+	struct message auth = ike(s.spi, IKE_AUTH, false, 1, 'a');
+	struct message done = ike(s.spi, IKE_AUTH, true, 1, 'd');
+	struct local_message m;
+
+	begin_half(s.owner, s.spi);
+	transmit(s.owner, &init);
+	receive(s.owner, &auth);
+	establish(s.owner, s.spi, "one");
+	gateways_run(50);
+	assert_non_null(login_find(s.successor->t, s.spi));
+	gateways_kill(s.owner);
+	gateways_run(50);
+	gateways_forget(s.successor);
+	assert_false(works_on(s.successor, s.spi));
+	receive(s.successor, &auth);
+	assert_true(gateways_hear(s.successor, LOCAL_IKE_RX, &m));
+	establish(s.successor, s.spi, "one");
+	transmit(s.successor, &done);
+	gateways_run(50);
+	assert_true(works_on(s.successor, s.spi));
+	assert_int_equal(times_sent(s.successor, &done), 1);
 }
 
 static void test_an_answer_in_other_words_is_not_given(void **state)
@@ -668,6 +700,7 @@ int main(void)
 		TEST(test_a_successor_ends_what_was_replaced),
 		TEST(test_what_charon_does_not_end_is_taken_from_it),
 		TEST(test_a_login_in_progress_goes_on),
+		TEST(test_a_login_survives_between_its_end_and_the_answer),
 		TEST(test_an_answer_in_other_words_is_not_given),
 		TEST(test_eap_in_mid_round_fails_at_once),
 		TEST(test_eap_goes_on_before_the_first_answer),

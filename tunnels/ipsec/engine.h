@@ -321,7 +321,7 @@ bool half_transmit(struct ipsec *t, const struct ike_header *h,
 bool half_receive(struct ipsec *t, const struct ike_header *h,
 		  const struct local_addr *src, const struct local_addr *dst,
 		  struct mono now);
-void half_import(struct ipsec *t, const struct unit_set *units);
+void half_import(struct ipsec *t, const struct unit_set *units, struct mono now);
 /* charon has lost those of these units; NULL: all. */
 void half_drop(struct ipsec *t, const struct unit_set *units);
 void half_sweep(struct ipsec *t, struct mono now);

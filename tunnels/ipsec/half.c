@@ -13,6 +13,10 @@
  * under the keys that both know, so that the peer need not wait for its own timeout. Only a
  * peer that has not got the first answer, and repeats its first request, begins anew.
  *
+ * An IKE SA is half-open until the answer that establishes it is committed, although charon
+ * has reported it before. If its owner dies between the two, the peer knows of no IKE SA:
+ * what was reported ends, and the login goes on as above.
+ *
  *   initial    HALF_OPEN, encoded
  *   essential  SHA-256 of the answer; number of the last IKE_AUTH answered, 0: none
  */
@@ -246,28 +250,42 @@ bool half_receive(struct ipsec *t, const struct ike_header *h,
 	return true;
 }
 
-void half_import(struct ipsec *t, const struct unit_set *units)
+static void import(struct ipsec *t, struct half *half)
 {
 	struct local_message m;
-	struct half *half;
 	size_t len;
-	const uint8_t *initial;
+	const uint8_t *initial = session_initial(half->session, &len);
+
+	/* Without a digest the answer may not have left: the peer asks anew. */
+	if (half->live || !half->digested || local_decode(initial, len, &m) ||
+	    m.type != LOCAL_HALF_OPEN)
+		return;
+	m.type = LOCAL_HALF_IMPORT;
+	plugin_send(t->plugin, &m);
+	half->live = half->imported = true;
+	half->repeated = half->different = false;
+	t->statistics.half_imports++;
+}
+
+void half_import(struct ipsec *t, const struct unit_set *units, struct mono now)
+{
+	struct half *half, *next;
+	struct ike_sa *sa;
 
 	for (unsigned u = 0; u < CLUSTER_UNITS; u++) {
 		if (!unit_set_has(units, (unit_id)u))
 			continue;
-		LIST_FOREACH(half, &t->halves[u], next) {
-			initial = session_initial(half->session, &len);
-			/* Without a digest the answer may not have left: the peer asks
-			 * anew. */
-			if (half->live || !half->digested ||
-			    local_decode(initial, len, &m) || m.type != LOCAL_HALF_OPEN)
+		for (half = LIST_FIRST(&t->halves[u]); half; half = next) {
+			next = LIST_NEXT(half, next);
+			sa = login_find(t, half->spi);
+			if (sa && sa->exchanges.response.valid) {
+				finish(t, half, now);
 				continue;
-			m.type = LOCAL_HALF_IMPORT;
-			plugin_send(t->plugin, &m);
-			half->live = half->imported = true;
-			half->repeated = half->different = false;
-			t->statistics.half_imports++;
+			}
+			/* Its peer has not heard that it is established. */
+			if (sa)
+				login_end(t, sa, now);
+			import(t, half);
 		}
 	}
 }

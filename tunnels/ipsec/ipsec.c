@@ -49,8 +49,8 @@ static void welcome(struct ipsec *t, const struct local_hello *hello, struct mon
 	plugin_send(t->plugin, &m);
 	t->welcomed = true;
 	tell_units(t);
+	half_import(t, &t->units, now);
 	imports_add(t, &t->units, now);
-	half_import(t, &t->units);
 	pulse_begin(t, now);
 }
 
@@ -419,7 +419,7 @@ static void ipsec_activate(void *tunnel, const struct unit_set *units,
 	tell_units(t);
 	t->enforce = true;
 	if (t->welcomed) {
-		half_import(t, units);
+		half_import(t, units, now);
 		imports_add(t, units, now);
 	}
 	/* What nobody can vouch for is rekeyed at once. */

@@ -219,10 +219,14 @@ void login_transmit(struct ipsec *t, const struct local_ike_tx *tx, struct mono 
 	} else
 		copy_request(t, sa, &h, tx);
 	/* What cannot be kept is not said; both ends repeat what is not answered. */
-	if (keep(t, sa, now))
+	if (keep(t, sa, now)) {
 		t->statistics.ike_dropped++;
-	else
-		wait_for_commit(t, sa->unit, tx);
+		return;
+	}
+	/* Once the answer that establishes it is kept, it is half-open no more. */
+	if (h.response)
+		half_end(t, sa->spi, now);
+	wait_for_commit(t, sa->unit, tx);
 }
 
 void login_release(struct ipsec *t)
@@ -426,7 +430,6 @@ static void take_trace(struct ipsec *t, struct ike_sa *sa)
 /* It was established here. */
 static void begin(struct ipsec *t, struct ike_sa *sa, struct mono now)
 {
-	half_end(t, sa->spi, now);
 	take_trace(t, sa);
 	unique_established(t, sa);
 	if (sa->exchanges.replaces.n)
@@ -484,6 +487,7 @@ void login_delete(struct ipsec *t, uint64_t spi, struct mono now)
 
 	if (!sa || !sa->live)
 		return;
+	half_end(t, spi, now);
 	s = sa->session;
 	login_free(t, sa);
 	session_set_user(s, NULL);
