@@ -240,6 +240,80 @@ fingerprint()
 		grep -o '\(initiator-spi\|responder-spi\|spi-in\|spi-out\)=[0-9a-f]*' | xargs
 }
 
+# unit_of CLIENT MEMBER: the unit of the client's session, as that member knows it.
+unit_of()
+{
+	ask "$2" sessions | jq -e --arg c "$1@" \
+		'[.sessions[] | select(.user | startswith($c)) | .unit] | first'
+}
+
+# gathered MEMBER: all clients' sessions are its own.
+gathered() { [[ $(owners "$1" | cut -d' ' -f2 | sort -u) == "$1" ]]; }
+
+# gather MEMBER: all clients' sessions go there, until load is balanced again, which may be
+# at once.
+gather()
+{
+	local client unit try pids
+	for try in 1 2 3 4 5; do
+		pids=()
+		for client in $lab_clients; do
+			unit=$(unit_of "$client" "$1") || return 1
+			lab exec "$1" timeout 20 clusterctl move "$unit" "$1" >/dev/null 2>&1 &
+			pids+=($!)
+		done
+		wait "${pids[@]}" || true
+		gathered "$1" && return
+	done
+	return 1
+}
+
+# spis CLIENT ike|child: of its IKE SA, or of its CHILD SAs.
+spis()
+{
+	local which='[a-z]*-spi'
+	[[ $2 == ike ]] || which='spi-[a-z]*'
+	fingerprint "$1" | grep -o "\b$which=[0-9a-f]*" | sort | xargs
+}
+
+# has_other_spis CLIENT ike|child SPIS: as many as these, but others.
+has_other_spis()
+{
+	local now
+	now=$(spis "$1" "$2")
+	(($(wc -w <<<"$now") == $(wc -w <<<"$3"))) && [[ $now != "$3" ]]
+}
+
+# sa_id CLIENT ike|child MEMBER: the number of the client's SA in that member's charon.
+sa_id()
+{
+	local spi id='uniqueid=\K\d+'
+	if [[ $2 == ike ]]; then
+		spi=$(fingerprint "$1" | grep -oP '\bresponder-spi=\K\w+')
+		id+="(?= version=\d .* responder-spi=$spi )"
+	else
+		spi=$(fingerprint "$1" | grep -oP '\bspi-out=\K\w+' | head -n 1)
+		id+="(?= reqid=\d+ [^{}]* spi-in=$spi )"
+	fi
+	lab exec "$3" swanctl --list-sas --raw | grep -oP "$id"
+}
+
+# rekey CLIENT ike|child [MEMBER]: begun by the client, or by that member. Both ends have
+# other keys then.
+rekey()
+{
+	local before what=home
+	before=$(spis "$1" "$2")
+	if (($# == 3)); then
+		lab exec "$3" timeout 10 swanctl --rekey "--$2-id" "$(sa_id "$1" "$2" "$3")" \
+			>/dev/null || return 1
+	else
+		[[ $2 == ike ]] || what=net
+		lab exec "$1" timeout 10 swanctl --rekey "--$2" "$what" >/dev/null || return 1
+	fi
+	wait_for 5 "new keys of $1" has_other_spis "$1" "$2" "$before"
+}
+
 # Who speaks through the client's tunnel.
 speaker() { if [[ $1 == g1 ]]; then echo h1; else echo "$1"; fi; }
 

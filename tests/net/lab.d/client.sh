@@ -55,28 +55,50 @@ verb_client()
 	esac
 }
 
+# The kinds of clients: ipsec-AUTH, ipsec-AUTH-nat and ipsec-AUTH-ip6, where AUTH is one of
+client_auths=' psk cert rsa ed25519 mschapv2 tls radius '
+
+# client_way KIND: sets auth, place and gateway.
+client_way()
+{
+	place=clients gateway=$VIP_OUTSIDE
+	case $1 in
+	site) gateway=$VIP_OUTSIDE auth=site ;;
+	site-ip6) gateway=$VIP6_OUTSIDE auth=site ;;
+	ipsec-nat) auth=cert place=nat ;;
+	ipsec-ip6) auth=psk gateway=$VIP6_OUTSIDE ;;
+	ipsec-*)
+		auth=${1#ipsec-}
+		[[ $auth != *-nat ]] || place=nat
+		[[ $auth != *-ip6 ]] || gateway=$VIP6_OUTSIDE
+		auth=${auth%-nat}
+		auth=${auth%-ip6}
+		[[ $client_auths == *" $auth "* ]] || die "unknown kind: $1"
+		;;
+	*) die "unknown kind: $1" ;;
+	esac
+}
+
 client_up()
 {
-	local node=$1 kind=$2 auth place=clients gateway=$VIP_OUTSIDE
+	local node=$1 kind=$2 auth place gateway
 	if is_guest "$node"; then
 		guest_client_up "$node" "$kind"
 		return
 	fi
+	client_way "$kind"
 	case $kind in
-	ipsec-psk) auth=psk ;;
-	ipsec-cert) auth=cert ;;
-	ipsec-nat) auth=cert place=nat ;;
-	ipsec-ip6) auth=psk gateway=$VIP6_OUTSIDE ;;
-	site) site_reload "$VIP_SITE" "$VIP_OUTSIDE" ;;
-	site-ip6) site_reload "$VIP6_SITE" "$VIP6_OUTSIDE" ;;
-	*) die "unknown kind: $kind (ipsec-psk, ipsec-cert, ipsec-nat, ipsec-ip6, site or site-ip6)" ;;
-	esac
-	if [[ $kind != site* ]]; then
+	site) site_reload "$VIP_SITE" "$gateway" ;;
+	site-ip6) site_reload "$VIP6_SITE" "$gateway" ;;
+	*)
+		[[ $auth != radius ]] || radius_start
 		client_down "$node"
-		[[ $(cat "$(node_dir "$node")/place") == "$place" ]] || place_client "$node" "$place"
+		[[ $(cat "$(node_dir "$node")/place") == "$place" ]] ||
+			place_client "$node" "$place"
 		client_config "$node" "$auth" "$gateway"
 		charon_start "$node"
-	fi
+		;;
+	esac
 	echo "$kind" >"$(node_dir "$node")/kind"
 	node_run "$node" swanctl --initiate --child net --timeout 30 --loglevel 1 \
 		>>"$(node_dir "$node")/log/initiate.log" 2>&1 ||

@@ -3,6 +3,7 @@
 
 tools_load='random openssl pem pkcs1 pkcs8 x509 pubkey'
 lab_psk='0sFpZAZqEN6Ti9sqt4ZP5EWcqx'
+lab_password='fourteen words'
 
 # ---- certificates of IKE; the cluster's own authority is clusterctl's
 
@@ -15,31 +16,40 @@ make_pki()
 	ike_pki --self --ca --in "$dir/ca.key" --type ecdsa --dn 'C=XX, O=Lab, CN=Lab CA' \
 		--lifetime 3650 --outform pem >"$dir/ca.pem"
 	issue_cert gateway vpn.example.org
+	issue_cert gateway-rsa vpn.example.org rsa
+	issue_cert gateway-ed25519 vpn.example.org ed25519
 }
 
 ike_pki() { STRONGSWAN_CONF=$LAB_DIR/pki/strongswan.conf pki "$@"; }
 
-# issue_cert NAME SAN
+# issue_cert NAME SAN [TYPE]: ecdsa, rsa or ed25519. Messages with RSA certificates of this
+# size do not fit in a frame.
 issue_cert()
 {
-	local dir=$LAB_DIR/pki
+	local dir=$LAB_DIR/pki type=${3:-ecdsa} size=
 	[[ -s $dir/$1.pem ]] && return 0
-	ike_pki --gen --type ecdsa --size 256 --outform pem >"$dir/$1.key"
-	ike_pki --pub --in "$dir/$1.key" --type ecdsa --outform pem >"$dir/$1.pub"
+	case $type in
+	ecdsa) size=256 ;;
+	rsa) size=2048 ;;
+	esac
+	# shellcheck disable=SC2086
+	ike_pki --gen --type "$type" ${size:+--size $size} --outform pem >"$dir/$1.key"
+	ike_pki --pub --in "$dir/$1.key" --type priv --outform pem >"$dir/$1.pub"
 	ike_pki --issue --in "$dir/$1.pub" --type pub --cacert "$dir/ca.pem" \
 		--cakey "$dir/ca.key" --dn "C=XX, O=Lab, CN=$2" --san "$2" --flag serverAuth \
 		--lifetime 3650 --outform pem >"$dir/$1.pem"
 }
 
-# install_cert NODE [NAME]
+# install_cert NODE [NAME]...
 install_cert()
 {
-	local dir
+	local dir name
 	dir=$(node_dir "$1")/swanctl
 	cp "$LAB_DIR/pki/ca.pem" "$dir/x509ca/"
-	[[ $# == 2 ]] || return 0
-	cp "$LAB_DIR/pki/$2.pem" "$dir/x509/"
-	cp "$LAB_DIR/pki/$2.key" "$dir/private/$2.pem"
+	for name in "${@:2}"; do
+		cp "$LAB_DIR/pki/$name.pem" "$dir/x509/"
+		cp "$LAB_DIR/pki/$name.key" "$dir/private/$name.pem"
+	done
 }
 
 # ---- strongSwan
@@ -84,22 +94,28 @@ strongswan_conf()
 }
 
 charon_common='random nonce openssl kdf pem pkcs1 pkcs8 x509 constraints pubkey'
+charon_logins='eap-identity eap-mschapv2 eap-tls'
 
 member_strongswan()
 {
 	local dir
 	dir=$(node_dir "$1")
 	if ((PLAIN)); then
-		strongswan_conf "$1" "$charon_common kernel-libipsec kernel-netlink \
-			socket-default vici" ''
-	else
+		strongswan_conf "$1" "$charon_common $charon_logins kernel-libipsec \
+			kernel-netlink socket-default vici" ''
+	elif [[ $1 == g1 ]]; then
 		strongswan_conf "$1" "phalanx $charon_common kernel-netlink vici" \
 			"phalanx { socket = $(charon_socket "$1") }"
+	else
+		strongswan_conf "$1" "phalanx $charon_common $charon_logins eap-radius \
+			kernel-netlink vici" \
+			"phalanx { socket = $(charon_socket "$1") }
+			$(radius_client)"
 	fi
-	install_cert "$1" gateway
 	if [[ $1 == g1 ]]; then
 		site_connections "$VIP_SITE" "$VIP_OUTSIDE" >"$dir/swanctl/swanctl.conf"
 	else
+		install_cert "$1" gateway gateway-rsa gateway-ed25519
 		gateway_connections >"$dir/swanctl/swanctl.conf"
 	fi
 }
@@ -108,56 +124,54 @@ ike_proposals=aes128gcm16-prfsha256-ecp256,aes256gcm16-prfsha384-ecp384
 ike_proposals+=,aes128-sha256-ecp256
 esp_proposals=aes128gcm16,aes256gcm16,aes128-sha256
 
+# gateway_login NAME CERTIFICATE REMOTE MOBIKE: a connection of those whose identity ends in
+# NAME.example.org, that is, of the kinds of clients called so. Without a certificate the
+# gateway has the common key.
+gateway_login()
+{
+	local own="auth = psk"
+	[[ -z $2 ]] || own="auth = pubkey
+				certs = $2.pem"
+	cat <<-CONF
+		$1 {
+			version = 2
+			mobike = $4
+			local_addrs = $VIP_OUTSIDE, $VIP6_OUTSIDE
+			proposals = $ike_proposals
+			pools = clients
+			dpd_delay = 30s
+			local {
+				$own
+				id = vpn.example.org
+			}
+			remote {
+				$3
+				id = *@$1.example.org
+			}
+			children {
+				net {
+					local_ts = 10.1.0.0/16, 10.3.0.0/24
+					esp_proposals = $esp_proposals
+				}
+			}
+		}
+	CONF
+}
+
 # The same on every member of the cluster.
 gateway_connections()
 {
+	local eap='eap_id = %any
+				auth ='
 	cat <<-CONF
 	connections {
-		psk {
-			version = 2
-			mobike = no
-			local_addrs = $VIP_OUTSIDE, $VIP6_OUTSIDE
-			proposals = $ike_proposals
-			pools = clients
-			dpd_delay = 30s
-			local {
-				auth = psk
-				id = vpn.example.org
-			}
-			remote {
-				auth = psk
-				id = *@psk.example.org
-			}
-			children {
-				net {
-					local_ts = 10.1.0.0/16, 10.3.0.0/24
-					esp_proposals = $esp_proposals
-				}
-			}
-		}
-		cert {
-			version = 2
-			mobike = no
-			local_addrs = $VIP_OUTSIDE, $VIP6_OUTSIDE
-			proposals = $ike_proposals
-			pools = clients
-			dpd_delay = 30s
-			local {
-				auth = pubkey
-				certs = gateway.pem
-				id = vpn.example.org
-			}
-			remote {
-				auth = pubkey
-				id = *@cert.example.org
-			}
-			children {
-				net {
-					local_ts = 10.1.0.0/16, 10.3.0.0/24
-					esp_proposals = $esp_proposals
-				}
-			}
-		}
+		$(gateway_login psk '' 'auth = psk' no)
+		$(gateway_login cert gateway 'auth = pubkey' no)
+		$(gateway_login rsa gateway-rsa 'auth = pubkey' yes)
+		$(gateway_login ed25519 gateway-ed25519 'auth = pubkey' yes)
+		$(gateway_login mschapv2 gateway "$eap eap-mschapv2" yes)
+		$(gateway_login tls gateway "$eap eap-tls" yes)
+		$(gateway_login radius gateway "$eap eap-radius" yes)
 		transport {
 			version = 2
 			mobike = no
@@ -212,6 +226,9 @@ gateway_connections()
 		ike-all {
 			secret = $lab_psk
 		}
+		eap-all {
+			secret = $lab_password
+		}
 	}
 	CONF
 }
@@ -252,26 +269,43 @@ site_connections()
 	CONF
 }
 
-# client_config NODE psk|cert GATEWAY [PLUGIN]: which does its ESP.
+# client_own NODE AUTH: how the client proves who it is. With EAP its device has an identity
+# of its own.
+client_own()
+{
+	local id=$1@$2.example.org
+	case $2 in
+	psk) printf 'auth = psk\nid = %s\n' "$id" ;;
+	mschapv2 | radius)
+		printf 'auth = eap-mschapv2\nid = device-%s\neap_id = %s\n' "$id" "$id"
+		;;
+	tls) printf 'auth = eap-tls\nid = %s\ncerts = %s.pem\n' "$id" "$1-tls" ;;
+	*) printf 'auth = pubkey\nid = %s\ncerts = %s.pem\n' "$id" "$1-$2" ;;
+	esac
+}
+
+# client_config NODE AUTH GATEWAY [PLUGIN]: AUTH as the gateway's connections are called.
+# The plugin does its ESP.
 client_config()
 {
-	local node=$1 auth=$2 gateway=$3 dir ike esp own
+	local node=$1 auth=$2 gateway=$3 dir ike esp type=ecdsa
 	dir=$(node_dir "$node")
 	case $(($(node_index "$node") % 3)) in
 	1) ike=aes128gcm16-prfsha256-ecp256 esp=aes128gcm16 ;;
 	2) ike=aes256gcm16-prfsha384-ecp384 esp=aes256gcm16 ;;
 	0) ike=aes128-sha256-ecp256 esp=aes128-sha256 ;;
 	esac
-	strongswan_conf "$node" "$charon_common ${4-kernel-libipsec} kernel-netlink \
-		socket-default vici" ''
-	if [[ $auth == cert ]]; then
-		issue_cert "$node" "$node@cert.example.org"
-		install_cert "$node" "$node"
-		own="auth = pubkey
-				certs = $node.pem"
-	else
-		own="auth = psk"
-	fi
+	strongswan_conf "$node" "$charon_common $charon_logins ${4-kernel-libipsec} \
+		kernel-netlink socket-default vici" ''
+	case $auth in
+	rsa | ed25519) type=$auth ;;&
+	cert | tls | rsa | ed25519)
+		issue_cert "$node-$auth" "$node@$auth.example.org" "$type"
+		install_cert "$node" "$node-$auth"
+		;;
+	psk) ;;
+	*) install_cert "$node" ;;
+	esac
 	cat >"$dir/swanctl/swanctl.conf" <<-CONF
 	connections {
 		home {
@@ -281,11 +315,10 @@ client_config()
 			proposals = $ike
 			dpd_delay = 20s
 			local {
-				$own
-				id = $node@$auth.example.org
+				$(client_own "$node" "$auth")
 			}
 			remote {
-				auth = ${auth/cert/pubkey}
+				auth = $([[ $auth == psk ]] && echo psk || echo pubkey)
 				id = vpn.example.org
 			}
 			children {
@@ -299,6 +332,9 @@ client_config()
 	secrets {
 		ike-all {
 			secret = $lab_psk
+		}
+		eap-all {
+			secret = $lab_password
 		}
 	}
 	CONF

@@ -203,7 +203,7 @@ session_of()
 verb_up()
 {
 	local node
-	MODE=multicast MEMBERS=3 CLIENTS=4 PEER=0 PLAIN=0 INTERCONNECTS=1 SETS=()
+	MODE=multicast MEMBERS=3 CLIENTS=4 PEER=0 PLAIN=0 INTERCONNECTS=1 ACCOUNTING=0 SETS=()
 	BUILD=${BUILD:-$top/build}
 	while (($#)); do
 		case $1 in
@@ -215,6 +215,7 @@ verb_up()
 		--set) SETS+=("$2") && shift ;;
 		--peer) PEER=1 ;;
 		--plain) PLAIN=1 MEMBERS=1 ;;
+		--accounting) ACCOUNTING=1 ;;
 		*) usage >&2 && die "unknown option: $1" ;;
 		esac
 		shift
@@ -261,8 +262,8 @@ up_networks()
 	make_servers
 	for node in $(members); do make_member "$node"; done
 	for node in $(clients); do make_client "$node"; done
-	((PEER)) && make_peer
-	return 0
+	if ((PEER)); then make_peer; fi
+	if ((ACCOUNTING)); then radius_start; fi
 }
 
 up_members()

@@ -45,7 +45,7 @@ need()
 }
 
 # The lab's settings, written once by `up`: MODE MEMBERS CLIENTS PEER PLAIN
-# INTERCONNECTS BUILD SETS.
+# INTERCONNECTS ACCOUNTING BUILD SETS.
 lab_load()
 {
 	[[ -f $LAB_DIR/settings ]] || die "no lab is up in $LAB_DIR"
@@ -56,7 +56,7 @@ lab_load()
 lab_save()
 {
 	GUESTS=${GUESTS:-0}
-	declare -p GUESTS MODE MEMBERS CLIENTS PEER PLAIN INTERCONNECTS BUILD SETS | sed "s/^declare /declare -g /" >"$LAB_DIR/settings"
+	declare -p GUESTS MODE MEMBERS CLIENTS PEER PLAIN INTERCONNECTS ACCOUNTING BUILD SETS | sed "s/^declare /declare -g /" >"$LAB_DIR/settings"
 }
 
 members()
