@@ -4,6 +4,7 @@
 #include <arpa/inet.h>
 #include <errno.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
 struct address address_ipv4(struct in_addr a)
@@ -65,4 +66,42 @@ int address_prefix(const struct address *a, unsigned len, struct address *out)
 		prefix.bytes[len / 8] &= (uint8_t)(0xff00 >> len % 8);
 	*out = prefix;
 	return 0;
+}
+
+int address_block_parse(const char *text, struct address_block *out)
+{
+	struct address_block b;
+	struct address first;
+	char address[ADDRESS_TEXT_MAX];
+	size_t n = strcspn(text, "/");
+
+	if (n >= sizeof(address))
+		return -EINVAL;
+	memcpy(address, text, n);
+	address[n] = '\0';
+	if (address_parse(address, &b.first))
+		return -EINVAL;
+	b.len = 8 * (unsigned)address_size(b.first.family);
+	if (text[n]) {
+		char *end;
+		unsigned long len = strtoul(text + n + 1, &end, 10);
+
+		if (text[n + 1] < '0' || text[n + 1] > '9' || *end || len > b.len)
+			return -EINVAL;
+		b.len = (unsigned)len;
+	}
+	if (address_prefix(&b.first, b.len, &first) || !address_same(&first, &b.first))
+		return -EINVAL;
+	*out = b;
+	return 0;
+}
+
+const char *address_block_print(const struct address_block *b,
+				char buf[ADDRESS_BLOCK_TEXT_MAX])
+{
+	char address[ADDRESS_TEXT_MAX];
+
+	snprintf(buf, ADDRESS_BLOCK_TEXT_MAX, "%s/%u", address_print(&b->first, address),
+		 b->len);
+	return buf;
 }

@@ -19,6 +19,7 @@
 #include <unistd.h>
 
 #include "src/conf_reader.h"
+#include "src/rtable.h"
 #include "src/tun.h"
 #include "tunnels/ipsec/replay.h"
 
@@ -237,6 +238,7 @@ static struct conf *new_conf(void)
 	c->port = PORT_DEFAULT;
 	strcpy(c->tunnel.device, TUN_NAME_DEFAULT);
 	c->tunnel.mtu = TUN_MTU_DEFAULT;
+	c->tunnel.table = RTABLE_DEFAULT;
 	strcpy(c->ipsec.socket, "/run/phalanx/charon.sock");
 	c->ipsec.inbound_commit = true;
 	c->ipsec.replay_window = REPLAY_SIZE_DEFAULT;

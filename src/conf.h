@@ -26,6 +26,7 @@
 #define CONF_NETWORKS_MAX 8
 #define CONF_ADDRESSES_MAX 16 /* cluster addresses of one network */
 #define CONF_PATHS_MAX 4      /* networks of the interconnect */
+#define CONF_PROTECT_MAX 256
 #define CONF_CONTROL_NAME "control.sock"
 #define CONF_EXIT 78 /* sysexits' EX_CONFIG: the file is wrong */
 
@@ -83,7 +84,11 @@ struct conf {
 	struct {
 		char device[IF_NAMESIZE];
 		unsigned mtu;
+		unsigned table; /* of routes, and its rules' priority */
 	} tunnel;
+
+	unsigned nprotect; /* prefixes whose packets never leave in clear, each once */
+	struct address_block protect[CONF_PROTECT_MAX];
 
 	struct {
 		char socket[CONF_PATH_MAX];
@@ -106,7 +111,7 @@ void conf_print(const struct conf *conf, FILE *out);
 
 /*
  * What is the same on all members: everything but node, certificate, key, authority,
- * directories, capacity, log-level, sockets and names of devices. The text is a whole
+ * directories, capacity, log-level, sockets, names of devices and the routing table. The text is a whole
  * configuration, which parses; networks' interfaces stand in it, for members that have none
  * of their own for a network.
  */

@@ -136,11 +136,25 @@ static void print_options(const struct conf *conf, enum scope scope, FILE *out)
 	fprintf(out, "\ninterconnect {\n\tport = %u\n}\n", conf->port);
 }
 
+static void print_protect(const struct conf *conf, FILE *out)
+{
+	char text[ADDRESS_BLOCK_TEXT_MAX];
+
+	fprintf(out, "\tprotect = {");
+	for (unsigned i = 0; i < conf->nprotect; i++)
+		fprintf(out, "%s\"%s\"", i ? ", " : "",
+			address_block_print(&conf->protect[i], text));
+	fprintf(out, "}\n");
+}
+
 static void print_tunnels(const struct conf *conf, enum scope scope, FILE *out)
 {
 	fprintf(out, "\ntunnel {\n");
 	if (scope == SCOPE_ALL)
-		fprintf(out, "\tdevice = \"%s\"\n", conf->tunnel.device);
+		fprintf(out, "\tdevice = \"%s\"\n\ttable = %u\n", conf->tunnel.device,
+			conf->tunnel.table);
+	if (conf->nprotect)
+		print_protect(conf, out);
 	fprintf(out, "\tmtu = %u\n}\n\nipsec {\n", conf->tunnel.mtu);
 	if (scope == SCOPE_ALL)
 		fprintf(out, "\tsocket = \"%s\"\n", conf->ipsec.socket);

@@ -232,6 +232,34 @@ static void set_member_address(struct reader *r, const struct option *o, void *a
 		m->addresses[m->naddresses++] = a;
 }
 
+static void set_protect(struct reader *r, const struct option *o, void *at,
+			const char *value)
+{
+	struct conf *c = at;
+	struct address_block b;
+
+	if (address_block_parse(value, &b)) {
+		conf_complain(r, r->line,
+			      "%s is '%s', expected a prefix such as 10.9.0.0/16, with "
+			      "zeros behind it",
+			      o->name, value);
+		return;
+	}
+	for (unsigned i = 0; i < c->nprotect; i++)
+		if (c->protect[i].len == b.len &&
+		    address_same(&c->protect[i].first, &b.first)) {
+			conf_complain(r, r->line,
+				      "prefix %s was given before, expected each once",
+				      value);
+			return;
+		}
+	if (c->nprotect == CONF_PROTECT_MAX)
+		conf_complain(r, r->line, "%s has too many prefixes, expected at most %d",
+			      o->name, CONF_PROTECT_MAX);
+	else
+		c->protect[c->nprotect++] = b;
+}
+
 /* The mode may stand behind the network in the file: check_mac() looks at the address. */
 static void set_mac(struct reader *r, const struct option *o, void *at, const char *value)
 {
@@ -302,6 +330,9 @@ static const struct option interconnect_options[] = {
 static const struct option tunnel_options[] = {
 	OTHER("device", set_interface, tunnel.device),
 	NUMBER("mtu", tunnel.mtu, 576, 9000),
+	/* 253 and above are the kernel's own. */
+	NUMBER("table", tunnel.table, 1, 252),
+	{ "protect", set_protect, 0, 0, 0, 0, true },
 	END,
 };
 

@@ -79,6 +79,7 @@ struct conf *conf_shared_adopt(const struct conf *shared, const struct conf *loc
 	c->capacity = local->capacity;
 	c->log_level = local->log_level;
 	memcpy(c->tunnel.device, local->tunnel.device, sizeof(c->tunnel.device));
+	c->tunnel.table = local->tunnel.table;
 	memcpy(c->ipsec.socket, local->ipsec.socket, sizeof(c->ipsec.socket));
 	for (unsigned i = 0; i < c->nnetworks; i++) {
 		const struct conf_network *own =

@@ -254,6 +254,8 @@ void daemon_on_load(evutil_socket_t fd, short what, void *arg)
 		if (state.served)
 			unit_set_add(&r.owned, u);
 	}
+	guard_tick(d->guard, now);
+	routes_look(d->routes);
 	meter_read(&d->meter, &r, load, &processor);
 	d->metered = now;
 	cluster_set_load(d->cluster, load, processor, now);

@@ -325,7 +325,14 @@ static void host_pool_add(void *ctx, const struct address *prefix, unsigned len)
 {
 	struct daemon *d = ctx;
 
-	routes_pool(d->routes, prefix, len);
+	routes_protect(d->routes, ROUTES_POOL, prefix, len);
+}
+
+static void host_protect(void *ctx, const struct address_block *list, unsigned count)
+{
+	struct daemon *d = ctx;
+
+	guard_report(d->guard, list, count, daemon_now(d));
 }
 
 /* The next one in the order of ids, so that each has its turn. */
@@ -358,6 +365,8 @@ static void host_able(void *ctx, bool able, const char *why)
 	struct daemon *d = ctx;
 
 	d->tunnel_able = able;
+	if (!able)
+		guard_alone(d->guard);
 	snprintf(d->tunnel_why, sizeof(d->tunnel_why), "%s", why);
 	d->able_changed = true;
 	daemon_want_settle(d);
@@ -369,11 +378,33 @@ const struct tunnel_host daemon_tunnel_host = {
 	.route_add = host_route_add,
 	.route_remove = host_route_remove,
 	.pool_add = host_pool_add,
+	.protect = host_protect,
 	.pass_on = host_pass_on,
 	.able = host_able,
 	.again = daemon_path_again,
 	.settle = daemon_want_settle,
 	.now = daemon_now,
+};
+
+/* What is protected whether there is a session or not. */
+
+static void guard_protect(void *ctx, const struct address_block *b)
+{
+	struct daemon *d = ctx;
+
+	routes_protect(d->routes, ROUTES_POLICY, &b->first, b->len);
+}
+
+static void guard_unprotect(void *ctx, const struct address_block *b)
+{
+	struct daemon *d = ctx;
+
+	routes_unprotect(d->routes, ROUTES_POLICY, &b->first, b->len);
+}
+
+const struct guard_handler daemon_guard_handler = {
+	.protect = guard_protect,
+	.unprotect = guard_unprotect,
 };
 
 /* The operator. */

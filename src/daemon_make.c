@@ -206,6 +206,34 @@ static int make_network(struct daemon *d, unsigned i, char err[DAEMON_ERROR_SIZE
 	return d->ports[i] ? make_neighbours(d, i, err) : -EIO;
 }
 
+/* Before the filter takes the place of an earlier one, which drops what is protected. */
+static int make_routes(struct daemon *d, char err[DAEMON_ERROR_SIZE])
+{
+	const struct rtable table = { d->netlink, d->conf->tunnel.table,
+				      tun_ifindex(d->tun) };
+	struct guard_handler handler = daemon_guard_handler;
+	int failed = rtable_begin(&table);
+
+	if (failed) {
+		snprintf(err, DAEMON_ERROR_SIZE,
+			 "routing rules for table %u: %s (CONFIG_IP_MULTIPLE_TABLES)",
+			 table.number, strerror(-failed));
+		return failed;
+	}
+	handler.ctx = d;
+	d->routes = routes_new(d->filter, &table);
+	d->guard = d->routes ? guard_open(d->conf->state_directory, &handler) : NULL;
+	if (!d->guard) {
+		snprintf(err, DAEMON_ERROR_SIZE, "out of memory");
+		return -ENOMEM;
+	}
+	for (unsigned i = 0; i < d->conf->nprotect; i++)
+		routes_protect(d->routes, ROUTES_CONF, &d->conf->protect[i].first,
+			       d->conf->protect[i].len);
+	routes_look(d->routes);
+	return 0;
+}
+
 static int make_path(struct daemon *d, int lease_fd, char err[DAEMON_ERROR_SIZE])
 {
 	struct tun_handler handler = daemon_tun_handler;
@@ -223,11 +251,12 @@ static int make_path(struct daemon *d, int lease_fd, char err[DAEMON_ERROR_SIZE]
 	if (!d->tun)
 		return -EIO;
 	failed = make_filter(d, lease_fd, err);
+	if (!failed)
+		failed = make_routes(d, err);
 	for (unsigned i = 0; !failed && i < d->conf->nnetworks; i++)
 		failed = make_network(d, i, err);
 	if (failed)
 		return failed;
-	d->routes = routes_new(d->filter, d->netlink, tun_ifindex(d->tun));
 	for (unsigned i = 0; i < d->conf->nnetworks; i++)
 		names[i] = d->conf->networks[i].interface;
 	d->watch =
@@ -238,7 +267,7 @@ static int make_path(struct daemon *d, int lease_fd, char err[DAEMON_ERROR_SIZE]
 			 strerror(errno));
 		return -EIO;
 	}
-	if (!d->routes || !d->watch) {
+	if (!d->watch) {
 		snprintf(err, DAEMON_ERROR_SIZE, "cannot watch the interfaces");
 		return -EIO;
 	}
@@ -326,6 +355,7 @@ void daemon_free(struct daemon *d)
 	}
 	tun_close(d->tun);
 	pathmtu_close(d->pathmtu);
+	guard_close(d->guard);
 	routes_free(d->routes);
 	filter_free(d->filter);
 	waiting_free(d->waiting);

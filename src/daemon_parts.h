@@ -20,6 +20,7 @@
 #include "src/control.h"
 #include "src/daemon.h"
 #include "src/filter.h"
+#include "src/guard.h"
 #include "src/fragments.h"
 #include "src/link.h"
 #include "src/ndp.h"
@@ -64,6 +65,7 @@ struct daemon {
 	struct netlink *netlink;
 	struct netlink_watch *watch;
 	struct routes *routes;
+	struct guard *guard;
 	struct tun *tun;
 	struct pathmtu *pathmtu;
 	struct port *ports[CONF_NETWORKS_MAX];
@@ -170,6 +172,7 @@ extern const struct link_ops daemon_link_ops;
 extern const struct port_handler daemon_port_handler;
 extern const struct tun_handler daemon_tun_handler;
 extern const struct tunnel_host daemon_tunnel_host;
+extern const struct guard_handler daemon_guard_handler;
 netlink_changed daemon_on_carrier;
 control_handler daemon_on_command;
 

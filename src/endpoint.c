@@ -9,6 +9,8 @@
 #include <stdio.h>
 #include <unistd.h>
 
+#include "src/mark.h"
+
 const struct sockaddr *endpoint_socket(const struct endpoint *a)
 {
 	return (const struct sockaddr *)&a->address;
@@ -36,8 +38,11 @@ const char *endpoint_host(const struct sockaddr *a, socklen_t len,
 
 static void set_options(int fd, int family, int type, bool port, bool absent)
 {
+	const uint32_t mark = CLUSTER_MARK;
 	int one = 1;
 
+	/* Whatever the tunnels' routes say. Without the right to it there are none. */
+	setsockopt(fd, SOL_SOCKET, SO_MARK, &mark, sizeof(mark));
 	if (family == AF_INET6)
 		setsockopt(fd, IPPROTO_IPV6, IPV6_V6ONLY, &one, sizeof(one));
 	if (type == SOCK_STREAM && port)

@@ -380,11 +380,13 @@ int filter_route_add(struct filter *f, int family, const void *address,
 
 	if (error)
 		return error;
-	if (unit >= UNIT_COUNT && unit != FILTER_ROUTE_DROP)
+	if (unit >= UNIT_COUNT && unit < FILTER_ROUTE_OWN)
 		return -EINVAL;
+	if (prefixlen < UNIT_WIDE_BITS)
+		value |= UNIT_ROUTE_WIDE;
 	if (t.map >= 0 && bpf_map_update_elem(t.map, &t.key, &value, BPF_ANY))
 		return -errno;
-	return lpm_add(t.lpm, t.key.address, prefixlen, unit);
+	return lpm_add(t.lpm, t.key.address, prefixlen, (int)value);
 }
 
 int filter_route_del(struct filter *f, int family, const void *address,
@@ -483,12 +485,13 @@ int filter_ifindex(const struct filter *f, unsigned network)
 int filter_route_find(const struct filter *f, const void *packet, size_t len)
 {
 	const uint8_t *ip = packet;
+	int route = -1;
 
 	if (len >= 20 && ip[0] >> 4 == 4)
-		return lpm_find(f->twin.routes, ip + 16);
-	if (len >= 40 && ip[0] >> 4 == 6)
-		return lpm_find(f->twin.routes6, ip + 24);
-	return -1;
+		route = lpm_find(f->twin.routes, ip + 16);
+	else if (len >= 40 && ip[0] >> 4 == 6)
+		route = lpm_find(f->twin.routes6, ip + 24);
+	return route < 0 ? -1 : route & UNIT_ROUTE_MASK;
 }
 
 size_t filter_statistics(const struct filter *f, struct statistic *out, size_t max)

@@ -28,6 +28,8 @@
 #include "src/statistic.h"
 
 #define FILTER_ROUTE_DROP UNIT_ROUTE_DROP
+#define FILTER_ROUTE_NEAR UNIT_ROUTE_NEAR
+#define FILTER_ROUTE_OWN UNIT_ROUTE_OWN
 #define FILTER_KEY_SIZE 16
 #define FILTER_ERROR_SIZE 256
 
@@ -92,7 +94,8 @@ const struct unit_key *filter_key(const struct filter *f);
 
 /*
  * Session routes: inside traffic towards `address/prefixlen` belongs to `unit`, or is
- * dropped (FILTER_ROUTE_DROP: a pool, a selector without a session). The longest prefix
+ * dropped (FILTER_ROUTE_DROP: a pool, a selector without a session), or is not a session's
+ * (FILTER_ROUTE_NEAR, and FILTER_ROUTE_OWN if it is for this member). The longest prefix
  * counts; adding an existing prefix replaces its value. `address`: 4 or 16 bytes in network
  * order. 0, -ENOSPC, -EINVAL, -EAFNOSUPPORT; filter_route_del() gives -ENOENT for what is not
  * there.
@@ -134,8 +137,8 @@ struct unit_result filter_classify_packet(const struct filter *f, unsigned netwo
 					  const void *ip, size_t len, uint64_t now);
 /* The interface's number and MAC, as they were when it was attached. */
 int filter_ifindex(const struct filter *f, unsigned network);
-/* The unit of a session route's longest prefix, FILTER_ROUTE_DROP, or -1. `packet` is an
- * IP packet on its way to the inside end. */
+/* The unit of the longest session route, another FILTER_ROUTE_, or -1. `packet` is an IP
+ * packet on its way to the inside end. */
 int filter_route_find(const struct filter *f, const void *packet, size_t len);
 const char *filter_verdict_name(enum unit_verdict v);
 const char *filter_reason_name(enum unit_reason r);

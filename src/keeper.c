@@ -17,6 +17,7 @@
 #include <unistd.h>
 
 #include "src/log.h"
+#include "src/mark.h"
 
 #define ROUNDS 3
 #define ROUND_PAUSE_MS 3
@@ -311,6 +312,7 @@ static void keeper_close(const struct keeper *k)
 struct keeper_page *keeper_run(const struct keeper_config *config)
 {
 	struct keeper k = { .config = config, .page = keeper_page_new() };
+	const uint32_t mark = CLUSTER_MARK; /* as the interconnect's sockets have it */
 	pid_t parent = getpid();
 	sigset_t signals, before;
 
@@ -318,6 +320,8 @@ struct keeper_page *keeper_run(const struct keeper_config *config)
 		return NULL;
 	k.v4 = socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC, 0);
 	k.v6 = socket(AF_INET6, SOCK_DGRAM | SOCK_CLOEXEC, 0);
+	setsockopt(k.v4, SOL_SOCKET, SO_MARK, &mark, sizeof(mark));
+	setsockopt(k.v6, SOL_SOCKET, SO_MARK, &mark, sizeof(mark));
 	sigemptyset(&signals);
 	sigaddset(&signals, SIGCHLD);
 	for (unsigned i = 0; i < NFORWARDED; i++)

@@ -22,6 +22,7 @@
 #include "src/host.h"
 #include "src/keeper.h"
 #include "src/log.h"
+#include "src/rtable.h"
 
 #define EXIT_USAGE 2
 #define REALTIME_PRIORITY 10
@@ -43,8 +44,8 @@ static void usage(FILE *out)
 		"  -n, --check        check the configuration and exit\n"
 		"  -v, --print        print the configuration as it was understood, and "
 		"exit\n"
-		"      --detach       take the filter off this machine's interfaces, and "
-		"exit\n"
+		"      --detach       take filter, routes and routing rules off this "
+		"machine, and exit\n"
 		"  -h, --help\n"
 		"  -V, --version\n",
 		CONF_PATH);
@@ -131,6 +132,7 @@ static void take_lock(const struct conf *conf)
 
 static int detach(const struct conf *conf)
 {
+	struct netlink *n;
 	int status = 0;
 
 	for (unsigned i = 0; i < conf->nnetworks; i++) {
@@ -140,6 +142,15 @@ static int detach(const struct conf *conf)
 			log_warnx("%s: %s", conf->networks[i].interface, strerror(-err));
 			status = 1;
 		}
+	}
+	if (!netlink_open(&n)) {
+		int err = rtable_remove(n);
+
+		if (err) {
+			log_warnx("routes of the tunnels: %s", strerror(-err));
+			status = 1;
+		}
+		netlink_close(n);
 	}
 	return status;
 }

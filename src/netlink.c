@@ -2,7 +2,6 @@
 #include "src/netlink.h"
 
 #include <errno.h>
-#include <libmnl/libmnl.h>
 #include <linux/if_link.h>
 #include <linux/rtnetlink.h>
 #include <net/if.h>
@@ -12,8 +11,9 @@
 #include <sys/socket.h>
 #include <sys/time.h>
 
+#include "src/netlink_run.h"
+
 #define BUFFER_SIZE 32768
-#define ROUTE_PROTOCOL 80 /* /etc/iproute2/rt_protos gives it to nobody */
 
 struct netlink {
 	struct mnl_socket *socket;
@@ -50,8 +50,7 @@ void netlink_close(struct netlink *n)
 	free(n);
 }
 
-/* Sends the request and feeds its answers to `each`, up to the acknowledgement. */
-static int request_run(struct netlink *n, struct nlmsghdr *h, mnl_cb_t each, void *ctx)
+int netlink_run(struct netlink *n, struct nlmsghdr *h, mnl_cb_t each, void *ctx)
 {
 	uint32_t sequence = ++n->sequence;
 	int verdict;
@@ -78,42 +77,6 @@ static int request_run(struct netlink *n, struct nlmsghdr *h, mnl_cb_t each, voi
 			verdict = MNL_CB_OK;
 	} while (verdict > MNL_CB_STOP);
 	return verdict < 0 ? -errno : 0;
-}
-
-static int route_change(struct netlink *n, uint16_t type, uint16_t flags,
-			const struct address *address, unsigned prefixlen, int ifindex)
-{
-	uint8_t buffer[256];
-	struct address prefix;
-	struct nlmsghdr *h = mnl_nlmsg_put_header(buffer);
-	struct rtmsg *route = mnl_nlmsg_put_extra_header(h, sizeof(*route));
-
-	if (address_prefix(address, prefixlen, &prefix))
-		return -EINVAL;
-	h->nlmsg_type = type;
-	h->nlmsg_flags = flags;
-	route->rtm_family = (uint8_t)prefix.family;
-	route->rtm_dst_len = (uint8_t)prefixlen;
-	route->rtm_table = RT_TABLE_MAIN;
-	route->rtm_protocol = ROUTE_PROTOCOL;
-	route->rtm_scope = RT_SCOPE_LINK;
-	route->rtm_type = RTN_UNICAST;
-	mnl_attr_put(h, RTA_DST, address_size(prefix.family), prefix.bytes);
-	mnl_attr_put_u32(h, RTA_OIF, (uint32_t)ifindex);
-	return request_run(n, h, NULL, NULL);
-}
-
-int netlink_route_add(struct netlink *n, const struct address *address,
-		      unsigned prefixlen, int ifindex)
-{
-	return route_change(n, RTM_NEWROUTE, NLM_F_CREATE | NLM_F_REPLACE, address,
-			    prefixlen, ifindex);
-}
-
-int netlink_route_del(struct netlink *n, const struct address *address,
-		      unsigned prefixlen, int ifindex)
-{
-	return route_change(n, RTM_DELROUTE, 0, address, prefixlen, ifindex);
 }
 
 static int address_change(struct netlink *n, uint16_t type, uint16_t flags,
@@ -144,7 +107,7 @@ static int address_change(struct netlink *n, uint16_t type, uint16_t flags,
 		m->ifa_flags = IFA_F_NODAD;
 		mnl_attr_put(h, IFA_CACHEINFO, sizeof(lifetimes), &lifetimes);
 	}
-	return request_run(n, h, NULL, NULL);
+	return netlink_run(n, h, NULL, NULL);
 }
 
 int netlink_address_add(struct netlink *n, const char *ifname,
@@ -199,7 +162,7 @@ int netlink_link_get(struct netlink *n, const char *ifname, struct netlink_link 
 	if (strlen(ifname) >= IF_NAMESIZE)
 		return -ENODEV;
 	mnl_attr_put_strz(h, IFLA_IFNAME, ifname);
-	int error = request_run(n, h, on_link, &found);
+	int error = netlink_run(n, h, on_link, &found);
 	if (!error)
 		*out = found;
 	return error;
@@ -254,7 +217,7 @@ int netlink_addresses(struct netlink *n, const char *ifname, int family,
 	h->nlmsg_type = RTM_GETADDR;
 	h->nlmsg_flags = NLM_F_DUMP;
 	m->ifa_family = (uint8_t)family;
-	int error = request_run(n, h, on_address, &list);
+	int error = netlink_run(n, h, on_address, &list);
 	return error ? error : (int)list.count;
 }
 

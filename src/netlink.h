@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
- * Routes, addresses and link states, over rtnetlink.
+ * Addresses and link states, over rtnetlink. Routes are rtable.h's.
  *
  * Requests wait for the kernel's answer, which takes microseconds. Functions return 0 or
  * -errno.
@@ -20,13 +20,6 @@ struct netlink;
 
 int netlink_open(struct netlink **out);
 void netlink_close(struct netlink *n); /* takes NULL */
-
-/* `address/prefixlen` via the device; replaces a route of that prefix. */
-int netlink_route_add(struct netlink *n, const struct address *address,
-		      unsigned prefixlen, int ifindex);
-/* -ESRCH if there is none. */
-int netlink_route_del(struct netlink *n, const struct address *address,
-		      unsigned prefixlen, int ifindex);
 
 /* An address on a device; cluster addresses stand on "lo" with all their bits as prefix.
  * The kernel chooses it for no packet of its own if it is IPv6. Adding one that is there

@@ -10,6 +10,7 @@
 #include <unistd.h>
 
 #include "src/port.h"
+#include "src/mark.h"
 
 #define SEND_BUFFER (4 << 20)
 
@@ -36,6 +37,7 @@ static void flush_later(evutil_socket_t fd, short what, void *ctx)
 static int queue_open(struct queue *q, int family)
 {
 	const int size = SEND_BUFFER;
+	const uint32_t mark = CLUSTER_MARK;
 
 	/* IPPROTO_RAW implies that the header is ours, and receives nothing. */
 	q->fd = socket(family, SOCK_RAW | SOCK_CLOEXEC | SOCK_NONBLOCK, IPPROTO_RAW);
@@ -43,6 +45,9 @@ static int queue_open(struct queue *q, int family)
 		return -errno;
 	if (setsockopt(q->fd, SOL_SOCKET, SO_SNDBUFFORCE, &size, sizeof(size)) < 0)
 		setsockopt(q->fd, SOL_SOCKET, SO_SNDBUF, &size, sizeof(size));
+	/* A tunnel's packets must not go into a tunnel, though its far end lies in the networks
+	 * behind it. */
+	setsockopt(q->fd, SOL_SOCKET, SO_MARK, &mark, sizeof(mark));
 	for (unsigned i = 0; i < PORT_BATCH; i++) {
 		q->vectors[i].iov_base = q->packets[i];
 		q->to[i].ss_family = (sa_family_t)family;

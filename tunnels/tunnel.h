@@ -67,6 +67,9 @@ struct tunnel_host {
 			     unit_id unit);
 	/* Never forwarded but by a session route. */
 	void (*pool_add)(void *ctx, const struct address *prefix, unsigned len);
+	/* All prefixes that peers are configured with behind tunnels, which are never sent on
+	 * in clear either. It takes the place of what was said before. */
+	void (*protect)(void *ctx, const struct address_block *list, unsigned count);
 	/* A clear packet for a session of `unit`, which another member owns: it is that
 	 * session's by more than its addresses, or the unit went before the packet was
 	 * finished. `hops` as it came with. Not from within a call of the core. */

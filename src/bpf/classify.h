@@ -16,7 +16,7 @@
  *   const uint8_t *unit_place(ctx, member)  that member's MAC on this network, or NULL
  *   int unit_is_member(ctx, mac)            it is a member's there
  *   int unit_is_cluster(ctx, address)       4 bytes; unit_is_cluster6(): 16
- *   int unit_route(ctx, address)            a unit, UNIT_ROUTE_DROP, or -1; also
+ *   int unit_route(ctx, address)            the value of the longest route, or -1; also
  *                                           unit_route6()
  *
  * Headers are read by unit_load() into variables, because the verifier then has no packet
@@ -68,7 +68,7 @@ struct unit_packet {
 	struct unit_ip source, destination;
 	uint32_t body;	   /* offset of what follows the IP headers */
 	uint32_t body_len; /* and its length */
-	int route;	   /* of the destination, -1: none */
+	int route;	   /* of the destination, as unit_beyond() says */
 	uint32_t identification;
 	uint16_t fragment; /* not 0: it is one */
 	uint8_t protocol;
@@ -269,11 +269,31 @@ UNIT_INLINE void unit_forwarded(const struct unit_packet *ip, struct unit_way *w
 		unit_fold_pair(way, UNIT_BY_FORWARDED, ip);
 }
 
+/* Whose the address is beyond: a unit, UNIT_ROUTE_DROP, or -1. */
+UNIT_INLINE int unit_beyond(int route)
+{
+	int value = route & UNIT_ROUTE_MASK;
+
+	return route < 0 || value == UNIT_ROUTE_NEAR || value == UNIT_ROUTE_OWN ? -1
+										: value;
+}
+
 /*
- * Who an IPv4 header is from and for. RFC 4301 5.2: what a session protects is not accepted
- * without its protection, from its far end or, by somebody who claims to be inside, towards
- * it.
+ * RFC 4301 5.2: what a session protects is not accepted without its protection, from its far
+ * end or, by somebody who claims to be inside, towards it. A session with all the world,
+ * though, does not mean what this member has to say to it.
  */
+UNIT_INLINE uint8_t unit_in_clear(int from, int to)
+{
+	if (unit_beyond(to) >= 0)
+		return 1;
+	if (unit_beyond(from) < 0)
+		return 0;
+	return to < 0 || (to & UNIT_ROUTE_MASK) != UNIT_ROUTE_OWN ||
+	       !(from & UNIT_ROUTE_WIDE);
+}
+
+/* Who an IPv4 header is from and for. */
 UNIT_INLINE void unit_find(void *ctx, const uint8_t *h, int outside,
 			   struct unit_packet *ip)
 {
@@ -282,9 +302,9 @@ UNIT_INLINE void unit_find(void *ctx, const uint8_t *h, int outside,
 	ip->destination = unit_ipv4(unit_be32(h + 16));
 	ip->nowhere = h[16] == 0 || h[16] == 127 || h[16] >= 224;
 	ip->local = unit_is_cluster(ctx, h + 16) != 0;
-	ip->route = ip->local ? -1 : unit_route(ctx, h + 16);
-	ip->clear =
-	    outside && !ip->local && (ip->route >= 0 || unit_route(ctx, h + 12) >= 0);
+	int to = ip->local ? -1 : unit_route(ctx, h + 16);
+	ip->route = unit_beyond(to);
+	ip->clear = outside && !ip->local && unit_in_clear(unit_route(ctx, h + 12), to);
 }
 
 /* The same for IPv6. No machine elsewhere has ::/96, IPv4 in IPv6, link-local addresses
@@ -299,9 +319,9 @@ UNIT_INLINE void unit_find6(void *ctx, const uint8_t *h, int outside,
 		      (!ip->destination.high && (ip->destination.low >> 32 == 0 ||
 						 ip->destination.low >> 32 == 0xffff));
 	ip->local = unit_is_cluster6(ctx, h + 24) != 0;
-	ip->route = ip->local ? -1 : unit_route6(ctx, h + 24);
-	ip->clear =
-	    outside && !ip->local && (ip->route >= 0 || unit_route6(ctx, h + 8) >= 0);
+	int to = ip->local ? -1 : unit_route6(ctx, h + 24);
+	ip->route = unit_beyond(to);
+	ip->clear = outside && !ip->local && unit_in_clear(unit_route6(ctx, h + 8), to);
 }
 
 /* The rest of the IPv4 header at `offset`. Not 0 if it contradicts itself. */

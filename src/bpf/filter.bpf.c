@@ -171,7 +171,7 @@ UNIT_INLINE int unit_route(void *ctx, const uint8_t *address)
 	struct unit_route_key key = { .prefixlen = 32 };
 	__builtin_memcpy(key.address, address, sizeof(key.address));
 	__u32 *unit = bpf_map_lookup_elem(&routes, &key);
-	return unit ? (int)(*unit & 0xffff) : -1;
+	return unit ? (int)*unit : -1;
 }
 
 UNIT_INLINE int unit_route6(void *ctx, const uint8_t *address)
@@ -179,7 +179,7 @@ UNIT_INLINE int unit_route6(void *ctx, const uint8_t *address)
 	struct unit_route6_key key = { .prefixlen = 128 };
 	__builtin_memcpy(key.address, address, sizeof(key.address));
 	__u32 *unit = bpf_map_lookup_elem(&routes6, &key);
-	return unit ? (int)(*unit & 0xffff) : -1;
+	return unit ? (int)*unit : -1;
 }
 
 #include "src/bpf/classify.h"

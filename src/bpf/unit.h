@@ -27,6 +27,13 @@ typedef __u64 uint64_t;
 #define UNIT_NOBODY 0	       /* owner of a unit that has none */
 #define UNIT_NONE 0xffff       /* a frame that belongs to no unit */
 #define UNIT_ROUTE_DROP 0xffff /* session route of an address without a session */
+#define UNIT_ROUTE_NEAR                                                                  \
+	0xfffe		      /* no session's: the machine has a route of its own there */
+#define UNIT_ROUTE_OWN 0xfffd /* no session's: this member's own address */
+#define UNIT_ROUTE_MASK 0xffff
+#define UNIT_ROUTE_WIDE                                                                  \
+	0x10000		 /* a bit: so wide a route does not mean this member itself */
+#define UNIT_WIDE_BITS 8 /* that is one with a shorter prefix */
 #define UNIT_NETWORKS_MAX 16
 #define UNIT_ADDRESSES_MAX 128
 #define UNIT_ROUTES_MAX 65536
@@ -140,8 +147,8 @@ struct unit_member {
 	struct unit_mac mac;
 };
 
-/* The keys of the maps `routes` and `routes6`; the value is a unit (uint32_t) or
- * UNIT_ROUTE_DROP. */
+/* The keys of the maps `routes` and `routes6`; the value (uint32_t) is a unit or one of
+ * UNIT_ROUTE_, perhaps with UNIT_ROUTE_WIDE. */
 struct unit_route_key {
 	uint32_t prefixlen;
 	uint8_t address[4];

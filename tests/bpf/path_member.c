@@ -3,11 +3,12 @@
  * A member's packet path without a cluster, for test_path: takes commands on standard
  * input, one a line, and prints what happens.
  *
+ *   path_member detach IF | unroute
  *   path_member check CLUSTER-ADDRESS IF...
  *   path_member run NAME SELF TUN CLUSTER-MAC OUTSIDE VIP,... INSIDE VIP,...
  *
  * Commands: lease MS (0: over) | owners EVEN ODD | master 0|1 | session ADDRESS UNIT |
- * pool ADDRESS/LEN | send TO [NEIGHBOUR] | statistics | quit
+ * end ADDRESS UNIT | pool PREFIX | protect PREFIX | unprotect PREFIX | look | send TO [NEIGHBOUR] | statistics | quit
  * Each command is answered by "done COMMAND".
  */
 #include <arpa/inet.h>
@@ -28,6 +29,7 @@
 #include "src/ndp.h"
 #include "src/netlink.h"
 #include "src/port.h"
+#include "src/routes.h"
 #include "src/tun.h"
 #include "tunnels/ip.h"
 
@@ -42,6 +44,7 @@ static struct arp *arps[NETWORKS];
 static struct ndp *ndps[NETWORKS];
 static struct tun *tun;
 static struct netlink *netlink;
+static struct routes *routes;
 static struct address vip4, vip6; /* of the outside, the first of each family */
 
 static void on_frame(void *ctx, const struct port_frame *f, uint8_t *ip, size_t len)
@@ -138,20 +141,22 @@ static void send_to(const char *argument, const char *via)
 		printf("send refused\n");
 }
 
-static void route_add(char *argument, uint16_t unit)
+static void session(const char *argument, uint16_t unit, bool add)
 {
-	struct address prefix;
-	char *slash = strchr(argument, '/');
-	unsigned prefixlen = slash ? (unsigned)atoi(slash + 1) : 32;
+	struct address_block b;
 
-	if (slash)
-		*slash = '\0';
-	if (address_parse(argument, &prefix) ||
-	    filter_route_add(filter, prefix.family, prefix.bytes, prefixlen, unit))
-		fatalx("route %s", argument);
-	int error = netlink_route_add(netlink, &prefix, prefixlen, tun_ifindex(tun));
-	if (error)
-		fatalx("route %s: %s", argument, strerror(-error));
+	if (address_block_parse(argument, &b))
+		fatalx("session %s", argument);
+	(add ? routes_add : routes_remove)(routes, &b.first, b.len, unit);
+}
+
+static void protect(const char *argument, enum routes_why why, bool on)
+{
+	struct address_block b;
+
+	if (address_block_parse(argument, &b))
+		fatalx("protect %s", argument);
+	(on ? routes_protect : routes_unprotect)(routes, why, &b.first, b.len);
 }
 
 static void statistics(void)
@@ -187,9 +192,17 @@ static void command(char *line)
 			ndp_set_master(ndps[i], atoi(a));
 		}
 	} else if (!strcmp(verb, "session")) {
-		route_add(a, (uint16_t)atoi(b));
+		session(a, (uint16_t)atoi(b), true);
+	} else if (!strcmp(verb, "end")) {
+		session(a, (uint16_t)atoi(b), false);
 	} else if (!strcmp(verb, "pool")) {
-		route_add(a, FILTER_ROUTE_DROP);
+		protect(a, ROUTES_POOL, true);
+	} else if (!strcmp(verb, "protect")) {
+		protect(a, ROUTES_POLICY, true);
+	} else if (!strcmp(verb, "unprotect")) {
+		protect(a, ROUTES_POLICY, false);
+	} else if (!strcmp(verb, "look")) {
+		routes_look(routes);
 	} else if (!strcmp(verb, "send")) {
 		send_to(a, b);
 	} else if (!strcmp(verb, "statistics")) {
@@ -281,14 +294,21 @@ static void path_open(char **argv)
 	}
 	if (!(filter = filter_new(&config, err)))
 		fatalx("%s", err);
+	if (!(tun = tun_open(base, argv[2], TUN_MTU_DEFAULT, &packets, err)))
+		fatalx("%s", err);
+	const struct rtable table = { netlink, RTABLE_DEFAULT, tun_ifindex(tun) };
+	int error = rtable_begin(&table);
+	if (error)
+		fatalx("routing rules: %s", strerror(-error));
+	if (!(routes = routes_new(filter, &table)))
+		fatalx("start");
+	routes_look(routes);
 	for (unsigned i = 0; i < NETWORKS; i++)
 		if (filter_attach(filter, i, err) ||
 		    !(ports[i] = port_open_packet(base, filter, i, &frames, err)) ||
 		    !(arps[i] = arp_open(base, &arp[i], err)) ||
 		    !(ndps[i] = ndp_open(base, &ndp[i], err)))
 			fatalx("%s", err);
-	if (!(tun = tun_open(base, argv[2], TUN_MTU_DEFAULT, &packets, err)))
-		fatalx("%s", err);
 }
 
 static int run(char **argv)
@@ -321,6 +341,7 @@ static int run(char **argv)
 		ndp_close(ndps[i]);
 		port_close(ports[i]);
 	}
+	routes_free(routes);
 	filter_free(filter);
 	netlink_close(netlink);
 	event_base_free(base);
@@ -347,6 +368,8 @@ int main(int argc, char **argv)
 {
 	if (argc > 2 && !strcmp(argv[1], "check"))
 		return check(argv + 2, (unsigned)argc - 2);
+	if (argc == 2 && !strcmp(argv[1], "unroute"))
+		return netlink_open(&netlink) || rtable_remove(netlink);
 	if (argc == 3 && !strcmp(argv[1], "detach")) {
 		int error = filter_detach(argv[2]);
 		if (error)

@@ -1149,6 +1149,100 @@ static void test_routes_by_family(void **state)
 	check(&c4, UNIT_HOST, UNIT_BY_FORWARDED, fold4);
 }
 
+static void no_route(const char *address, unsigned prefixlen)
+{
+	struct address a;
+
+	assert_int_equal(address_parse(address, &a), 0);
+	assert_int_equal(filter_route_del(filter, a.family, a.bytes, prefixlen), 0);
+	assert_int_equal(filter_route_del(outside, a.family, a.bytes, prefixlen), 0);
+}
+
+/*
+ * A session with all the world: what is near is not in it, and what this member itself has
+ * to say to the world is not either; who claims the address of a smaller network is.
+ */
+static void test_routes_near(void **state)
+{
+	const struct verdict_case far = { "far", { .to = "203.0.113.9" }, 0, UNIT, 0 };
+	const struct verdict_case near = { "near", { .to = "10.1.0.9" }, 0, UNIT, 0 };
+	const struct verdict_case own = {
+		"own", { .mac = FRAME_OWN_MAC, .to = "192.0.2.11" }, 0, NO_UNIT, 0
+	};
+	const struct verdict_case own6 = {
+		"own, IPv6",
+		{ .mac = FRAME_OWN_MAC, .version = 6, .to = "2001:db8::11" },
+		0,
+		NO_UNIT,
+		0
+	};
+	const struct verdict_case forged = {
+		"to own, forged",
+		{ .mac = FRAME_OWN_MAC, .source = "10.8.0.5", .to = "192.0.2.11" },
+		UNIT_BY_CLEAR,
+		NO_UNIT,
+		0
+	};
+	const struct verdict_case world = {
+		"to own, from the world",
+		{ .mac = FRAME_OWN_MAC, .source = "203.0.113.9", .to = "192.0.2.11" },
+		UNIT_BY_OTHER,
+		NO_UNIT,
+		0
+	};
+	const struct verdict_case beside = { "to near, from the world",
+					     { .source = "203.0.113.9",
+					       .to = "10.1.0.9" },
+					     UNIT_BY_CLEAR,
+					     NO_UNIT,
+					     0 };
+	const struct verdict_case neighbour = { "to near, from near",
+						{ .source = "192.0.2.77",
+						  .to = "10.1.0.9" },
+						UNIT_BY_FORWARDED,
+						NO_UNIT,
+						0 };
+	uint8_t frame[FRAME_MAX];
+	size_t len;
+	struct unit_result r;
+	const struct verdict_case *const arrivals[] = { &forged, &world, &beside,
+							&neighbour };
+
+	filter_renew(filter, NEVER);
+	filter_renew(outside, NEVER);
+	give_all_to(SELF);
+	route("0.0.0.0", 0, 77);
+	route("::", 0, 78);
+	route("10.1.0.0", 16, FILTER_ROUTE_NEAR);
+	route("192.0.2.0", 24, FILTER_ROUTE_NEAR);
+	route("192.0.2.11", 32, FILTER_ROUTE_OWN);
+	route("2001:db8::11", 128, FILTER_ROUTE_OWN);
+	check(&far, UNIT_HOST, UNIT_BY_ROUTED, 77);
+	check(&near, UNIT_HOST, UNIT_BY_FORWARDED,
+	      unit_pair(filter_key(filter), unit_ipv4(SRC), unit_ipv4(0x0a010009)));
+	check(&own, UNIT_PASS, UNIT_BY_OTHER, UNIT_NONE);
+	check(&own6, UNIT_PASS, UNIT_BY_OTHER, UNIT_NONE);
+	for (size_t i = 0; i < sizeof(arrivals) / sizeof(arrivals[0]); i++) {
+		len = frame_build(&arrivals[i]->frame, frame);
+		r = filter_classify(outside, frame, len, LO, 1);
+		assert_int_equal(r.as, arrivals[i]->reason);
+		if (in_kernel && kernel_classify(outside, frame, len, &r))
+			assert_true(r.reason == arrivals[i]->reason ||
+				    r.reason == UNIT_BY_UNOWNED);
+	}
+	len = frame_build(&far.frame, frame);
+	assert_int_equal(filter_route_find(filter, frame + 14, len - 14), 77);
+	len = frame_build(&near.frame, frame);
+	assert_int_equal(filter_route_find(filter, frame + 14, len - 14),
+			 FILTER_ROUTE_NEAR);
+	no_route("0.0.0.0", 0);
+	no_route("::", 0);
+	no_route("10.1.0.0", 16);
+	no_route("192.0.2.0", 24);
+	no_route("192.0.2.11", 32);
+	no_route("2001:db8::11", 128);
+}
+
 static void test_routes(void **state)
 {
 	struct in_addr a;
@@ -1265,6 +1359,7 @@ int main(void)
 		cmocka_unit_test(test_other_interface),
 		cmocka_unit_test(test_routes),
 		cmocka_unit_test(test_routes_nested),
+		cmocka_unit_test(test_routes_near),
 		cmocka_unit_test(test_routes_by_family),
 		cmocka_unit_test(test_fold_vectors),
 		cmocka_unit_test(test_fold_symmetric),
