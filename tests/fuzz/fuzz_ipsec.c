@@ -139,6 +139,12 @@ static void host_pool(void *ctx, const struct address *prefix, unsigned len)
 	must(len <= 8 * address_size(prefix->family));
 }
 
+static void host_protect(void *ctx, const struct address_block *list, unsigned count)
+{
+	for (unsigned i = 0; i < count; i++)
+		must(list[i].len <= 8 * address_size(list[i].first.family));
+}
+
 static int host_pass_on(void *ctx, unit_id unit)
 {
 	return -EHOSTDOWN;
@@ -171,6 +177,7 @@ static void start(void)
 				    .route_add = host_route_add,
 				    .route_remove = host_route_remove,
 				    .pool_add = host_pool,
+				    .protect = host_protect,
 				    .again = host_again,
 				    .pass_on = host_pass_on,
 				    .able = host_able,

@@ -192,6 +192,14 @@ static void host_pool(void *ctx, const struct address *prefix, unsigned len)
 {
 }
 
+static void host_protect(void *ctx, const struct address_block *list, unsigned count)
+{
+	struct node *n = ctx;
+
+	n->nprotected = count;
+	memcpy(n->protected, list, (count < 8 ? count : 8) * sizeof(*list));
+}
+
 static int host_pass_on(void *ctx, unit_id unit)
 {
 	struct node *n = ctx, *to = &gateways[n->id % NODES + 1];
@@ -487,6 +495,7 @@ static void start(struct node *n, member_id id)
 				    .route_add = host_route,
 				    .route_remove = host_no_route,
 				    .pool_add = host_pool,
+				    .protect = host_protect,
 				    .pass_on = host_pass_on,
 				    .able = host_able,
 				    .again = host_again,

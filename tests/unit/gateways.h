@@ -44,6 +44,8 @@ struct node {
 	unit_id again_unit;
 	unsigned again_hops;
 	unsigned routes; /* that it has now */
+	unsigned nprotected;
+	struct address_block protected[8];
 	unsigned ninside;
 	size_t inside_len; /* of the last packet for the inside */
 	uint8_t inside[1500];

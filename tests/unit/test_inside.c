@@ -198,6 +198,80 @@ static void test_owners_change(void **state)
 	expect_here(&gateways[state_of.owner], UDP, host, to, 0x101);
 }
 
+static struct local_blob text(const char *s)
+{
+	return (struct local_blob){ (const uint8_t *)s, strlen(s) };
+}
+
+static void configure(struct node *n, const char *child, const char *remote, uint8_t mode,
+		      const struct net *nets, unsigned count)
+{
+	struct local_message m = { .type = LOCAL_CONFIG };
+	uint8_t list[4 * LOCAL_TS_SIZE];
+
+	for (unsigned i = 0; i < count; i++)
+		selector(list + i * LOCAL_TS_SIZE, &nets[i]);
+	m.config.name = text("site");
+	m.config.child = text(child);
+	m.config.remote = text(remote);
+	m.config.mode = mode;
+	m.config.remote_ts = (struct local_blob){ list, count * LOCAL_TS_SIZE };
+	gateways_say(n, &m);
+}
+
+static void expect_protected(struct node *n, const char *const *blocks)
+{
+	struct local_message end = { .type = LOCAL_CONFIGS };
+	unsigned count = 0;
+
+	gateways_say(n, &end);
+	for (; blocks[count]; count++) {
+		char one[ADDRESS_BLOCK_TEXT_MAX];
+		bool found = false;
+
+		for (unsigned i = 0; i < n->nprotected; i++)
+			found |= !strcmp(address_block_print(&n->protected[i], one),
+					 blocks[count]);
+		if (!found)
+			fail_msg("%s is not protected", blocks[count]);
+	}
+	assert_int_equal(n->nprotected, count);
+}
+
+/* The remote networks of what charon has loaded, as prefixes, and the pools. Not what may
+ * pass, nor the peer itself, nor the world of anybody. */
+static void test_what_charon_protects(void **state)
+{
+#define ALL 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff
+	static const struct net tcp = { 4, TCP, { 10, 5, 0, 0 }, { 10, 5, 255, 255 } };
+	static const struct net range = { 4, 0, { 10, 7, 0, 1 }, { 10, 7, 0, 2 } };
+	static const struct net six = { 6, 0, { 0x20, 1 }, { 0x20, 1, ALL, ALL } };
+	static const struct net world = { 4, 0, { 0 }, { 255, 255, 255, 255 } };
+	static const struct net far = { 4, 0, { 198, 51, 100, 7 }, { 198, 51, 100, 7 } };
+	const struct net mixed[] = { tcp, range, far, six };
+	struct local_message pool = { .type = LOCAL_POOL };
+	struct node *n = &gateways[1];
+
+	pool.pool.base = (struct local_addr){ 4, { 10, 200, 0, 254 }, 0 };
+	pool.pool.count = 3;
+	gateways_say(n, &pool);
+	configure(n, "mixed", "198.51.100.7", LOCAL_MODE_TUNNEL, mixed, 4);
+	configure(n, "past", "198.51.100.7", LOCAL_MODE_PASS, &world, 1);
+	configure(n, "host", "198.51.100.7", LOCAL_MODE_TRANSPORT, &tcp, 1);
+	configure(n, "anybody", "%any", LOCAL_MODE_TUNNEL, &world, 1);
+	expect_protected(n, (const char *[]){ "10.5.0.0/16", "10.7.0.1/32", "10.7.0.2/32",
+					      "2001::/16", "10.200.0.254/31",
+					      "10.200.1.0/32", NULL });
+	configure(n, "range", "%any", LOCAL_MODE_TUNNEL, &range, 1);
+	configure(n, "world", "198.51.100.7", LOCAL_MODE_TUNNEL, &world, 1);
+	expect_protected(n, (const char *[]){ "0.0.0.0/0", "10.7.0.1/32", "10.7.0.2/32",
+					      "10.200.0.254/31", "10.200.1.0/32", NULL });
+	configure(n, "none", "198.51.100.7", LOCAL_MODE_DROP, &tcp, 1);
+	expect_protected(n, (const char *[]){ "10.5.0.0/16", "10.200.0.254/31",
+					      "10.200.1.0/32", NULL });
+	expect_protected(n, (const char *[]){ "10.200.0.254/31", "10.200.1.0/32", NULL });
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -206,6 +280,7 @@ int main(void)
 		TEST(test_selectors_count_besides),
 		TEST(test_equal_prefixes),
 		TEST(test_owners_change),
+		TEST(test_what_charon_protects),
 #undef TEST
 	};
 

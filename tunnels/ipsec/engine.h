@@ -12,6 +12,7 @@
  *   children.c  CHILD SAs: creation, shadows, routes
  *   traffic.c   ESP in and out, and what waits for a commit
  *   addresses.c virtual addresses of pools
+ *   policy.c    what its connections protect without an SA, too
  *   usage.c     which of them are in use, and which are leased
  *   merging.c   after a cut: whose copy of a login goes on
  *   view.c      what an operator sees, and can end
@@ -155,7 +156,14 @@ struct waiting_packet {
 	uint8_t bytes[];
 };
 
-struct waiting_address; /* addresses.c */
+struct waiting_address; /* policy.c */
+/* Of charon's. Its pools are known until it goes. */
+void policy_pool(struct ipsec *t, const struct local_pool *pool);
+/* Tells the host what the connections and pools protect. */
+void policy_report(struct ipsec *t);
+void policy_forget(struct ipsec *t);
+
+/* addresses.c */
 struct address_errand;
 struct usage; /* usage.c */
 
@@ -199,6 +207,13 @@ struct connection {
 	bool said; /* since the last CONFIGS */
 	uint8_t bytes[];
 };
+
+struct pool_range {
+	struct local_addr base;
+	uint32_t count;
+};
+
+#define POOLS_MAX 256
 
 struct outbound {
 	LIST_ENTRY(outbound) next; /* newest first */
@@ -257,6 +272,8 @@ struct ipsec {
 	unsigned unaudited;  /* that were refused since */
 	LIST_HEAD(, connection) connections;
 	unsigned nconnections;
+	struct pool_range pools[POOLS_MAX];
+	unsigned npools;
 	bool configured; /* they are all that charon has loaded */
 	uint8_t scratch[ESP_PACKET_MAX + CHILD_OUTER_MAX];
 };

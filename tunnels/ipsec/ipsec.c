@@ -69,6 +69,7 @@ static void without_charon(struct ipsec *t, const char *why)
 	children_unstage_all(t);
 	unique_forget(t);
 	connections_forget(t);
+	policy_forget(t);
 	address_forget(t, true);
 	t->host.able(t->host.ctx, false, why);
 }
@@ -149,12 +150,14 @@ static void plugin_message(void *ctx, const struct local_message *m)
 		break;
 	case LOCAL_POOL:
 		address_pool(t, &m->pool);
+		policy_pool(t, &m->pool);
 		break;
 	case LOCAL_CONFIG:
 		connections_config(t, &m->config);
 		break;
 	case LOCAL_CONFIGS:
 		connections_configs(t, now);
+		policy_report(t);
 		break;
 	default:
 		log_warnx("ipsec: charon's plugin sent %s, which it may not",
