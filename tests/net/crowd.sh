@@ -51,17 +51,10 @@ crowd_answered()
 
 crowd_answered_now() { cut -d' ' -f1 "$out/crowd.status"; }
 
-# counter_of_crowd NAME: of the clients' charon.
-counter_of_crowd()
+# crowd_answers: "NAME N" for each client: how many INFORMATIONAL exchanges that it has begun
+# were answered. A client asks when it has heard nothing for a while.
+crowd_answers()
 {
-	lab exec l1 swanctl --counters | sed -n "s/^ *$1 *: *//p"
-}
-
-# crowd_liveness: "NAME REQUESTS RESPONSES" for each client: the INFORMATIONAL exchanges that
-# it has begun, and those that were answered. A client asks when it has heard nothing for a
-# while.
-crowd_liveness()
-{
-	lab exec l1 swanctl --counters --all --raw | sed 's/[ {]\(c[0-9]* {\)/\n\1/g' | sed -nE \
-		's/^(c[0-9]+) \{.*info-in-resp=([0-9]+) info-out-req=([0-9]+) .*/\1 \3 \2/p' | sort
+	lab exec l1 timeout 20 crowd answers /run/charon.vici c \
+		"$(wc -l <"$out/crowd.before")" | sort
 }

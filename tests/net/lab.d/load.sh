@@ -29,7 +29,7 @@ load_up()
 	load_make "$count"
 	load_members
 	dir=$(node_dir l1)
-	load_strongswan "$parallel"
+	load_strongswan
 	load_secrets >"$dir/swanctl/swanctl.conf"
 	load_template >"$dir/connection"
 	charon_start l1
@@ -133,7 +133,7 @@ load_strongswan()
 		counters vici" ''
 	cat >>"$dir/strongswan.conf" <<-CONF
 	charon {
-		threads = $(($1 + 16))
+		threads = 32
 		reuse_ikesa = no
 		filelog {
 			lab {

@@ -4,6 +4,7 @@
 #define TESTS_NET_TOOLS_CROWD_H
 
 int crowd_connect(int argc, char **argv);
+int crowd_answers(int argc, char **argv);
 int crowd_ping(int argc, char **argv);
 
 /* Says how the program is used and ends it. */

@@ -1,59 +1,33 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
  * A client of charon's control protocol (vici) that has many connections initiated, and
- * measures how long each takes. A vici connection does one request at a time, so there are
- * as many of them as logins may be under way. Whatever charon does, it looks through all
- * connections that are loaded, so each is loaded for its login only.
- *
- * A packet is its length (32 bits), a type, for requests the command's name, and a message.
- * All numbers are big-endian.
+ * measures how long each takes. It spares charon what would cost more than the logins:
+ * charon looks through all connections that are loaded, so each is loaded for its login
+ * only; and it logs everything for whoever waits for an initiation, so the end of each is
+ * learned from the events of CHILD SAs instead, on a second vici connection.
  */
 #include "tests/net/tools/crowd.h"
 
 #include <arpa/inet.h>
 #include <err.h>
-#include <errno.h>
 #include <getopt.h>
 #include <poll.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/socket.h>
-#include <sys/un.h>
 #include <unistd.h>
 
 #include "tests/net/tools/common.h"
+#include "tests/net/tools/crowd_vici.h"
 
 #define PARALLEL_MAX 1024
-#define PACKET_MAX 4096
 #define COUNT_MAX 1000000
 #define TEMPLATE_MAX 4096
 
-enum { VICI_REQUEST = 0, VICI_RESPONSE = 1 };
-enum {
-	VICI_SECTION = 1,
-	VICI_SECTION_END = 2,
-	VICI_PAIR = 3,
-	VICI_LIST = 4,
-	VICI_ITEM = 5,
-	VICI_LIST_END = 6
-};
+#define EVENT "child-updown"
 
-enum step { IDLE, LOADING, INITIATING, UNLOADING };
-
-/* A message under construction; a full one makes the program end. */
-struct message {
-	size_t len;
-	uint8_t bytes[PACKET_MAX];
-};
-
-struct line {
-	int fd;
-	enum step step;
-	unsigned number; /* of the client */
-	ns_t begun;
-	size_t len;
-	uint8_t in[PACKET_MAX];
+struct client {
+	ns_t begun; /* 0: it is not under way */
 };
 
 struct connect {
@@ -63,8 +37,9 @@ struct connect {
 	unsigned first, count, parallel;
 	double patience;
 
-	struct line *lines;
-	unsigned next, done, failed, unloaded;
+	struct vici_line commands, events;
+	struct client *clients;
+	unsigned next, under_way, done, failed;
 	ns_t *took; /* of those that succeeded */
 	ns_t start, end;
 };
@@ -119,53 +94,6 @@ static void read_options(struct connect *c, int argc, char **argv)
 		errx(EXIT_TROUBLE, "such long names are not supported");
 }
 
-static int open_line(const char *path)
-{
-	struct sockaddr_un to = { .sun_family = AF_UNIX };
-	int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
-
-	if (strlen(path) >= sizeof(to.sun_path))
-		errx(EXIT_TROUBLE, "%s: the path is too long", path);
-	memcpy(to.sun_path, path, strlen(path));
-	if (fd < 0 || connect(fd, (struct sockaddr *)&to, sizeof(to)) < 0)
-		err(EXIT_TROUBLE, "%s", path);
-	return fd;
-}
-
-static void put(struct message *m, const void *bytes, size_t len)
-{
-	if (len > sizeof(m->bytes) - m->len)
-		errx(EXIT_TROUBLE, "the connection's description is too long");
-	memcpy(m->bytes + m->len, bytes, len);
-	m->len += len;
-}
-
-/* An element's type, and its name if it has one. */
-static void put_element(struct message *m, uint8_t type, const char *name)
-{
-	size_t len = name ? strlen(name) : 0;
-	uint8_t head[2] = { type, (uint8_t)len };
-
-	if (len > UINT8_MAX)
-		errx(EXIT_TROUBLE, "%s: the name is too long", name);
-	put(m, head, name ? 2 : 1);
-	put(m, name, len);
-}
-
-static void put_value(struct message *m, const char *value)
-{
-	uint16_t len = htons((uint16_t)strlen(value));
-
-	put(m, &len, sizeof(len));
-	put(m, value, strlen(value));
-}
-
-static void put_pair(struct message *m, const char *key, const char *value)
-{
-	put_element(m, VICI_PAIR, key);
-	put_value(m, value);
-}
-
 /* Replaces %n by the client's number and %a by its address. */
 static void expand(const struct connect *c, unsigned number, char *out, size_t size)
 {
@@ -185,173 +113,149 @@ static void expand(const struct connect *c, unsigned number, char *out, size_t s
 }
 
 /* A line is "NAME {", "}", "KEY = VALUE" or "KEY [ VALUE ... ]", blanks around each word. */
-static void put_line(struct message *m, char *line)
+static void put_line(struct vici_message *m, char *line)
 {
 	char *save, *name = strtok_r(line, " \t", &save), *sign, *word;
 
 	if (name == NULL)
 		return;
 	if (strcmp(name, "}") == 0) {
-		put_element(m, VICI_SECTION_END, NULL);
+		vici_put_element(m, VICI_SECTION_END, NULL);
 		return;
 	}
 	sign = strtok_r(NULL, " \t", &save);
 	if (sign != NULL && strcmp(sign, "{") == 0)
-		put_element(m, VICI_SECTION, name);
+		vici_put_element(m, VICI_SECTION, name);
 	else if (sign != NULL && strcmp(sign, "=") == 0 &&
 		 (word = strtok_r(NULL, " \t", &save)) != NULL)
-		put_pair(m, name, word);
+		vici_put_pair(m, name, word);
 	else if (sign != NULL && strcmp(sign, "[") == 0) {
-		put_element(m, VICI_LIST, name);
+		vici_put_element(m, VICI_LIST, name);
 		while ((word = strtok_r(NULL, " \t", &save)) && strcmp(word, "]") != 0) {
-			put_element(m, VICI_ITEM, NULL);
-			put_value(m, word);
+			vici_put_element(m, VICI_ITEM, NULL);
+			vici_put_value(m, word);
 		}
-		put_element(m, VICI_LIST_END, NULL);
+		vici_put_element(m, VICI_LIST_END, NULL);
 	} else
 		errx(EXIT_TROUBLE, "%s: no such line is known", name);
 }
 
-static void begin(struct message *m, const char *command)
+static void order(struct connect *c, struct vici_message *m)
 {
-	uint8_t type = VICI_REQUEST;
+	size_t len;
 
-	m->len = sizeof(uint32_t);
-	put_element(m, type, command);
+	vici_ask(&c->commands, m, "success", &len);
 }
 
-static void ask(struct line *l, struct message *m, enum step step)
+static void listen_to_events(struct connect *c)
 {
-	uint32_t body = htonl((uint32_t)(m->len - sizeof(body)));
+	struct vici_message m;
+	size_t len;
 
-	memcpy(m->bytes, &body, sizeof(body));
-	l->step = step;
-	l->len = 0;
-	if (send(l->fd, m->bytes, m->len, MSG_NOSIGNAL) != (ssize_t)m->len)
-		err(EXIT_TROUBLE, "charon does not listen");
+	vici_begin(&m, VICI_REGISTER, EVENT);
+	vici_say(&c->events, &m);
+	if (vici_hear(&c->events, &len)[0] != VICI_CONFIRM)
+		errx(EXIT_TROUBLE, "charon has no events " EVENT);
 }
 
-static void load(struct connect *c, struct line *l)
+static void start(struct connect *c)
 {
-	struct message m;
+	unsigned number = c->first + c->next;
 	char text[2 * TEMPLATE_MAX], name[96], *save;
+	struct vici_message m;
 
-	l->number = c->first + c->next++;
-	snprintf(name, sizeof(name), "%s%u", c->prefix, l->number);
-	begin(&m, "load-conn");
-	put_element(&m, VICI_SECTION, name);
-	expand(c, l->number, text, sizeof(text));
+	snprintf(name, sizeof(name), "%s%u", c->prefix, number);
+	vici_begin(&m, VICI_REQUEST, "load-conn");
+	vici_put_element(&m, VICI_SECTION, name);
+	expand(c, number, text, sizeof(text));
 	for (char *line = strtok_r(text, "\n", &save); line;
 	     line = strtok_r(NULL, "\n", &save))
 		put_line(&m, line);
-	put_element(&m, VICI_SECTION_END, NULL);
-	ask(l, &m, LOADING);
+	vici_put_element(&m, VICI_SECTION_END, NULL);
+	order(c, &m);
+
+	vici_begin(&m, VICI_REQUEST, "initiate");
+	vici_put_pair(&m, "ike", name);
+	vici_put_pair(&m, "child", c->child);
+	vici_put_pair(&m, "timeout", "-1");
+	c->clients[c->next++].begun = now_ns();
+	c->under_way++;
+	order(c, &m);
 }
 
-static void initiate(const struct connect *c, struct line *l)
+static void end(struct connect *c, unsigned at, bool good)
 {
-	struct message m;
-	char name[96], timeout[32];
-
-	snprintf(name, sizeof(name), "%s%u", c->prefix, l->number);
-	snprintf(timeout, sizeof(timeout), "%.0f", c->patience * 1000);
-	begin(&m, "initiate");
-	put_pair(&m, "ike", name);
-	put_pair(&m, "child", c->child);
-	put_pair(&m, "timeout", timeout);
-	put_pair(&m, "loglevel", "-1");
-	l->begun = now_ns();
-	ask(l, &m, INITIATING);
-}
-
-static void unload(const struct connect *c, struct line *l)
-{
-	struct message m;
 	char name[96];
+	struct vici_message m;
 
-	snprintf(name, sizeof(name), "%s%u", c->prefix, l->number);
-	begin(&m, "unload-conn");
-	put_pair(&m, "name", name);
-	ask(l, &m, UNLOADING);
+	if (good)
+		c->took[c->done - c->failed] = now_ns() - c->clients[at].begun;
+	else
+		c->failed++;
+	c->done++;
+	c->under_way--;
+	c->clients[at].begun = 0;
+	if ((c->done - c->failed) % 500 == 0)
+		fprintf(stderr, "%u connected\n", c->done - c->failed);
+	snprintf(name, sizeof(name), "%s%u", c->prefix, c->first + at);
+	vici_begin(&m, VICI_REQUEST, "unload-conn");
+	vici_put_pair(&m, "name", name);
+	order(c, &m);
 }
 
-static bool says(const uint8_t *at, size_t len, const char *key, const char *value)
+/* The client that an event tells of: "up = yes", then a section with its name. */
+static bool who(const struct connect *c, const uint8_t *packet, size_t len, unsigned *out)
 {
-	struct message m = { 0 };
+	struct vici_message m;
+	size_t prefix = strlen(c->prefix), n;
+	char digits[16] = "";
 
-	put_pair(&m, key, value);
-	return memmem(at, len, m.bytes, m.len) != NULL;
+	vici_begin(&m, VICI_EVENT, EVENT);
+	vici_put_pair(&m, "up", "yes");
+	m.bytes[m.len] = VICI_SECTION;
+	n = m.len + 1 - sizeof(uint32_t);
+	if (len <= n || memcmp(packet, m.bytes + sizeof(uint32_t), n) != 0 ||
+	    len < n + 1 + packet[n] || packet[n] <= prefix ||
+	    packet[n] - prefix >= sizeof(digits) ||
+	    memcmp(packet + n + 1, c->prefix, prefix) != 0)
+		return false;
+	memcpy(digits, packet + n + 1 + prefix, packet[n] - prefix);
+	*out = (unsigned)strtoul(digits, NULL, 10) - c->first;
+	return *out < c->next && c->clients[*out].begun;
 }
 
-/* A whole answer is there. */
-static void proceed(struct connect *c, struct line *l, size_t len)
+static void heed(struct connect *c)
 {
-	const uint8_t *at = l->in + sizeof(uint32_t);
-	bool good = len > 0 && at[0] == VICI_RESPONSE && says(at, len, "success", "yes");
+	const uint8_t *packet;
+	unsigned at;
+	size_t len;
 
-	switch (l->step) {
-	case LOADING:
-		if (!good)
-			errx(EXIT_TROUBLE, "charon does not take the connection");
-		initiate(c, l);
-		break;
-	case INITIATING:
-		if (good)
-			c->took[c->done - c->failed] = now_ns() - l->begun;
-		else
-			c->failed++;
-		c->done++;
-		c->end = now_ns();
-		unload(c, l);
-		break;
-	case UNLOADING:
-	case IDLE:
-		l->step = IDLE;
-		c->unloaded++;
-		break;
-	}
+	packet = vici_hear(&c->events, &len);
+	if (who(c, packet, len, &at))
+		end(c, at, true);
 }
 
-static void hear(struct connect *c, struct line *l)
+/* Those that take too long have failed. */
+static void give_up(struct connect *c)
 {
-	ssize_t n = recv(l->fd, l->in + l->len, sizeof(l->in) - l->len, 0);
-	uint32_t body;
+	ns_t now = now_ns();
 
-	if (n <= 0)
-		errx(EXIT_TROUBLE, "charon has hung up");
-	l->len += (size_t)n;
-	if (l->len < sizeof(body))
-		return;
-	memcpy(&body, l->in, sizeof(body));
-	body = ntohl(body);
-	if (body > sizeof(l->in) - sizeof(body))
-		errx(EXIT_TROUBLE, "charon's answer is too long");
-	if (l->len >= sizeof(body) + body)
-		proceed(c, l, body);
+	for (unsigned i = 0; i < c->next; i++)
+		if (c->clients[i].begun &&
+		    now - c->clients[i].begun > (ns_t)(c->patience * 1e9))
+			end(c, i, false);
 }
 
 static void run(struct connect *c)
 {
-	struct pollfd *fds = must_realloc(NULL, c->parallel * sizeof(*fds));
-	unsigned told = 0;
-
-	while (c->unloaded < c->count) {
-		for (unsigned i = 0; i < c->parallel; i++) {
-			if (c->lines[i].step == IDLE && c->next < c->count)
-				load(c, &c->lines[i]);
-			fds[i] = (struct pollfd){ c->lines[i].fd, POLLIN, 0 };
-		}
-		if (poll(fds, c->parallel, -1) < 0 && errno != EINTR)
-			err(EXIT_TROUBLE, "poll");
-		for (unsigned i = 0; i < c->parallel; i++)
-			if (fds[i].revents)
-				hear(c, &c->lines[i]);
-		if (c->done / 500 != told) {
-			told = c->done / 500;
-			fprintf(stderr, "%u connected\n", c->done - c->failed);
-		}
+	while (c->done < c->count) {
+		if (c->under_way < c->parallel && c->next < c->count)
+			start(c);
+		else if (!wait_fd(c->events.fd, POLLIN, now_ns() + NS_PER_S))
+			give_up(c);
+		while (wait_fd(c->events.fd, POLLIN, 0))
+			heed(c);
 	}
-	free(fds);
 }
 
 static int by_value(const void *a, const void *b)
@@ -382,18 +286,66 @@ int crowd_connect(int argc, char **argv)
 	struct connect c = { .child = "net", .first = 1, .parallel = 16, .patience = 60 };
 
 	read_options(&c, argc, argv);
-	c.lines = must_realloc(NULL, c.parallel * sizeof(*c.lines));
-	memset(c.lines, 0, c.parallel * sizeof(*c.lines));
+	c.clients = must_realloc(NULL, c.count * sizeof(*c.clients));
+	memset(c.clients, 0, c.count * sizeof(*c.clients));
 	c.took = must_realloc(NULL, c.count * sizeof(*c.took));
-	for (unsigned i = 0; i < c.parallel; i++)
-		c.lines[i].fd = open_line(c.socket);
+	vici_open(&c.commands, c.socket);
+	vici_open(&c.events, c.socket);
+	listen_to_events(&c);
 	c.start = now_ns();
 	run(&c);
+	c.end = now_ns();
 	report(&c);
-	for (unsigned i = 0; i < c.parallel; i++)
-		close(c.lines[i].fd);
+	close(c.commands.fd);
+	close(c.events.fd);
 	free(c.took);
-	free(c.lines);
+	free(c.clients);
 	free(c.template);
 	return c.failed ? EXIT_BAD : 0;
+}
+
+/* The number that the answer has for the key; 0: none. */
+static unsigned long number_of(const uint8_t *at, size_t len, const char *key)
+{
+	struct vici_message m = { 0 };
+	char digits[24] = "";
+	const uint8_t *found;
+	size_t n, left;
+
+	vici_put_element(&m, VICI_PAIR, key);
+	found = memmem(at, len, m.bytes, m.len);
+	if (found == NULL)
+		return 0;
+	found += m.len;
+	left = (size_t)(at + len - found);
+	n = left > 2 ? (size_t)found[0] << 8 | found[1] : 0;
+	if (n == 0 || n >= sizeof(digits) || n > left - 2)
+		return 0;
+	memcpy(digits, found + 2, n);
+	return strtoul(digits, NULL, 10);
+}
+
+int crowd_answers(int argc, char **argv)
+{
+	struct vici_line line;
+	unsigned count;
+
+	if (argc != 4)
+		usage();
+	count = (unsigned)must_number(argv[3], 1, COUNT_MAX);
+	vici_open(&line, argv[1]);
+	for (unsigned i = 1; i <= count; i++) {
+		const uint8_t *answer;
+		struct vici_message m;
+		char name[96];
+		size_t len;
+
+		snprintf(name, sizeof(name), "%.64s%u", argv[2], i);
+		vici_begin(&m, VICI_REQUEST, "get-counters");
+		vici_put_pair(&m, "name", name);
+		answer = vici_ask(&line, &m, NULL, &len);
+		printf("%s %lu\n", name, number_of(answer, len, "info-in-resp"));
+	}
+	close(line.fd);
+	return 0;
 }
