@@ -81,6 +81,7 @@ struct child {
 	bool is_waiting;
 	struct session *session;
 	uint64_t ike;
+	uint64_t config; /* see struct connection; 0: not known yet */
 	unit_id unit;
 	bool active;
 	struct child_way in, out;

@@ -14,6 +14,33 @@
 
 #define CONNECTIONS_MAX 4096
 
+uint64_t connection_name_id(struct local_blob name)
+{
+	return local_hash(local_hash(LOCAL_HASH, name.bytes, name.len), "", 1);
+}
+
+uint64_t connection_id(uint64_t name_id, struct local_blob child)
+{
+	return local_hash(name_id, child.bytes, child.len);
+}
+
+unit_id connection_unit(const struct ipsec *t, const struct connection *c)
+{
+	const struct unit_key key = unit_key_read(cluster_fold_key(t->host.cluster));
+
+	return local_connection_unit(&key, c->remote, strlen(c->remote));
+}
+
+struct connection *connection_find(const struct ipsec *t, uint64_t id)
+{
+	struct connection *c;
+
+	LIST_FOREACH(c, &t->connection_ids[id % TABLE_SIZE], by_id)
+		if (c->id == id)
+			return c;
+	return NULL;
+}
+
 static bool is_text(const char *text, struct local_blob blob)
 {
 	return strlen(text) == blob.len && !memcmp(text, blob.bytes, blob.len);
@@ -63,29 +90,25 @@ static struct connection *connection_new(const struct local_config *m)
 	c->actions = m->actions;
 	c->mode = m->mode;
 	c->digest = m->digest;
+	c->name_id = connection_name_id(m->name);
+	c->id = connection_id(c->name_id, m->child);
+	STAILQ_INIT(&c->held);
 	return c;
 }
 
 static void connection_free(struct ipsec *t, struct connection *c)
 {
+	starts_release(t, c);
 	LIST_REMOVE(c, next);
+	LIST_REMOVE(c, by_id);
 	t->nconnections--;
 	free(c);
 }
 
-static struct connection *find(struct ipsec *t, const struct local_config *m)
-{
-	struct connection *c;
-
-	LIST_FOREACH(c, &t->connections, next)
-		if (is_text(c->name, m->name) && is_text(c->child, m->child))
-			return c;
-	return NULL;
-}
-
 void connections_config(struct ipsec *t, const struct local_config *m)
 {
-	struct connection *c = find(t, m);
+	struct connection *c =
+	    connection_find(t, connection_id(connection_name_id(m->name), m->child));
 
 	if (c && c->digest == m->digest && c->actions == m->actions &&
 	    is_text(c->remote, m->remote) && is_same(c->local_ts, m->local_ts) &&
@@ -106,6 +129,7 @@ void connections_config(struct ipsec *t, const struct local_config *m)
 		return;
 	c->said = true;
 	LIST_INSERT_HEAD(&t->connections, c, next);
+	LIST_INSERT_HEAD(&t->connection_ids[c->id % TABLE_SIZE], c, by_id);
 	t->nconnections++;
 }
 
@@ -121,6 +145,16 @@ void connections_configs(struct ipsec *t, struct mono now)
 			c->said = false;
 	}
 	t->configured = true;
+	starts_look(t);
+}
+
+void connections_doubt(struct ipsec *t)
+{
+	struct connection *c;
+
+	LIST_FOREACH(c, &t->connections, next)
+		c->said = false;
+	t->configured = false;
 }
 
 void connections_forget(struct ipsec *t)

@@ -9,6 +9,8 @@
  *   unique.c    a user's other IKE SAs, over the whole cluster
  *   pulse.c     whether charon is alive
  *   connections.c  what charon has loaded from its configuration
+ *   starts.c    which of that this member starts, and when
+ *   requests.c  what an operator wants of another member's charon
  *   children.c  CHILD SAs: creation, shadows, routes
  *   traffic.c   ESP in and out, and what waits for a commit
  *   addresses.c virtual addresses of pools
@@ -25,6 +27,8 @@
  *   RECORD_ADDRESS  key: a virtual address, 4 or 16 bytes, in the unit that it folds
  *                   to. initial: the identity that holds it
  *   RECORD_HALF     key: our SPI, 8 bytes. See half.c
+ *   RECORD_START    key: a connection's id, 8 bytes, in the unit that its peer's
+ *                   addresses hash to. initial: its names, essential: see starts.c
  */
 #ifndef IPSEC_ENGINE_H
 #define IPSEC_ENGINE_H
@@ -42,6 +46,7 @@
 #define RECORD_CHILD 2
 #define RECORD_ADDRESS 3
 #define RECORD_HALF 4
+#define RECORD_START 5
 
 #define TABLE_SIZE 4096 /* buckets */
 #define VIP_SIZE 17	/* family and address, see IKE_PUT */
@@ -95,6 +100,9 @@
 	X(half_failed, "ipsec.half-open-failed")                                         \
 	X(records_bad, "ipsec.records-unreadable")                                       \
 	X(merge_left_out, "ipsec.merge-left-out")                                        \
+	X(starts, "ipsec.connections-started")                                           \
+	X(trapped, "ipsec.trapped-held")                                                 \
+	X(trap_dropped, "ipsec.trapped-dropped")                                         \
 	X(pool_empty, "ipsec.pool-exhausted")
 
 struct ipsec_statistics {
@@ -115,6 +123,7 @@ struct ike_sa {
 	LIST_ENTRY(ike_sa) by_spi, by_peer;
 	struct session *session;
 	uint64_t spi, peer; /* peer: see IKE_PUT */
+	uint64_t name;	    /* its connection's name_id */
 	unit_id unit;
 	bool live;   /* charon here has it */
 	bool ending; /* charon was told to end it; if it does not, we do at end_at */
@@ -198,13 +207,26 @@ struct staged_replaces {
 /* A CHILD SA's configuration that this member's charon has loaded; without a child: a
  * connection that has none. */
 struct connection {
-	LIST_ENTRY(connection) next;
+	LIST_ENTRY(connection) next, by_id;
+	uint64_t name_id, id;  /* hashes of the name, and of name and child */
 	uint8_t actions, mode; /* LOCAL_START_ and so on, enum local_mode */
 	uint64_t digest;       /* of all that is configured, but for secrets */
 	/* Text, and lists of selectors as they come from the plugin. */
 	char *name, *child, *remote;
 	struct local_blob local_ts, remote_ts;
 	bool said; /* since the last CONFIGS */
+	/* starts.c */
+	bool up,
+	    was_up; /* some member has the SA; and had it while this one was to start */
+	bool asked; /* to be started whatever was before */
+	uint8_t noted; /* at another member: LOCAL_TRAPPED or LOCAL_UNTRAPPED, or 0 */
+	unsigned tries;
+	struct mono next_try;
+	bool trapped, routed; /* packets start it, and find their way to who does */
+	unit_id route_unit;
+	struct held_queue held;
+	unsigned held_count;
+	struct mono held_since;
 	uint8_t bytes[];
 };
 
@@ -271,9 +293,13 @@ struct ipsec {
 	struct mono audited; /* when a refused packet was last logged */
 	unsigned unaudited;  /* that were refused since */
 	LIST_HEAD(, connection) connections;
+	LIST_HEAD(, connection) connection_ids[TABLE_SIZE];
 	unsigned nconnections;
 	struct pool_range pools[POOLS_MAX];
 	unsigned npools;
+	struct mono starts_at; /* the next look at them */
+	TAILQ_HEAD(, request) requests;
+	unsigned nrequests;
 	bool configured; /* they are all that charon has loaded */
 	uint8_t scratch[ESP_PACKET_MAX + CHILD_OUTER_MAX];
 };
@@ -422,8 +448,59 @@ void traffic_lease(struct ipsec *t, struct child *c, struct mono now);
 /* One of the connections that charon has loaded; and the end of their list. */
 void connections_config(struct ipsec *t, const struct local_config *config);
 void connections_configs(struct ipsec *t, struct mono now);
-/* charon has gone. */
+/* charon has gone: what it had loaded is remembered. Or for good. */
+void connections_doubt(struct ipsec *t);
 void connections_forget(struct ipsec *t);
+struct connection *connection_find(const struct ipsec *t, uint64_t id);
+uint64_t connection_name_id(struct local_blob name);
+uint64_t connection_id(uint64_t name_id, struct local_blob child);
+unit_id connection_unit(const struct ipsec *t, const struct connection *c);
+
+/* starts.c */
+/* What the cluster knows of a connection. */
+struct start {
+	uint8_t state;	   /* enum start_state */
+	bool trapped;	   /* by an action of charon's, not by START_TRAP */
+	uint32_t failures; /* so often charon has given up */
+	uint64_t digest;   /* of the configuration that it was started by */
+};
+
+enum start_state {
+	START_NONE,   /* never started */
+	START_WANTED, /* until it is up */
+	START_UP,
+	START_DOWN, /* it was up, or is not wanted any more */
+	START_STATES,
+};
+
+struct session_key start_key(uint64_t id);
+struct start start_of(const struct ipsec *t, const struct connection *c);
+void starts_note(struct ipsec *t, const struct local_start_note *note, struct mono now);
+/* Its packets go no longer to who starts it, and what waits for it is dropped. */
+void starts_release(struct ipsec *t, struct connection *c);
+/* True if the packet, for which there is no SA, starts a connection, and waits for it. */
+bool starts_trap(struct ipsec *t, const uint8_t *ip, size_t len, struct mono now);
+/* The IKE SA ends, and neither the peer nor an operator has wanted that. */
+void starts_lost(struct ipsec *t, const struct ike_sa *sa);
+/* These units are this member's now. */
+void starts_begin(struct ipsec *t, const struct unit_set *units);
+/* Soon. */
+void starts_look(struct ipsec *t);
+void starts_tick(struct ipsec *t, struct mono now);
+
+/* requests.c */
+struct request;
+void request_initiate(struct ipsec *t, const struct local_initiate *m, struct mono now);
+void request_terminate(struct ipsec *t, const struct local_terminate *m, struct mono now);
+/* Another member's errand, see struct cluster_io. */
+int request_asked(struct ipsec *t, const struct session_key *key, const uint8_t *what,
+		  size_t len);
+/* To the owner of the connection's unit: what charon notes there is for it to know. */
+void request_note(struct ipsec *t, const struct connection *c, uint8_t note,
+		  struct mono now);
+void requests_tick(struct ipsec *t, struct mono now);
+/* charon has gone, and so has who waits. */
+void requests_forget(struct ipsec *t);
 
 /* merging.c: the upcall of struct cluster_io */
 enum cluster_merge merging_judge(struct ipsec *t, const struct session *ours,

@@ -68,7 +68,8 @@ static void without_charon(struct ipsec *t, const char *why)
 			sa->live = false;
 	children_unstage_all(t);
 	unique_forget(t);
-	connections_forget(t);
+	connections_doubt(t);
+	requests_forget(t);
 	policy_forget(t);
 	address_forget(t, true);
 	t->host.able(t->host.ctx, false, why);
@@ -159,6 +160,15 @@ static void plugin_message(void *ctx, const struct local_message *m)
 		connections_configs(t, now);
 		policy_report(t);
 		break;
+	case LOCAL_START_NOTE:
+		starts_note(t, &m->start_note, now);
+		break;
+	case LOCAL_INITIATE:
+		request_initiate(t, &m->initiate, now);
+		break;
+	case LOCAL_TERMINATE:
+		request_terminate(t, &m->terminate, now);
+		break;
 	default:
 		log_warnx("ipsec: charon's plugin sent %s, which it may not",
 			  local_type_name(m->type));
@@ -186,6 +196,7 @@ struct ipsec *ipsec_new(const struct tunnel_host *host, const struct ipsec_confi
 	TAILQ_INIT(&t->errands);
 	TAILQ_INIT(&t->imports);
 	TAILQ_INIT(&t->replaces);
+	TAILQ_INIT(&t->requests);
 	t->plugin = plugin_listen(host->base, config->socket, &handler, why);
 	if (!t->plugin) {
 		snprintf(err, IPSEC_ERROR_SIZE, "%s", why);
@@ -218,6 +229,7 @@ static void ipsec_close(void *tunnel)
 		TAILQ_REMOVE(&t->packets, w, next);
 		free(w);
 	}
+	requests_forget(t);
 	connections_forget(t);
 	address_forget(t, false);
 	plugin_close(t->plugin);
@@ -307,6 +319,8 @@ static void ipsec_tick(void *tunnel, struct mono now)
 	}
 	login_tick(t, now);
 	imports_tick(t, now);
+	starts_tick(t, now);
+	requests_tick(t, now);
 	if (t->enforce)
 		unique_enforce(t, now);
 	if (mono_before(now, t->sweep))
@@ -324,6 +338,8 @@ static struct mono ipsec_timeout(const void *tunnel)
 
 	struct mono at = mono_min(t->sweep, login_timeout(t));
 
+	if (t->nconnections)
+		at = mono_min(at, t->starts_at);
 	if (t->enforce)
 		return t->host.now(t->host.ctx);
 	return t->welcomed ? mono_min(at, t->pulse.at) : at;
@@ -331,7 +347,7 @@ static struct mono ipsec_timeout(const void *tunnel)
 
 static bool ipsec_owns(uint8_t key_type)
 {
-	return key_type >= RECORD_IKE && key_type <= RECORD_HALF;
+	return key_type >= RECORD_IKE && key_type <= RECORD_START;
 }
 
 static void ipsec_changed(void *tunnel, struct session *s, struct mono now)
@@ -359,7 +375,7 @@ static void ipsec_removed(void *tunnel, struct session *s)
 		children_free(tunnel, user);
 	} else if (session_key(s)->type == RECORD_HALF) {
 		half_free(tunnel, user);
-	} else {
+	} else if (session_key(s)->type == RECORD_ADDRESS) {
 		lease_free(user);
 	}
 }
@@ -420,6 +436,7 @@ static void ipsec_activate(void *tunnel, const struct unit_set *units,
 		}
 	}
 	tell_units(t);
+	starts_begin(t, units);
 	t->enforce = true;
 	if (t->welcomed) {
 		half_import(t, units, now);
@@ -468,6 +485,8 @@ static void ipsec_committed(void *tunnel, struct mono now)
 static int ipsec_asked(void *tunnel, const struct cluster_asker *asker, unit_id unit,
 		       const struct session_key *key, const uint8_t *what, size_t len)
 {
+	if (key->type != RECORD_ADDRESS)
+		return request_asked(tunnel, key, what, len);
 	return address_asked(tunnel, asker, key, what, len);
 }
 

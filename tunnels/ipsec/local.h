@@ -36,9 +36,29 @@
 #include <stdint.h>
 
 #include "cluster/pack.h"
+#include "src/bpf/unit.h"
 
 #define LOCAL_VERSION 3
 #define LOCAL_MESSAGE_MAX (160 * 1024)
+
+/* FNV-1a; `hash` is LOCAL_HASH at first. */
+#define LOCAL_HASH UINT64_C(0xcbf29ce484222325)
+static inline uint64_t local_hash(uint64_t hash, const void *bytes, size_t len)
+{
+	const uint8_t *at = (const uint8_t *)bytes;
+
+	for (size_t i = 0; i < len; i++)
+		hash = (hash ^ at[i]) * UINT64_C(0x100000001b3);
+	return hash;
+}
+
+/* The unit of a connection that the cluster starts, by the peer's configured addresses:
+ * its owner does so. */
+static inline uint16_t local_connection_unit(const struct unit_key *key,
+					     const void *remote, size_t len)
+{
+	return (uint16_t)unit_fold(key, local_hash(LOCAL_HASH, remote, len), len);
+}
 
 struct local_addr {
 	uint8_t family; /* 0: none, 4, 6 */
@@ -181,7 +201,26 @@ unsigned local_ts_count(const struct local_blob *list);
 	   loaded any more. */                                                           \
 	M(CONFIG, config, F(blob, name) F(blob, child) F(u8, actions) F(u8, mode)        \
 	  F(blob, remote) F(blob, local_ts) F(blob, remote_ts) F(u64, digest))           \
-	M(CONFIGS, configs, F(u32, count))
+	M(CONFIGS, configs, F(u32, count))                                               \
+	/* P> charon does something about a connection of its own accord. Without a       \
+	   child: all of them. what: enum local_note. */                                 \
+	M(START_NOTE, start_note, F(blob, name) F(blob, child) F(u8, what))              \
+	/* D> initiate it, unless that is under way. */                                  \
+	M(START, start, F(blob, name) F(blob, child))                                    \
+	/* P> the operator wants a connection that is another member's to initiate, and   \
+	   waits so many ms. Answered by INITIATED with the same id, and that member;     \
+	   result: enum local_result. */                                                 \
+	M(INITIATE, initiate, F(u32, id) F(blob, name) F(blob, child) F(u32, timeout))   \
+	M(INITIATED, initiated, F(u32, id) F(u8, result) F(u16, owner))                  \
+	/* P> the operator ends SAs of this name at other members: of the connection, if  \
+	   it has a name, and of the CHILD SA, if that has one. how: enum local_how.      \
+	   Answered by TERMINATED with the same id: how many there were, and how many of  \
+	   them are still there. */                                                      \
+	M(TERMINATE, terminate, F(u32, id) F(blob, name) F(blob, child) F(u8, how)       \
+	  F(u32, timeout))                                                               \
+	M(TERMINATED, terminated, F(u32, id) F(u32, matches) F(u32, left))               \
+	/* D> the operator wants the CHILD SAs of this name in IKE SA `spi` ended. */     \
+	M(CHILD_END, child_end, F(u64, spi) F(blob, child))
 /* clang-format on */
 
 /* What a CHILD SA's configuration asks for: when it is loaded, when its SA is closed by the
@@ -192,6 +231,28 @@ unsigned local_ts_count(const struct local_blob *list);
 #define LOCAL_CLOSE_START 8
 #define LOCAL_DEAD_TRAP 16
 #define LOCAL_DEAD_START 32
+
+enum local_note {
+	LOCAL_BEGUN = 1, /* initiates it */
+	LOCAL_GIVEN_UP,	 /* initiates it no longer */
+	LOCAL_STOPPED,	 /* nor should anybody: the operator has ended it */
+	LOCAL_TRAPPED,	 /* packets for the peer's networks are to start it, or no longer */
+	LOCAL_UNTRAPPED,
+};
+
+enum local_result {
+	LOCAL_ESTABLISHED,
+	LOCAL_FAILED,
+	LOCAL_TIMEOUT,
+	LOCAL_UNKNOWN, /* to phalanxd, or to the member that is to initiate it */
+	LOCAL_NOBODY,  /* no member is to initiate it at the moment, or none is reachable */
+};
+
+enum local_how {
+	LOCAL_COUNT, /* ends nothing */
+	LOCAL_END,
+	LOCAL_FORCE, /* without waiting for the peer's answer */
+};
 
 /* Of CONFIG: what it does with packets. */
 enum local_mode {

@@ -392,8 +392,10 @@ static void know_peer(struct ipsec *t, struct ike_sa *sa)
 	size_t len;
 	const uint8_t *initial = session_initial(sa->session, &len);
 
-	if (!local_decode(initial, len, &m) && m.type == LOCAL_IKE_PUT)
+	if (!local_decode(initial, len, &m) && m.type == LOCAL_IKE_PUT) {
 		sa->peer = m.ike_put.peer;
+		sa->name = connection_name_id(m.ike_put.name);
+	}
 	LIST_INSERT_HEAD(&t->peers[sa->peer % TABLE_SIZE], sa, by_peer);
 }
 
@@ -557,6 +559,7 @@ void login_end(struct ipsec *t, struct ike_sa *sa, struct mono now)
 	struct session *s = sa->session;
 	struct children_of of = { .ike = sa->spi };
 
+	starts_lost(t, sa);
 	do {
 		of.n = 0;
 		cluster_each(t->host.cluster, sa->unit, collect_child, &of);

@@ -275,7 +275,7 @@ void traffic_forward(struct ipsec *t, const uint8_t *ip, size_t len, unsigned ho
 		/* Routes know addresses only: the selectors may want it elsewhere. */
 		if (shadow)
 			t->host.again(t->host.ctx, shadow->unit, ip, len, hops);
-		else
+		else if (!starts_trap(t, ip, len, now))
 			t->statistics.no_route++;
 		return;
 	}

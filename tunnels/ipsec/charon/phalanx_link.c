@@ -88,6 +88,10 @@ static enum local_type answer_type(enum local_type query)
 		return LOCAL_ADDRESS;
 	case LOCAL_UNIQUE_ASK:
 		return LOCAL_UNIQUE;
+	case LOCAL_INITIATE:
+		return LOCAL_INITIATED;
+	case LOCAL_TERMINATE:
+		return LOCAL_TERMINATED;
 	default:
 		return LOCAL_NONE;
 	}
@@ -285,6 +289,12 @@ static void dispatch(private_phalanx_link_t *this, struct local_message *m, size
 	case LOCAL_UNIQUE:
 		give_answer(this, m, m->unique.id);
 		break;
+	case LOCAL_INITIATED:
+		give_answer(this, m, m->initiated.id);
+		break;
+	case LOCAL_TERMINATED:
+		give_answer(this, m, m->terminated.id);
+		break;
 	case LOCAL_IKE_RX:
 		if (count_packet(this))
 			queue_event(this, len);
@@ -300,6 +310,8 @@ static void dispatch(private_phalanx_link_t *this, struct local_message *m, size
 	case LOCAL_IKE_ACTIVATE:
 	case LOCAL_IKE_DROP:
 	case LOCAL_IKE_END:
+	case LOCAL_START:
+	case LOCAL_CHILD_END:
 		queue_event(this, len);
 		break;
 	default:

@@ -16,6 +16,7 @@
 #include "tunnels/ipsec/charon/phalanx_pools.h"
 #include "tunnels/ipsec/charon/phalanx_sessions.h"
 #include "tunnels/ipsec/charon/phalanx_socket.h"
+#include "tunnels/ipsec/charon/phalanx_starts.h"
 #include "tunnels/ipsec/charon/phalanx_unique.h"
 #include "tunnels/ipsec/charon/phalanx_units.h"
 
@@ -40,6 +41,7 @@ struct private_phalanx_plugin_t {
 	phalanx_unique_t *unique;
 	phalanx_half_t *half;
 	phalanx_configs_t *configs;
+	phalanx_starts_t *starts;
 };
 
 /* The constructors of charon's socket and kernel-ipsec take no arguments. */
@@ -101,7 +103,7 @@ static kernel_ipsec_t *create_kernel(void)
 static socket_t *create_socket(void)
 {
 	return phalanx_socket_create(instance->link, instance->import, instance->unique,
-				     instance->half);
+				     instance->half, instance->starts);
 }
 
 /* Without connections charon would refuse the clients of the units that it is given. They
@@ -143,10 +145,12 @@ static bool connect_cb(private_phalanx_plugin_t *this, plugin_feature_t *feature
 		this->pools->attach(this->pools);
 		this->unique->attach(this->unique);
 		this->configs->attach(this->configs);
+		this->starts->attach(this->starts);
 		started = time_monotonic(NULL);
 		this->link->start(this->link, has_connections, (void *)greeted, this);
 	} else {
 		this->link->stop(this->link);
+		this->starts->detach(this->starts);
 		this->unique->detach(this->unique);
 		this->pools->detach(this->pools);
 		this->sessions->detach(this->sessions);
@@ -186,6 +190,7 @@ METHOD(plugin_t, destroy, void, private_phalanx_plugin_t *this)
 		this->half->destroy(this->half);
 		this->unique->destroy(this->unique);
 		this->pools->destroy(this->pools);
+		this->starts->destroy(this->starts);
 		this->configs->destroy(this->configs);
 		this->sessions->destroy(this->sessions);
 		this->units->destroy(this->units);
@@ -209,6 +214,8 @@ static void create_parts(private_phalanx_plugin_t *this)
 	this->half = phalanx_half_create(this->link, this->units);
 	this->unique = phalanx_unique_create(this->link, this->sessions);
 	this->configs = phalanx_configs_create(this->link);
+	this->starts =
+	    phalanx_starts_create(this->link, this->units, this->sessions, this->configs);
 	this->pools = phalanx_pools_create(
 	    this->link, lib->settings->get_str(
 			    lib->settings, "%s.plugins.phalanx.swanctl", file, lib->ns));

@@ -16,6 +16,7 @@ struct private_phalanx_socket_t {
 	phalanx_import_t *import;
 	phalanx_unique_t *unique;
 	phalanx_half_t *half;
+	phalanx_starts_t *starts;
 };
 
 /* A question of phalanxd whether charon is alive. */
@@ -101,6 +102,9 @@ METHOD(socket_t, receive, status_t, private_phalanx_socket_t *this, packet_t **p
 		case LOCAL_IKE_REPLACED:
 			this->unique->end(this->unique, &event->message.ike_replaced);
 			break;
+		case LOCAL_START:
+			this->starts->start(this->starts, &event->message.start);
+			break;
 		case LOCAL_SA_EXPIRE:
 			phalanx_kernel_expire(&event->message.sa_expire);
 			break;
@@ -150,7 +154,8 @@ METHOD(socket_t, destroy, void, private_phalanx_socket_t *this)
 }
 
 socket_t *phalanx_socket_create(phalanx_link_t *link, phalanx_import_t *import,
-				phalanx_unique_t *unique, phalanx_half_t *half)
+				phalanx_unique_t *unique, phalanx_half_t *half,
+				phalanx_starts_t *starts)
 {
 	private_phalanx_socket_t *this;
 
@@ -166,6 +171,7 @@ socket_t *phalanx_socket_create(phalanx_link_t *link, phalanx_import_t *import,
 		.import = import,
 		.unique = unique,
 		.half = half,
+		.starts = starts,
 	);
 	return &this->public;
 }

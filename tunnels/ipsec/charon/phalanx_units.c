@@ -15,6 +15,7 @@ struct private_phalanx_units_t {
 	struct unit_key key;
 	uint8_t owned[UNIT_BYTES];
 	ike_sa_t *(*checkout_by_message)(ike_sa_manager_t *this, message_t *message);
+	ike_sa_t *(*checkout_by_config)(ike_sa_manager_t *this, peer_cfg_t *config);
 };
 
 /* The manager has no place for user data in its methods, and there is one manager. */
@@ -22,6 +23,9 @@ static private_phalanx_units_t *attached;
 
 /* The message that the calling thread checks an IKE SA out for. */
 static __thread message_t *current;
+
+/* The connection that the calling thread begins an IKE SA of. */
+static __thread peer_cfg_t *connection;
 
 static __thread uint64_t forced;
 
@@ -78,6 +82,29 @@ static uint16_t first_unit(private_phalanx_units_t *this, message_t *message)
 	return unit_ike_first(&key, be64toh(id->get_initiator_spi(id)), source);
 }
 
+static uint16_t connection_unit(private_phalanx_units_t *this, peer_cfg_t *config)
+{
+	ike_cfg_t *ike = config->get_ike_cfg(config);
+	char *remote = ike->get_other_addr(ike);
+	uint16_t unit;
+
+	this->mutex->lock(this->mutex);
+	unit = local_connection_unit(&this->key, remote, strlen(remote));
+	this->mutex->unlock(this->mutex);
+	return unit;
+}
+
+METHOD(phalanx_units_t, owns, bool, private_phalanx_units_t *this, peer_cfg_t *config)
+{
+	uint16_t unit = connection_unit(this, config);
+	bool owned;
+
+	this->mutex->lock(this->mutex);
+	owned = this->owned[unit / 8] & (1 << (unit % 8));
+	this->mutex->unlock(this->mutex);
+	return owned;
+}
+
 /* Any unit of this member; FALSE if it has none. */
 static bool any_unit(private_phalanx_units_t *this, uint64_t random, uint16_t *unit)
 {
@@ -113,6 +140,12 @@ static uint64_t choose_spi(private_phalanx_units_t *this)
 	rng->destroy(rng);
 	if (current)
 		unit = first_unit(this, current);
+	else if (connection && !owns(this, connection)) {
+		DBG1(DBG_IKE, "it is for another member to begin connection '%s'",
+		     connection->get_name(connection));
+		return 0;
+	} else if (connection)
+		unit = connection_unit(this, connection);
 	else if (ike_sa && phalanx_own_spi(ike_sa))
 		unit = phalanx_own_spi(ike_sa) & UNIT_MASK;
 	else if (!any_unit(this, spi, &unit)) {
@@ -133,6 +166,16 @@ static ike_sa_t *checkout_by_message(ike_sa_manager_t *manager, message_t *messa
 	return ike_sa;
 }
 
+static ike_sa_t *checkout_by_config(ike_sa_manager_t *manager, peer_cfg_t *config)
+{
+	ike_sa_t *ike_sa;
+
+	connection = config;
+	ike_sa = attached->checkout_by_config(manager, config);
+	connection = NULL;
+	return ike_sa;
+}
+
 METHOD(phalanx_units_t, force, void, private_phalanx_units_t *this, uint64_t spi)
 {
 	forced = spi;
@@ -145,6 +188,8 @@ METHOD(phalanx_units_t, attach, void, private_phalanx_units_t *this)
 	attached = this;
 	this->checkout_by_message = manager->checkout_by_message;
 	manager->checkout_by_message = checkout_by_message;
+	this->checkout_by_config = manager->checkout_by_config;
+	manager->checkout_by_config = checkout_by_config;
 	manager->set_spi_cb(manager, (spi_cb_t)choose_spi, this);
 }
 
@@ -155,6 +200,7 @@ METHOD(phalanx_units_t, detach, void, private_phalanx_units_t *this)
 	if (manager && attached == this) {
 		manager->set_spi_cb(manager, NULL, NULL);
 		manager->checkout_by_message = this->checkout_by_message;
+		manager->checkout_by_config = this->checkout_by_config;
 	}
 	attached = NULL;
 }
@@ -173,6 +219,7 @@ phalanx_units_t *phalanx_units_create(void)
 	INIT(this,
 		.public = {
 			.set = _set,
+			.owns = _owns,
 			.force = _force,
 			.attach = _attach,
 			.detach = _detach,

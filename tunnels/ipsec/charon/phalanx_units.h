@@ -4,8 +4,8 @@
  * low 10 bits of an SPI of ours are the SA's unit.
  *
  * An SA that a peer begins takes the unit that the filter computed for its first message; a
- * rekeyed SA stays in the unit of the old one; an SA that charon begins takes any unit of
- * this member.
+ * rekeyed SA stays in the unit of the old one; an SA that charon begins takes the unit of
+ * its connection, and only the unit's owner may begin it.
  */
 #ifndef PHALANX_UNITS_H_
 #define PHALANX_UNITS_H_
@@ -21,6 +21,9 @@ struct phalanx_units_t {
 	/* As they come from phalanxd; a set of the wrong size is ignored. */
 	void (*set)(phalanx_units_t *this, struct local_blob fold_key,
 		    struct local_blob units);
+
+	/* Whether this member owns the unit of the connection. */
+	bool (*owns)(phalanx_units_t *this, peer_cfg_t *config);
 
 	/* The SPI that the calling thread chooses from now on; 0: as it likes. */
 	void (*force)(phalanx_units_t *this, uint64_t spi);
