@@ -141,7 +141,7 @@ static struct member *heir(struct cluster *c, struct unit *unit, struct load *lo
 	struct load *l;
 
 	/* It remembers the unit, and is about to be complete again. */
-	if (unit->e.vacant && since < 6 * c->cfg.detection) {
+	if (unit->e.vacant && !unit->e.forgotten && since < 6 * c->cfg.detection) {
 		struct member *owner = core_member(c, epoch_owner(unit->e.epoch));
 
 		return owner && table_fit(c, owner->id) ? owner : NULL;

@@ -88,10 +88,9 @@ void core_log(struct cluster *c, const char *fmt, ...)
 
 struct member *core_member(const struct cluster *c, member_id id)
 {
-	EACH_MEMBER((struct cluster *)c, m)
-		if (id && m->id == id)
-			return m;
-	return NULL;
+	unsigned place = id <= CLUSTER_ID_MAX ? c->places[id] : 0;
+
+	return place ? (struct member *)&c->members[place - 1] : NULL;
 }
 
 void core_copy_text(char *out, size_t size, const uint8_t *text, size_t len)
@@ -491,6 +490,7 @@ static void init_members(struct cluster *c)
 		struct member *m = &c->members[i];
 
 		m->id = c->cfg.peers[i].id;
+		c->places[m->id] = (uint8_t)(i + 1);
 		memcpy(m->name, c->cfg.peers[i].name, sizeof(m->name) - 1);
 		TAILQ_INIT(&m->dirty);
 		m->sync_retry = m->ack_repeat = m->flush_at = m->batch_retry = MONO_NEVER;

@@ -70,8 +70,9 @@ struct entry {
 	member_id successor;
 	member_id previous; /* successor until it has yielded, 0: settled */
 	member_id moving_to;
-	bool unproven; /* whoever succeeds may be behind what was committed */
-	bool vacant;   /* its owner has begun anew, and does not serve it */
+	bool unproven;	/* whoever succeeds may be behind what was committed */
+	bool vacant;	/* its owner has begun anew, and does not serve it ... */
+	bool forgotten; /* ... nor holds anything of it */
 };
 
 /* How far the owner is with a change of the unit's successor, or of its owner. */
@@ -304,6 +305,7 @@ struct cluster {
 
 	/* Membership. */
 	struct member members[CLUSTER_MEMBERS_MAX];
+	uint8_t places[CLUSTER_ID_MAX + 1]; /* by id: from 1, 0 if there is none */
 	unsigned nmembers;
 	struct member *self;
 	uint64_t seq;	       /* of own keepalives */
@@ -704,6 +706,8 @@ void replica_tick(struct cluster *c);
 struct mono replica_timeout(const struct cluster *c);
 void replica_send_counters(struct cluster *c, struct member *m, unit_id u);
 void replica_acks(struct cluster *c); /* repeated with keepalives */
+/* All of its stream up to the position: which is acknowledged. */
+void replica_received(struct cluster *c, struct member *m, uint64_t position);
 /* m holds all of u up to the position. */
 bool replica_holds(const struct cluster *c, const struct member *m, unit_id u,
 		   uint64_t position);

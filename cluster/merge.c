@@ -706,8 +706,10 @@ void merge_review(struct cluster *c)
 		merge_own(c);
 		offer_all(c);
 	}
+	if (!c->owes)
+		return;
 	EACH_PRESENT(c, m)
-		if (c->owes && !acknowledge(c, m))
+		if (!acknowledge(c, m))
 			owes = true;
 	c->owes = owes;
 }

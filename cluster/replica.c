@@ -8,8 +8,8 @@
  * then each own unit between UNIT_BEGIN and UNIT_END, then SNAPSHOT_END; changes to units
  * that were sent go into the same stream at once. A unit with a new epoch is sent whole
  * again; what the receiver holds of it and the sender did not mention is dropped at
- * UNIT_END. Sessions that have ended lately follow as REMOVE. A unit with neither is a
- * UNIT_BEGIN with a position, which is its end too.
+ * UNIT_END. Sessions that have ended lately follow as REMOVE. Units with neither go
+ * together, in one UNIT_BEGIN with a position, which is their end too.
  *
  * Everything carries the sender's position, one count over all its units. The receiver
  * acknowledges the last position, by datagram, at once; again a little later, and with
@@ -238,47 +238,90 @@ static int send_sessions(struct cluster *c, struct member *m, unit_id u, bool ch
 	return changes ? 0 : send_ended(c, m, u, bytes);
 }
 
-static int send_unit(struct cluster *c, struct member *m, unit_id u, size_t *bytes)
+/* All of the unit was sent, or is on its way. */
+static void unit_sent(struct cluster *c, struct member *m, unit_id u, uint64_t position,
+		      bool changes)
 {
-	struct unit *unit = &c->units[u];
-	uint64_t position = ++c->position;
-	bool changes = based(c, m, u);
-	bool any = changes ? any_changed(unit, m->base)
-			   : unit->nsessions || !LIST_EMPTY(&unit->ended);
-	/* The position counts at the end only: before that, nothing of it is held. */
-	struct wire_unit_begin begin = { .position = any ? 0 : position,
-					 .flags = changes ? WIRE_UNIT_CHANGES : 0,
-					 .entries_count = 1 };
-	struct wire_unit_end end = { .position = position,
-				     .unit = u,
-				     .epoch = unit->e.epoch };
-	int rc;
-
-	table_row(c, u, &begin.entries[0]);
-	rc = STREAM(c, m, unit_begin, &begin);
-	if (!rc && any)
-		rc = send_sessions(c, m, u, changes, bytes);
-	if (!rc && any)
-		rc = STREAM(c, m, unit_end, &end);
-	if (rc)
-		return rc;
-	*bytes += 100;
 	m->sent = position;
 	m->synced[u] = position;
 	unit_set_remove(&m->need, u);
 	count(c, changes ? STAT_units_sent_changes : STAT_units_sent_whole);
-	if (unit->target == m->id && changes)
+	if (c->units[u].target == m->id && changes)
 		counters_resume(c, u);
-	else if (unit->target == m->id)
+	else if (c->units[u].target == m->id)
 		counters_dirty_unit(c, u);
+}
+
+/* There is nothing to be told about it but its row. */
+static bool is_plain(const struct cluster *c, const struct member *m, unit_id u,
+		     bool changes)
+{
+	const struct unit *unit = &c->units[u];
+
+	return changes ? !any_changed(unit, m->base)
+		       : !unit->nsessions && LIST_EMPTY(&unit->ended);
+}
+
+/* One message, and one position, for all such units. */
+static int send_plain(struct cluster *c, struct member *m, bool changes)
+{
+	struct unit_set plain = { { 0 } };
+	struct wire_unit_begin begin;
+	int rc;
+
+	begin.position = c->position + 1;
+	begin.flags = changes ? WIRE_UNIT_CHANGES : 0;
+	begin.entries_count = 0;
+	EACH_IN(&m->need, u)
+		if (based(c, m, u) == changes && is_plain(c, m, u, changes)) {
+			unit_set_add(&plain, u);
+			table_row(c, u, &begin.entries[begin.entries_count++]);
+		}
+	if (!begin.entries_count)
+		return 0;
+	c->position++;
+	rc = STREAM(c, m, unit_begin, &begin);
+	if (rc)
+		return rc;
+	EACH_IN(&plain, u)
+		unit_sent(c, m, u, begin.position, changes);
 	return 0;
 }
 
-/* Units that wait for this member's commit go first. */
+static int send_unit(struct cluster *c, struct member *m, unit_id u, size_t *bytes)
+{
+	uint64_t position = ++c->position;
+	bool changes = based(c, m, u);
+	struct wire_unit_end end = { .position = position,
+				     .unit = u,
+				     .epoch = c->units[u].e.epoch };
+	struct wire_unit_begin begin;
+	int rc;
+
+	/* The position counts at the end only: before that, nothing of it is held. */
+	begin.position = 0;
+	begin.flags = changes ? WIRE_UNIT_CHANGES : 0;
+	begin.entries_count = 1;
+	table_row(c, u, &begin.entries[0]);
+	rc = STREAM(c, m, unit_begin, &begin);
+	if (!rc)
+		rc = send_sessions(c, m, u, changes, bytes);
+	if (!rc)
+		rc = STREAM(c, m, unit_end, &end);
+	if (rc)
+		return rc;
+	*bytes += 100;
+	unit_sent(c, m, u, position, changes);
+	return 0;
+}
+
+/* Units that wait for this member's commit go first, after those that cost nothing. */
 static void pump(struct cluster *c, struct member *m)
 {
 	size_t bytes = 0;
 
+	if (send_plain(c, m, false) || send_plain(c, m, true))
+		return;
 	for (int pass = 0; pass < 2; pass++)
 		EACH_IN(&m->need, u) {
 			const struct unit *unit = &c->units[u];
@@ -587,13 +630,18 @@ static void acknowledge(struct cluster *c, struct member *m)
 	m->ack_repeat = mono_add(c->now, ACK_REPEAT);
 }
 
-static void advance(struct cluster *c, struct member *m, uint64_t position)
+void replica_received(struct cluster *c, struct member *m, uint64_t position)
 {
-	count(c, STAT_records_applied);
 	if (position <= m->received)
 		return;
 	m->received = position;
 	acknowledge(c, m);
+}
+
+static void advance(struct cluster *c, struct member *m, uint64_t position)
+{
+	count(c, STAT_records_applied);
+	replica_received(c, m, position);
 }
 
 static void advance_unit(struct cluster *c, struct member *m, uint64_t position)
@@ -670,7 +718,7 @@ static bool fenced(struct cluster *c, struct member *from, unit_id u, uint64_t e
 	return true;
 }
 
-static void end_unit(struct cluster *c, struct member *from, unit_id u, uint64_t position)
+static void end_unit(struct cluster *c, unit_id u)
 {
 	struct unit *unit = &c->units[u];
 	struct session *s, *next;
@@ -682,26 +730,19 @@ static void end_unit(struct cluster *c, struct member *from, unit_id u, uint64_t
 	}
 	unit->replacing = unit->remembered = false;
 	merge_unit_end(c, u);
-	advance_unit(c, from, position);
 }
 
-void recv_unit_begin(struct cluster *c, struct member *from, const struct wire_header *h,
-		     struct unpack *u)
+/* False: the stream is asked for anew. */
+static bool begin_unit(struct cluster *c, struct member *from, const struct wire_entry *w,
+		       bool changes)
 {
-	struct wire_unit_begin m;
-	const struct wire_entry *w = &m.entries[0];
+	struct entry e = table_entry(w);
 	struct session *s;
-	struct entry e;
 
-	if (wire_decode_unit_begin(u, &m) || m.entries_count != 1) {
-		count(c, STAT_bad_message);
-		return;
-	}
-	e = table_entry(w);
 	table_merge(c, from, w->unit, &e);
 	if (fenced(c, from, w->unit, w->epoch))
-		return;
-	if (!(m.flags & WIRE_UNIT_CHANGES)) {
+		return false;
+	if (!changes) {
 		merge_unit_begin(c, w->unit);
 		c->units[w->unit].replacing = true;
 		LIST_FOREACH(s, &c->units[w->unit].sessions, in_unit)
@@ -709,10 +750,29 @@ void recv_unit_begin(struct cluster *c, struct member *from, const struct wire_h
 	} else if (c->units[w->unit].remembered) {
 		/* What it has is not that owner's. */
 		want_anew(c, from);
+		return false;
+	}
+	return true;
+}
+
+void recv_unit_begin(struct cluster *c, struct member *from, const struct wire_header *h,
+		     struct unpack *u)
+{
+	struct wire_unit_begin m;
+
+	if (wire_decode_unit_begin(u, &m) || !m.entries_count ||
+	    (m.entries_count > 1 && !m.position)) {
+		count(c, STAT_bad_message);
 		return;
 	}
+	for (unsigned i = 0; i < m.entries_count; i++) {
+		if (!begin_unit(c, from, &m.entries[i], m.flags & WIRE_UNIT_CHANGES))
+			return;
+		if (m.position)
+			end_unit(c, m.entries[i].unit);
+	}
 	if (m.position)
-		end_unit(c, from, w->unit, m.position);
+		advance_unit(c, from, m.position);
 }
 
 void recv_unit_end(struct cluster *c, struct member *from, const struct wire_header *h,
@@ -724,8 +784,10 @@ void recv_unit_end(struct cluster *c, struct member *from, const struct wire_hea
 		count(c, STAT_bad_message);
 		return;
 	}
-	if (!fenced(c, from, m.unit, m.epoch))
-		end_unit(c, from, m.unit, m.position);
+	if (fenced(c, from, m.unit, m.epoch))
+		return;
+	end_unit(c, m.unit);
+	advance_unit(c, from, m.position);
 }
 
 static int apply_put(struct cluster *c, const struct wire_put *m)

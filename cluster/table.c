@@ -100,7 +100,8 @@ void table_row(const struct cluster *c, unit_id u, struct wire_entry *w)
 				  e->previous,
 				  e->moving_to,
 				  (e->unproven ? WIRE_UNPROVEN : 0) |
-				      (e->vacant ? WIRE_VACANT : 0) };
+				      (e->vacant ? WIRE_VACANT : 0) |
+				      (e->forgotten ? WIRE_FORGOTTEN : 0) };
 }
 
 struct entry table_entry(const struct wire_entry *w)
@@ -113,6 +114,7 @@ struct entry table_entry(const struct wire_entry *w)
 		.moving_to = w->moving_to,
 		.unproven = w->flags & WIRE_UNPROVEN,
 		.vacant = w->flags & WIRE_VACANT,
+		.forgotten = w->flags & WIRE_FORGOTTEN,
 	};
 }
 
@@ -237,6 +239,7 @@ static void disown(struct cluster *c, unit_id u)
 
 	e.version |= VERSION_LAST;
 	e.vacant = true;
+	e.forgotten = !c->units[u].remembered;
 	table_set(c, u, &e);
 	table_change(c, u, true);
 }
@@ -341,10 +344,8 @@ void recv_entries(struct cluster *c, struct member *from, const struct wire_head
 	if (m.flags & WIRE_ENTRIES_ANSWER)
 		table_send(c, from, 0);
 	/* Part of its stream: to be acknowledged like a record. */
-	if (m.position && from->receiving && m.position > from->received) {
-		from->received = m.position;
-		replica_acks(c);
-	}
+	if (from->receiving)
+		replica_received(c, from, m.position);
 	membership_check_complete(c);
 }
 

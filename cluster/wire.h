@@ -161,7 +161,7 @@
 #define WIRE_UNIT_BEGIN(V, L, B, K, R)                                                   \
 	V(u64, position)                                                                 \
 	V(u8, flags)                                                                     \
-	L(entry, entries, 1)
+	L(entry, entries, CLUSTER_UNITS)
 #define WIRE_UNIT_END(V, L, B, K, R)                                                     \
 	V(u64, position)                                                                 \
 	V(unit, unit)                                                                    \
@@ -317,6 +317,8 @@ enum wire_type {
 #define WIRE_UNPROVEN 1
 /* Flag of a row: its owner has begun anew, and does not serve the unit. */
 #define WIRE_VACANT 2
+/* The same, and it holds nothing of it either. */
+#define WIRE_FORGOTTEN 4
 /* Flags of ENTRIES. */
 #define WIRE_ENTRIES_WHOLE 1  /* the sender's whole table */
 #define WIRE_ENTRIES_ANSWER 2 /* the sender wants the receiver's whole table */
