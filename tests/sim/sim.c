@@ -27,7 +27,7 @@
 #include "tests/sim/script.h"
 
 #if defined(__SANITIZE_ADDRESS__) || defined(__OPTIMIZE__) == 0
-#define CLUSTERS 300
+#define CLUSTERS 100
 #else
 #define CLUSTERS 2000
 #endif
@@ -48,6 +48,7 @@ struct worker {
 };
 
 static struct worker *workers;
+static uint64_t *taken; /* of the files, and then of the seeds: by some worker */
 static char *files[FILES_MAX];
 static unsigned nfiles;
 static char *known[FILES_MAX];
@@ -144,17 +145,17 @@ static bool run_seed(const struct options *o, struct worker *me, uint64_t seed)
 	return ok;
 }
 
-/* Every J-th of the files, and then of the seeds, is this worker's. */
+/* Whoever is done with one takes the next of the files, and then of the seeds. */
 static void work(const struct options *o, unsigned index)
 {
 	struct worker *me = &workers[index];
+	uint64_t next;
+	bool ok = true;
 
-	for (unsigned i = index; i < nfiles; i += o->jobs)
-		if (!run_file(o, me, files[i]) && o->stop)
-			return;
-	for (uint64_t s = index; s < o->count; s += o->jobs)
-		if (!run_seed(o, me, o->from + s) && o->stop)
-			return;
+	while ((ok || !o->stop) && (next = __atomic_fetch_add(
+					taken, 1, __ATOMIC_RELAXED)) < nfiles + o->count)
+		ok = next < nfiles ? run_file(o, me, files[next])
+				   : run_seed(o, me, o->from + (next - nfiles));
 }
 
 static int work_apart(const struct options *o)
@@ -429,6 +430,19 @@ static void choose(struct options *o, int argc, char **argv)
 		o->jobs = 1;
 }
 
+/* Memory of the parent and its workers. */
+static void *share(size_t size)
+{
+	void *p =
+	    mmap(NULL, size, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+
+	if (p == MAP_FAILED) {
+		perror("mmap");
+		exit(2);
+	}
+	return p;
+}
+
 int main(int argc, char **argv)
 {
 	struct options o = { .faults = 4, .jobs = 2, .harsh = true };
@@ -438,12 +452,8 @@ int main(int argc, char **argv)
 	if (parse(&o, argc, argv))
 		return usage();
 	choose(&o, argc, argv);
-	workers = mmap(NULL, o.jobs * sizeof(*workers), PROT_READ | PROT_WRITE,
-		       MAP_SHARED | MAP_ANONYMOUS, -1, 0);
-	if (workers == MAP_FAILED) {
-		perror("mmap");
-		return 2;
-	}
+	workers = share(o.jobs * sizeof(*workers));
+	taken = share(sizeof(*taken));
 	if (o.list) {
 		if (!nfiles)
 			find_files();
