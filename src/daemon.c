@@ -229,6 +229,17 @@ void daemon_on_lease(evutil_socket_t fd, short what, void *arg)
 	}
 }
 
+static void tell_mtu(struct daemon *d)
+{
+	struct netlink_link outside;
+
+	if (netlink_link_get(d->netlink, d->conf->networks[0].interface, &outside))
+		return;
+	for (unsigned i = 0; i < d->ntunnels; i++)
+		if (d->tunnels[i].ops->mtu)
+			d->tunnels[i].ops->mtu(d->tunnels[i].tunnel, outside.mtu);
+}
+
 void daemon_on_load(evutil_socket_t fd, short what, void *arg)
 {
 	struct daemon *d = arg;
@@ -254,6 +265,7 @@ void daemon_on_load(evutil_socket_t fd, short what, void *arg)
 		if (state.served)
 			unit_set_add(&r.owned, u);
 	}
+	tell_mtu(d);
 	guard_tick(d->guard, now);
 	routes_look(d->routes);
 	meter_read(&d->meter, &r, load, &processor);

@@ -193,11 +193,11 @@ void ip_fragment(const uint8_t *packet, size_t len, size_t mtu, uint32_t id,
 	bool ipv6 = packet[0] >> 4 == 6;
 	size_t header = ipv6 ? HEADER6 : HEADER4,
 	       before = header + (ipv6 ? EXTENSION_LEN : 0);
-	size_t most = (mtu - before) / 8 * 8;
+	size_t least = ipv6 ? IP_MTU_LEAST6 : IP_MTU_LEAST4, most;
 	uint8_t fragment[FRAGMENT_MAX];
 
-	if (mtu > sizeof(fragment))
-		most = (sizeof(fragment) - before) / 8 * 8;
+	mtu = mtu < least ? least : mtu > sizeof(fragment) ? sizeof(fragment) : mtu;
+	most = (mtu - before) / 8 * 8;
 	for (size_t at = header; at < len; at += most) {
 		size_t size = len - at < most ? len - at : most;
 		size_t place = at - header;

@@ -50,9 +50,14 @@ void ip_write(uint8_t *packet, uint8_t protocol, const struct ip_end *source,
  * no router may fragment it. */
 void ip_mark(uint8_t *packet, uint8_t tos, bool whole);
 
+/* What every link carries: RFC 791, RFC 8200. */
+#define IP_MTU_LEAST4 68
+#define IP_MTU_LEAST6 1280
+
 /*
- * Sends a packet of ip_write() in fragments of at most `mtu` bytes (68 or 1280 at least).
- * `id` differs between packets of one pair of addresses.
+ * Sends a packet of ip_write() in fragments of at most `mtu` bytes, IP_MTU_LEAST_ if it is
+ * less. `id` differs between packets of one pair of addresses, and nobody can foresee it
+ * (RFC 7739).
  */
 void ip_fragment(const uint8_t *packet, size_t len, size_t mtu, uint32_t id,
 		 void (*send)(void *ctx, const uint8_t *packet, size_t len), void *ctx);

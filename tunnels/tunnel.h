@@ -96,6 +96,8 @@ struct tunnel_ops {
 	 * Anybody may say so. Optional. */
 	void (*too_long)(void *tunnel, const uint8_t *quoted, size_t len, unsigned mtu,
 			 struct mono now);
+	/* The outside network's links carry packets of so many bytes, from now on. Optional. */
+	void (*mtu)(void *tunnel, unsigned mtu);
 	/* A burst has been worked off. */
 	void (*flush)(void *tunnel, struct mono now);
 	void (*tick)(void *tunnel, struct mono now);

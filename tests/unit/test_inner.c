@@ -221,6 +221,30 @@ static void test_no_answer(void **state)
 	assert_int_equal(inner_too_big(ip, &f, 100, out), 0);
 }
 
+/* Nor to what was sent to many, or by nobody. */
+static void test_no_answer_to_groups(void **state)
+{
+	static const uint8_t wrong4[] = { 0, 127, 224, 239, 255 };
+	uint8_t ip[128], body[64] = { 0 }, out[INNER_ERROR_MAX];
+	struct selector_flow f;
+
+	for (size_t at = 12; at <= 16; at += 4)
+		for (size_t i = 0; i < sizeof(wrong4); i++) {
+			make(ip, 4, 17, body, sizeof(body), &f);
+			assert_true(inner_too_big(ip, &f, 100, out) > 0);
+			ip[at] = wrong4[i];
+			assert_int_equal(inner_too_big(ip, &f, 100, out), 0);
+		}
+	for (size_t at = 8; at <= 24; at += 16) {
+		make(ip, 6, 17, body, sizeof(body), &f);
+		assert_true(inner_too_big(ip, &f, 100, out) > 0);
+		ip[at] = 0xff;
+		assert_int_equal(inner_too_big(ip, &f, 100, out), 0);
+		memset(ip + at, 0, 16);
+		assert_int_equal(inner_too_big(ip, &f, 100, out), 0);
+	}
+}
+
 static void test_checksums(void **state)
 {
 	uint8_t ip[128], body[41];
@@ -251,9 +275,13 @@ static void test_checksums(void **state)
 int main(void)
 {
 	static const struct CMUnitTest tests[] = {
-		cmocka_unit_test(test_congestion), cmocka_unit_test(test_service_class),
-		cmocka_unit_test(test_segments),   cmocka_unit_test(test_segments_cut),
-		cmocka_unit_test(test_too_big),	   cmocka_unit_test(test_no_answer),
+		cmocka_unit_test(test_congestion),
+		cmocka_unit_test(test_service_class),
+		cmocka_unit_test(test_segments),
+		cmocka_unit_test(test_segments_cut),
+		cmocka_unit_test(test_too_big),
+		cmocka_unit_test(test_no_answer),
+		cmocka_unit_test(test_no_answer_to_groups),
 		cmocka_unit_test(test_checksums),
 	};
 

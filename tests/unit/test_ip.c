@@ -160,6 +160,27 @@ static void test_fragments(void **state)
 	}
 }
 
+/* A link whose MTU cannot be is taken for the least that there may be. */
+static void test_fragments_of_no_link(void **state)
+{
+	static uint8_t packet[40 + 3000];
+
+	for (unsigned v = 4; v <= 6; v += 2)
+		for (size_t mtu = 0; mtu <= 1280; mtu += mtu < 100 ? 1 : 100) {
+			const struct ip_end from = { (uint8_t)v, source, 0 };
+			const struct ip_end to = { (uint8_t)v, destination, 0 };
+			size_t header = v == 4 ? 20 : 40, least = v == 4 ? 68 : 1280;
+			struct pieces p = { .header = header,
+					    .mtu = mtu < least ? least : mtu };
+
+			ip_write(packet, IP_PROTOCOL_ESP, &from, &to, 3000);
+			ip_fragment(packet, header + 3000, mtu, 0x11223344, on_fragment,
+				    &p);
+			assert_true(p.last);
+			assert_int_equal(p.len, 3000);
+		}
+}
+
 static void test_marks(void **state)
 {
 	for (unsigned v = 4; v <= 6; v += 2) {
@@ -188,6 +209,7 @@ int main(void)
 		cmocka_unit_test(test_udp_checksum),
 		cmocka_unit_test(test_checksum_of_zero),
 		cmocka_unit_test(test_fragments),
+		cmocka_unit_test(test_fragments_of_no_link),
 		cmocka_unit_test(test_marks),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);

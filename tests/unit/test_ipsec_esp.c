@@ -283,6 +283,28 @@ static void test_what_does_not_fit(void **state)
 	child_free(s.peer);
 }
 
+/* Their numbers tell nobody what else was sent. */
+static void test_fragments_have_no_order(void **state)
+{
+	const struct local_sa_add copies = { .copy = LOCAL_COPY_DF };
+	struct scene s = begin(&copies);
+	unsigned ordered = 0, last = 0;
+
+	ipsec_ops.mtu(s.owner->t, 300);
+	for (unsigned i = 0; i < 16; i++) {
+		unsigned id;
+
+		s.owner->nsent = 0;
+		forward(s.owner, 500, false);
+		assert_int_equal(s.owner->nsent, 2);
+		id = (unsigned)s.owner->sent[0][4] << 8 | s.owner->sent[0][5];
+		ordered += i && id - last <= 16;
+		last = id;
+	}
+	assert_true(ordered < 4);
+	child_free(s.peer);
+}
+
 /* A router quotes a packet of ours. */
 static void test_a_shorter_path(void **state)
 {
@@ -436,6 +458,7 @@ int main(void)
 		T(test_bad_packets),
 		T(test_transport_mode),
 		T(test_a_shorter_path),
+		T(test_fragments_have_no_order),
 		T(test_audit),
 #undef T
 	};

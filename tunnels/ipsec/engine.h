@@ -289,9 +289,8 @@ struct ipsec {
 	struct unit_traffic traffic[CLUSTER_UNITS];
 	struct mono too_long_since; /* second in which routers were listened to */
 	unsigned too_long;	    /* how often */
-	uint32_t fragment_id;
-	struct mono audited; /* when a refused packet was last logged */
-	unsigned unaudited;  /* that were refused since */
+	struct mono audited;	    /* when a refused packet was last logged */
+	unsigned unaudited;	    /* that were refused since */
 	LIST_HEAD(, connection) connections;
 	LIST_HEAD(, connection) connection_ids[TABLE_SIZE];
 	unsigned nconnections;

@@ -180,6 +180,16 @@ static bool is_error(const uint8_t *ip, const struct selector_flow *f)
 	       (type == 3 || type == 4 || type == 5 || type == 11 || type == 12);
 }
 
+/* Whether one machine has this address: RFC 1122 3.2.2 and RFC 4443 2.4. */
+static bool is_one(uint8_t family, const uint8_t *a)
+{
+	static const uint8_t none[16];
+
+	if (family == 6)
+		return a[0] != 0xff && memcmp(a, none, sizeof(none)) != 0;
+	return a[0] != 0 && a[0] != 127 && a[0] < 224;
+}
+
 /* A sum over what TCP, UDP and ICMPv6 count beside their own bytes. */
 static uint32_t pseudo(const struct selector_flow *f, uint8_t protocol, size_t len)
 {
@@ -198,7 +208,8 @@ size_t inner_too_big(const uint8_t *ip, const struct selector_flow *f, unsigned 
 	size_t quoted = f->total < most ? f->total : most;
 	uint8_t *icmp = out + header;
 
-	if (f->fragment || is_error(ip, f))
+	if (f->fragment || is_error(ip, f) || !is_one(f->family, f->source) ||
+	    !is_one(f->family, f->destination))
 		return 0;
 	inner_header(out, f->family, f->family == 4 ? ICMP4 : ICMP6, 0, f->destination,
 		     f->source, ICMP_HEADER + quoted);

@@ -36,8 +36,8 @@ bool inner_whole(const uint8_t *ip);
 /*
  * "Fragmentation needed" or "packet too big" for the packet's sender, who may send `mtu`
  * bytes, from the packet's destination; into `out` with INNER_ERROR_MAX bytes. Its length;
- * 0 if there is to be none: it would answer an error or a fragment (RFC 1122 3.2.2, RFC
- * 4443 2.4).
+ * 0 if there is to be none: it would answer an error, a fragment or a group, or be from one
+ * (RFC 1122 3.2.2, RFC 4443 2.4).
  */
 size_t inner_too_big(const uint8_t *ip, const struct selector_flow *f, unsigned mtu,
 		     uint8_t *out);

@@ -302,6 +302,16 @@ static void ipsec_too_long(void *tunnel, const uint8_t *quoted, size_t len, unsi
 	traffic_too_long(tunnel, quoted, len, mtu, now);
 }
 
+static void ipsec_mtu(void *tunnel, unsigned mtu)
+{
+	struct ipsec *t = tunnel;
+
+	if (t->config.mtu == mtu)
+		return;
+	log_info("ipsec: the outside network's MTU is %u", mtu);
+	t->config.mtu = mtu;
+}
+
 static void ipsec_flush(void *tunnel, struct mono now)
 {
 	struct ipsec *t = tunnel;
@@ -521,6 +531,7 @@ const struct tunnel_ops ipsec_ops = {
 	.receive = ipsec_receive,
 	.forward = ipsec_forward,
 	.too_long = ipsec_too_long,
+	.mtu = ipsec_mtu,
 	.flush = ipsec_flush,
 	.tick = ipsec_tick,
 	.timeout = ipsec_timeout,

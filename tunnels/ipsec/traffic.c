@@ -11,6 +11,7 @@
 #include <arpa/inet.h>
 #include <errno.h>
 #include <openssl/crypto.h>
+#include <openssl/rand.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -192,10 +193,22 @@ void traffic_receive(struct ipsec *t, const struct ip_packet *outer, const uint8
 static size_t mtu_of(const struct ipsec *t, struct child *c, struct mono now)
 {
 	size_t mtu = t->config.mtu ? t->config.mtu : SIZE_MAX;
+	size_t least = c->out.src.family == 6 ? IP_MTU_LEAST6 : IP_MTU_LEAST4;
 
 	if (c->path_mtu && mono_since(now, c->path_mtu_since) > PATH_MTU_AGE)
 		c->path_mtu = 0;
-	return c->path_mtu && c->path_mtu < mtu ? c->path_mtu : mtu;
+	if (c->path_mtu && c->path_mtu < mtu)
+		mtu = c->path_mtu;
+	return mtu < least ? least : mtu;
+}
+
+/* Unlike a count, random numbers tell nobody what else was sent, nor what comes next. */
+static uint32_t fragment_id(void)
+{
+	uint32_t id = 0;
+
+	RAND_bytes((uint8_t *)&id, sizeof(id));
+	return id;
 }
 
 /* True if the sender of a packet that is not to be fragmented was told to send shorter
@@ -229,7 +242,7 @@ static void send_out(struct ipsec *t, size_t len, size_t mtu)
 		return;
 	}
 	t->statistics.esp_fragmented++;
-	ip_fragment(t->scratch, len, mtu, ++t->fragment_id, t->host.send_outside,
+	ip_fragment(t->scratch, len, mtu, fragment_id(), t->host.send_outside,
 		    t->host.ctx);
 }
 
