@@ -31,14 +31,13 @@ crowd_of()
 		jq -r '.sessions[].virtual_address' | sed 's/ .*//; s/\/.*//' | sort
 }
 
-# crowd_pings_start: each client pings the server.
+# crowd_pings_start FILE: the addresses in it ping the server.
 crowd_pings_start()
 {
-	awk '{ print $6 }' "$out/crowd.before" >"$out/crowd.sources"
+	rm -f "$out/crowd.status"
 	: >"$out/crowd.events"
-	program_start l1 crowd-ping crowd ping "$S1" "$out/crowd.sources" \
-		-i "$crowd_interval" -o "$out/crowd.json" -s "$out/crowd.status" \
-		--events "$out/crowd.events"
+	program_start l1 crowd-ping crowd ping "$S1" "$1" -i "$crowd_interval" \
+		-o "$out/crowd.json" -s "$out/crowd.status" --events "$out/crowd.events"
 }
 
 # crowd_answered EVENT: all have been answered since that event ("-": at all).
