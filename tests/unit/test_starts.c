@@ -386,6 +386,44 @@ static void test_terminate_is_passed_on_to_the_owner(void **state)
 	assert_terminated(s.third, 1, 1);
 }
 
+/* charon's request with this number, as the initiator. */
+static void transmit(struct node *n, uint64_t spi, uint8_t exchange, uint32_t mid)
+{
+	struct local_message tx = { .type = LOCAL_IKE_TX };
+	uint8_t ike[IKE_HEADER_SIZE + 20] = { 0 };
+	struct pack p = pack_to(ike, sizeof(ike));
+
+	pack_u64(&p, spi);
+	pack_u64(&p, mid ? 1 : 0);
+	pack_u8(&p, 46);
+	pack_u8(&p, 0x20);
+	pack_u8(&p, exchange);
+	pack_u8(&p, 0x08);
+	pack_u32(&p, mid);
+	pack_u32(&p, sizeof(ike));
+	tx.ike_tx.src = gateway;
+	tx.ike_tx.dst = peer;
+	tx.ike_tx.packet = (struct local_blob){ ike, sizeof(ike) };
+	gateways_say(n, &tx);
+}
+
+/* The peer expects the number that follows that of IKE_AUTH. */
+static void test_numbers_of_requests_go_on_after_a_takeover(void **state)
+{
+	struct scene s = begin(LOCAL_START_START);
+	struct local_message m;
+
+	transmit(s.owner, s.spi, 34, 0);
+	transmit(s.owner, s.spi, 35, 1);
+	establish(s.owner, s.spi);
+	gateways_run(100);
+	gateways_kill(s.owner);
+	gateways_run(100);
+	assert_true(gateways_hear(s.successor, LOCAL_IKE_IMPORT, &m));
+	assert_int_equal(m.ike_import.send_mid, 2);
+	assert_int_equal(m.ike_import.recv_mid, 0);
+}
+
 static void test_a_packet_starts_a_trapped_connection(void **state)
 {
 	struct scene s = begin(LOCAL_START_TRAP);
@@ -459,6 +497,7 @@ int main(void)
 		T(test_a_changed_connection_begins_anew),
 		T(test_initiate_is_passed_on_to_the_owner),
 		T(test_terminate_is_passed_on_to_the_owner),
+		T(test_numbers_of_requests_go_on_after_a_takeover),
 		T(test_a_packet_starts_a_trapped_connection),
 		T(test_charon_sets_a_trap),
 #undef T

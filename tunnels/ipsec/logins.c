@@ -434,7 +434,7 @@ static void begin(struct ipsec *t, struct ike_sa *sa, struct mono now)
 {
 	take_trace(t, sa);
 	unique_established(t, sa);
-	if (sa->exchanges.replaces.n)
+	if (sa->exchanges.replaces.n || sa->exchanges.request.valid)
 		keep(t, sa, now);
 }
 
