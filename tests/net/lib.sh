@@ -114,7 +114,7 @@ detection()
 lab_begin()
 {
 	local options=()
-	((net_peer)) && options+=(--peer)
+	((net_peer)) && options+=(--peers "$net_peer")
 	lab_choose
 	# The lab is ours only if none was there before.
 	net_own_lab=$([[ -e $(lab_dir) ]] && echo 0 || echo 1)

@@ -103,7 +103,7 @@ member_strongswan()
 	if ((PLAIN)); then
 		strongswan_conf "$1" "$charon_common $charon_logins kernel-libipsec \
 			kernel-netlink socket-default vici" ''
-	elif [[ $1 == g1 ]]; then
+	elif is_site "$1"; then
 		strongswan_conf "$1" "phalanx $charon_common kernel-netlink vici" \
 			"phalanx { socket = $(charon_socket "$1") }"
 	else
@@ -112,7 +112,7 @@ member_strongswan()
 			"phalanx { socket = $(charon_socket "$1") }
 			$(radius_client)"
 	fi
-	if [[ $1 == g1 ]]; then
+	if is_site "$1"; then
 		site_connections "$VIP_SITE" "$VIP_OUTSIDE" >"$dir/swanctl/swanctl.conf"
 	else
 		install_cert "$1" gateway gateway-rsa gateway-ed25519

@@ -9,12 +9,16 @@ phalanx_conf()
 	local node=$1 dir authority member host
 	dir=$(node_dir "$node")
 	authority=$LAB_DIR/ca
-	[[ $node == g1 ]] && authority=$LAB_DIR/site-ca
+	is_site "$node" && authority=$LAB_DIR/site-ca
 	set_of '' certificate "\"$authority/$node.crt\"" key "\"$authority/$node.key\"" \
 		authority "\"$authority/ca.crt\"" state-directory "\"$dir/state\"" \
 		run-directory '"/run/phalanx"' mode "$MODE" log-level debug
-	if [[ $node == g1 ]]; then
-		printf 'member "g1" {\n\tid = 1\n\taddress = "10.5.0.11"\n}\n'
+	if is_site "$node"; then
+		for member in $(sites); do
+			host=$(node_index "$member")
+			printf 'member "%s" {\n\tid = %d\n\taddress = "10.5.0.1%d"\n}\n' \
+				"$member" "$host" "$host"
+		done
 		phalanx_network outside outside "$VIP_SITE" "$VIP6_SITE"
 		phalanx_network inside inside "$VIP_SITE_INSIDE"
 	else
@@ -153,11 +157,14 @@ plain_start()
 
 peer_start()
 {
+	local node
 	"$(program clusterctl)" ca init "$LAB_DIR/site-ca" >"$LAB_DIR/ca.log" 2>&1
-	"$(program clusterctl)" cert issue "$LAB_DIR/site-ca" g1 --id 1 \
-		>>"$LAB_DIR/ca.log" 2>&1
-	member_strongswan g1
-	gateway_start g1
+	for node in $(sites); do
+		"$(program clusterctl)" cert issue "$LAB_DIR/site-ca" "$node" \
+			--id "$(node_index "$node")" >>"$LAB_DIR/ca.log" 2>&1
+		member_strongswan "$node"
+		gateway_start "$node"
+	done
 }
 
 # A member that answers, the lowest first.
@@ -207,13 +214,14 @@ verb_up()
 	BUILD=${BUILD:-$top/build}
 	while (($#)); do
 		case $1 in
-		--members | --clients | --mode | --interconnects | --set) (($# >= 2)) || die "$1 needs a value" ;;&
+		--members | --clients | --mode | --interconnects | --set | --peers) (($# >= 2)) || die "$1 needs a value" ;;&
 		--members) MEMBERS=$2 && shift ;;
 		--clients) CLIENTS=$2 && shift ;;
 		--mode) MODE=$2 && shift ;;
 		--interconnects) INTERCONNECTS=$2 && shift ;;
 		--set) SETS+=("$2") && shift ;;
 		--peer) PEER=1 ;;
+		--peers) PEER=$2 && shift ;;
 		--plain) PLAIN=1 MEMBERS=1 ;;
 		--accounting) ACCOUNTING=1 ;;
 		*) usage >&2 && die "unknown option: $1" ;;
@@ -240,6 +248,7 @@ up_check()
 	((EUID == 0)) || die "must be root"
 	[[ $MEMBERS =~ ^([1-9]|[12][0-9]|3[0-2])$ ]] || die "--members: 1 to 32"
 	[[ $INTERCONNECTS =~ ^[12]$ ]] || die "--interconnects: 1 or 2"
+	[[ $PEER =~ ^[012]$ ]] || die "--peers: 0, 1 or 2"
 	[[ $CLIENTS =~ ^([0-9]|[1-9][0-9])$ ]] || die "--clients: 0 to 99"
 	case $MODE in
 	multicast | unicast | forwarding) ;;

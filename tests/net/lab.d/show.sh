@@ -51,7 +51,7 @@ verb_status()
 	local node virtual
 	printf 'mode %s, build %s\n\n' "$MODE" "$BUILD"
 	printf '%-5s %-9s %-9s %s\n' node phalanxd charon ''
-	for node in $(members) $( ((PEER)) && echo g1); do
+	for node in $(members) $(sites); do
 		printf '%-5s %-9s %-9s\n' "$node" "$(process_state "$node" phalanxd)" \
 			"$(process_state "$node" charon)"
 	done

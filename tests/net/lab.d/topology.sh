@@ -202,13 +202,17 @@ place_client()
 
 make_peer()
 {
-	node_make g1
-	node_forwards g1
-	cable g1 outside clients 198.51.100.51/24 2001:db8:100::51/64
-	cable g1 inside site 10.5.0.11/24
-	node_forwards g1
-	gateway_route g1 198.51.100.1
-	gateway_route g1 2001:db8:100::1
+	local node host
+	for node in $(sites); do
+		host=$(node_index "$node")
+		node_make "$node"
+		node_forwards "$node"
+		cable "$node" outside clients "198.51.100.5$host/24" "2001:db8:100::5$host/64"
+		cable "$node" inside site "10.5.0.1$host/24"
+		node_forwards "$node"
+		gateway_route "$node" 198.51.100.1
+		gateway_route "$node" 2001:db8:100::1
+	done
 	node_make h1
 	cable h1 eth0 site $H1/24
 	gateway_route h1 $VIP_SITE_INSIDE

@@ -72,6 +72,14 @@ clients()
 }
 
 is_member() { [[ $1 =~ ^m[0-9]+$ ]]; }
-is_gateway() { is_member "$1" || [[ $1 == g1 ]]; }
+is_site() { [[ $1 =~ ^g[12]$ ]]; }
+is_gateway() { is_member "$1" || is_site "$1"; }
+
+# The members of the site's cluster.
+sites()
+{
+	local i
+	for ((i = 1; i <= PEER; i++)); do echo "g$i"; done
+}
 is_client() { [[ $1 =~ ^c[0-9]+$ ]]; }
 node_index() { echo "${1//[!0-9]/}"; }

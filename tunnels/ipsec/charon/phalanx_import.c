@@ -524,6 +524,46 @@ static void park_ike(private_phalanx_import_t *this, phalanx_event_t *event)
 	this->parked->put(this->parked, spi_key(event->message.ike_import.spi), parked);
 }
 
+/* The SPI of a CHILD SA of this name that is not about to end; 0: there is none. */
+static uint32_t find_child(ike_sa_t *ike_sa, struct local_blob name, protocol_id_t *proto)
+{
+	enumerator_t *enumerator = ike_sa->create_child_sa_enumerator(ike_sa);
+	child_sa_t *child_sa;
+	uint32_t spi = 0;
+
+	while (!spi && enumerator->enumerate(enumerator, &child_sa)) {
+		if (!chunk_equals(phalanx_chunk(name),
+				  chunk_from_str(child_sa->get_name(child_sa))) ||
+		    child_sa->get_state(child_sa) != CHILD_INSTALLED)
+			continue;
+		spi = child_sa->get_spi(child_sa, TRUE);
+		*proto = child_sa->get_protocol(child_sa);
+	}
+	enumerator->destroy(enumerator);
+	return spi;
+}
+
+static void end_child(private_phalanx_import_t *this, const struct local_child_end *end)
+{
+	ike_sa_manager_t *manager = charon->ike_sa_manager;
+	ike_sa_id_t *id = this->sessions->find(this->sessions, end->spi);
+	protocol_id_t proto;
+	ike_sa_t *ike_sa;
+	uint32_t spi;
+
+	if (!id)
+		return;
+	ike_sa = manager->checkout(manager, id);
+	id->destroy(id);
+	if (!ike_sa)
+		return;
+	spi = find_child(ike_sa, end->child, &proto);
+	if (spi && ike_sa->delete_child_sa(ike_sa, proto, spi, FALSE) == DESTROY_ME)
+		manager->checkin_and_destroy(manager, ike_sa);
+	else
+		manager->checkin(manager, ike_sa);
+}
+
 METHOD(phalanx_import_t, process, phalanx_event_t *, private_phalanx_import_t *this,
        phalanx_event_t *event)
 {
@@ -555,6 +595,9 @@ METHOD(phalanx_import_t, process, phalanx_event_t *, private_phalanx_import_t *t
 		return event;
 	case LOCAL_IKE_END:
 		end(this, m->ike_end.spi, m->ike_end.force);
+		return event;
+	case LOCAL_CHILD_END:
+		end_child(this, &m->child_end);
 		return event;
 	default:
 		return event;

@@ -17,6 +17,7 @@
 #include "tunnels/ipsec/charon/phalanx_sessions.h"
 #include "tunnels/ipsec/charon/phalanx_socket.h"
 #include "tunnels/ipsec/charon/phalanx_starts.h"
+#include "tunnels/ipsec/charon/phalanx_terminate.h"
 #include "tunnels/ipsec/charon/phalanx_unique.h"
 #include "tunnels/ipsec/charon/phalanx_units.h"
 
@@ -42,6 +43,7 @@ struct private_phalanx_plugin_t {
 	phalanx_half_t *half;
 	phalanx_configs_t *configs;
 	phalanx_starts_t *starts;
+	phalanx_terminate_t *terminate;
 };
 
 /* The constructors of charon's socket and kernel-ipsec take no arguments. */
@@ -146,10 +148,12 @@ static bool connect_cb(private_phalanx_plugin_t *this, plugin_feature_t *feature
 		this->unique->attach(this->unique);
 		this->configs->attach(this->configs);
 		this->starts->attach(this->starts);
+		this->terminate->attach(this->terminate);
 		started = time_monotonic(NULL);
 		this->link->start(this->link, has_connections, (void *)greeted, this);
 	} else {
 		this->link->stop(this->link);
+		this->terminate->detach(this->terminate);
 		this->starts->detach(this->starts);
 		this->unique->detach(this->unique);
 		this->pools->detach(this->pools);
@@ -190,6 +194,7 @@ METHOD(plugin_t, destroy, void, private_phalanx_plugin_t *this)
 		this->half->destroy(this->half);
 		this->unique->destroy(this->unique);
 		this->pools->destroy(this->pools);
+		this->terminate->destroy(this->terminate);
 		this->starts->destroy(this->starts);
 		this->configs->destroy(this->configs);
 		this->sessions->destroy(this->sessions);
@@ -214,6 +219,7 @@ static void create_parts(private_phalanx_plugin_t *this)
 	this->half = phalanx_half_create(this->link, this->units);
 	this->unique = phalanx_unique_create(this->link, this->sessions);
 	this->configs = phalanx_configs_create(this->link);
+	this->terminate = phalanx_terminate_create(this->link);
 	this->starts =
 	    phalanx_starts_create(this->link, this->units, this->sessions, this->configs);
 	this->pools = phalanx_pools_create(

@@ -7,9 +7,6 @@
  * begins of its own accord (dpd_action, close_action), or an operator with `swanctl
  * --initiate` at the member that is to do it, phalanxd is told, so that another member goes
  * on with it; at other members the command is passed on.
- *
- * `swanctl --terminate` reaches the SAs of other members, too: vici is shown one more IKE SA
- * that stands for all those which the command means.
  */
 #ifndef PHALANX_STARTS_H_
 #define PHALANX_STARTS_H_

@@ -1,0 +1,140 @@
+#!/bin/bash
+# SPDX-License-Identifier: GPL-2.0-or-later
+# Two clusters face each other: one of three members starts the connection to a site that
+# has a cluster of two (native ESP between our own engines). The owner at one end is killed,
+# then the one at the other end, then both at once, while hosts on both sides ping and one
+# of them uploads; nobody connects anew. Then keys are changed from both ends, and an
+# operator ends and starts the connection at members that have nothing to do with it.
+# Which frames reach whom is the matter of other tests.
+# modes: multicast
+# lab: own
+set -euo pipefail
+. "$(dirname "${BASH_SOURCE[0]}")/lib.sh"
+
+net_peer=2 net_clients=0
+net_begin "$@"
+eval "$(lab env)"
+lab_clients=
+lab_sites="g1 g2"
+scenario=two-sites-$MODE scenario_open=1 reasons=()
+echo "# $scenario"
+dir=$(lab_dir)/nodes
+
+# load MEMBER ACTION: with that start_action.
+load()
+{
+	local file=$dir/$1/swanctl/swanctl.conf
+	sed -i "/^start_action = /d; s|^remote_ts = 10.5.0.0/24\$|&\nstart_action = $2|" "$file"
+	lab exec "$1" swanctl --load-all --noprompt >"$out/load.txt" 2>&1 ||
+		fail "$1 does not load: $(cat "$out/load.txt")"
+}
+
+# session MEMBER FIELD: of the site's only session, as a member at either end knows it.
+session()
+{
+	ask "$1" sessions | jq -er "[.sessions[] | select(.user | test(\"^(site|vpn)\\\\.\"))] |
+		select(length == 1) | .[0].$2"
+}
+
+# spis_at MEMBER: of the IKE SA and the ESP SAs.
+spis_at() { echo "$(session "$1" id) $(session "$1" detail)"; }
+connected() { [[ -n $(session m1 detail) && -n $(session g1 detail) ]]; }
+answers() { lab exec "$1" ping -n -q -c 1 -W 1 "$2"; }
+both_ways() { answers h1 "$S1" && answers s1 "$H1"; }
+owned_by_other() { [[ $(session "$2" owner) != "$1" ]]; }
+# whole_site: as `whole`, of the site's cluster.
+whole_site() { lab_members=$lab_sites whole "$1"; }
+other_site() { if [[ $1 == g1 ]]; then echo g2; else echo g1; fi; }
+
+# started: how often all members together have told charon to start the connection.
+started()
+{
+	local member sum=0
+	for member in $lab_members; do
+		sum=$((sum + $(grep -c 'this member starts connection site/net' \
+			"$dir/$member/log/phalanxd.log" || true)))
+	done
+	echo "$sum"
+}
+
+for member in $lab_members; do load "$member" start; done
+must 10 "the connection" connected
+must 10 "packets both ways" both_ways
+(($(started) == 1)) || fail "$(started) members have started the connection"
+before=$(spis_at m1)
+
+lab capture outside "$out/outside.pcap"
+lab capture site "$out/site.pcap"
+serve_start
+program_start h1 ping-in traffic ping "$S1" -i 20 -o "$out/ping-in.json"
+program_start s1 ping-out traffic ping "$H1" -i 20 -o "$out/ping-out.json"
+program_start h1 upload traffic put "$S1" "$traffic_port" 6000000 --rate 500000 \
+	-o "$out/upload.json"
+uploading() { [[ -n $(lab exec s1 ss -Htn state established "sport = :$traffic_port") ]]; }
+must 10 "the upload to begin" uploading
+
+here=$(session m1 owner)
+lab kill "$here"
+witness=$(other_member "$here")
+must 20 "another owner here" owned_by_other "$here" "$witness"
+must 20 "packets both ways without $here" both_ways
+there=$(session g1 owner)
+lab kill "$there"
+must 20 "another owner there" owned_by_other "$there" "$(other_site "$there")"
+must 20 "packets both ways without $there" both_ways
+lab revive "$here" && lab revive "$there"
+must 30 "all members here" whole "$witness"
+must 30 "all members there" whole_site "$(other_site "$there")"
+
+here=$(session m1 owner) there=$(session g1 owner)
+lab kill "$here" &
+lab kill "$there"
+wait $!
+witness=$(other_member "$here")
+must 20 "another owner here again" owned_by_other "$here" "$witness"
+must 20 "another owner there again" owned_by_other "$there" "$(other_site "$there")"
+must 20 "packets both ways without both" both_ways
+[[ $(spis_at "$witness") == "$before" ]] ||
+	fail "other SAs: $before became $(spis_at "$witness")"
+
+owner=$(session "$witness" owner)
+site=$(session "$(other_site "$there")" owner)
+other_ike() { [[ $(session "$witness" id) != "${before%% *}" ]]; }
+other_child() { [[ $(session "$witness" detail) != "$1" ]]; }
+lab exec "$owner" timeout 10 swanctl --rekey --ike site >/dev/null || fail "no rekeying here"
+must 10 "a new IKE SA" other_ike
+child=$(session "$witness" detail)
+lab exec "$site" timeout 10 swanctl --rekey --child net >/dev/null || fail "no rekeying there"
+must 10 "new ESP SAs" other_child "$child"
+must 10 "packets both ways with new keys" both_ways
+
+must 60 "the upload to end" bash -c "! kill -0 $(cat "$out/upload.pid") 2>/dev/null"
+program_await upload || fail "the upload: $(xargs <"$out/upload.log")"
+for way in in out; do program_tell "ping-$way"; done
+for way in in out; do program_await "ping-$way" || fail "pings $way: no answer"; done
+program_stop serve || true
+lab capture outside stop || fail "the capture is incomplete"
+lab capture site stop || fail "the site's capture is incomplete"
+espcheck_judge "$out/outside.pcap"
+clear=$(tcpdump -nr "$out/outside.pcap" 'net 10.0.0.0/8' 2>/dev/null | wc -l)
+((clear == 0)) || fail "$clear packets in clear outside"
+
+# Whoever is asked: somebody else has to do it.
+idle=$(for member in $lab_members; do
+	[[ $member == "$owner" || $member == "$here" ]] || echo "$member"
+done)
+lab exec "$idle" timeout 20 swanctl --terminate --ike site >"$out/end.txt" 2>&1 ||
+	fail "not ended: $(xargs <"$out/end.txt")"
+[[ -z $(session "$owner" id || true) ]] || fail "the session is still there"
+lab exec "$idle" timeout 20 swanctl --initiate --ike site --child net --timeout 15 >"$out/start.txt" 2>&1 ||
+	fail "not started: $(xargs <"$out/start.txt")"
+[[ $(session "$idle" owner) == "$owner" ]] || fail "$owner was to start it"
+must 10 "packets both ways in the end" both_ways
+
+scenario_open=0
+if ((${#reasons[@]})); then
+	net_failed=1
+	echo "not ok $scenario - $(printf '%s; ' "${reasons[@]}")"
+else
+	echo "ok $scenario"
+fi
