@@ -305,6 +305,57 @@ static void test_fragments_have_no_order(void **state)
 	child_free(s.peer);
 }
 
+/* A packet of the peer's, through a NAT that gives it this port. */
+static void hear_from(struct scene *s, uint8_t *bytes, size_t len, uint16_t port)
+{
+	bytes[20] = (uint8_t)(port >> 8);
+	bytes[21] = (uint8_t)port;
+	receive(s->owner, bytes, len);
+}
+
+static void test_a_nat_that_changes_is_followed(void **state)
+{
+	const struct local_sa_add none = { 0 };
+	struct scene s = begin(&none);
+	uint8_t early[200], late[200];
+	size_t len = seal(&s, INNER, SERVER, early, sizeof(early));
+	struct local_message m = { .type = LOCAL_SA_UPDATE };
+	const uint8_t *udp = s.owner->sent[0] + 20;
+
+	/* From where it was; then from elsewhere; then a replay, from elsewhere still. */
+	hear_from(&s, early, len, client.port);
+	assert_false(gateways_hear(s.owner, LOCAL_SA_MOVED, &m));
+	seal(&s, INNER, SERVER, early, sizeof(early));
+	seal(&s, INNER, SERVER, late, sizeof(late));
+	hear_from(&s, late, len, 2222);
+	assert_true(gateways_hear(s.owner, LOCAL_SA_MOVED, &m));
+	assert_int_equal(m.sa_moved.spi, s.spi);
+	assert_int_equal(m.sa_moved.src.port, 2222);
+	assert_memory_equal(m.sa_moved.src.bytes, client.bytes, 4);
+	gateways_run(2000);
+	hear_from(&s, late, len, 3333);
+	hear_from(&s, early, len, 3333);
+	assert_false(gateways_hear(s.owner, LOCAL_SA_MOVED, &m));
+
+	/* Nothing goes there before the successor knows. */
+	gateways_stopped = true;
+	m = (struct local_message){ .type = LOCAL_SA_UPDATE };
+	m.sa_update.spi = PEER_SPI;
+	m.sa_update.src = gateway;
+	m.sa_update.dst = m.sa_update.was = client;
+	m.sa_update.dst.port = 2222;
+	m.sa_update.encap = 1;
+	gateways_say(s.owner, &m);
+	forward(s.owner, 60, false);
+	assert_int_equal(s.owner->nsent, 0);
+	gateways_stopped = false;
+	gateways_run(50);
+	assert_int_equal(s.owner->nsent, 1);
+	assert_int_equal(udp[2] << 8 | udp[3], 2222);
+	assert_int_equal(child_find(s.successor->t, s.spi)->out.dst.port, 2222);
+	child_free(s.peer);
+}
+
 /* A router quotes a packet of ours. */
 static void test_a_shorter_path(void **state)
 {
@@ -457,6 +508,7 @@ int main(void)
 		T(test_what_does_not_fit),
 		T(test_bad_packets),
 		T(test_transport_mode),
+		T(test_a_nat_that_changes_is_followed),
 		T(test_a_shorter_path),
 		T(test_fragments_have_no_order),
 		T(test_audit),

@@ -224,6 +224,7 @@ void child_free(struct child *c)
 void child_activate(struct child *c, uint64_t lease, uint64_t edge, uint32_t activation)
 {
 	c->active = true;
+	c->moved = false;
 	c->activation = activation;
 	c->iv_used = 0;
 	/* Nor below what was sent from here, should the lease be an older one. */

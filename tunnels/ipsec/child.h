@@ -85,6 +85,10 @@ struct child {
 	unit_id unit;
 	bool active;
 	struct child_way in, out;
+	struct local_addr seen; /* where the peer is behind a NAT, as charon was told last */
+	struct mono seen_at;
+	bool moved; /* the peer's new address is not committed before moved_at is */
+	uint64_t moved_at;
 	struct replay window;
 	uint32_t activation;
 	uint64_t iv_used; /* counter values used with this activation */

@@ -359,6 +359,7 @@ static void child_replace(struct ipsec *t, struct child *c, const uint8_t *initi
 			  size_t len, uint64_t ike, struct mono now)
 {
 	struct session_key key = child_key(c->in.spi);
+	struct local_addr was;
 	int err =
 	    cluster_put(t->host.cluster, c->unit, &key, initial, len, NULL, 0, NULL, now);
 
@@ -368,8 +369,15 @@ static void child_replace(struct ipsec *t, struct child *c, const uint8_t *initi
 		return;
 	}
 	c->ike = ike;
+	was = c->out.dst;
 	child_readdress(c, initial, len);
 	change_family(t, c);
+	/* Nothing goes to the new place before the successor knows it. */
+	if (c->active && !local_addr_equal(&was, &c->out.dst)) {
+		c->moved = true;
+		c->moved_at = cluster_position(t->host.cluster);
+		traffic_committed(t, c);
+	}
 }
 
 void children_put(struct ipsec *t, const struct local_child_put *put, struct mono now)
@@ -410,7 +418,7 @@ void children_put(struct ipsec *t, const struct local_child_put *put, struct mon
 void children_update(struct ipsec *t, const struct local_sa_update *u, struct mono now)
 {
 	static uint8_t initial[3 * CHILD_INITIAL_MAX];
-	struct child *c = find_by_way(t, u->spi, u->inbound, NULL);
+	struct child *c = find_by_way(t, u->spi, u->inbound, &u->was);
 	struct local_sa_add sa[2], *way = &sa[u->inbound ? 0 : 1];
 	struct local_child_put put;
 	size_t len;

@@ -58,6 +58,7 @@
 	X(esp_replay, "ipsec.esp-replay")                                                \
 	X(esp_icv, "ipsec.esp-bad-icv")                                                  \
 	X(esp_malformed, "ipsec.esp-malformed")                                          \
+	X(esp_moved, "ipsec.esp-peer-moved")                                             \
 	X(esp_selector, "ipsec.esp-outside-selector")                                    \
 	X(esp_unknown, "ipsec.esp-unknown-spi")                                          \
 	X(esp_congestion, "ipsec.esp-illegal-congestion-mark")                           \
@@ -263,7 +264,7 @@ struct ipsec {
 	struct ike_trace traces[TABLE_SIZE];
 	LIST_HEAD(, staged_sa) staged;
 	unsigned nstaged;
-	TAILQ_HEAD(, child) waiting; /* children of which a counter was committed */
+	TAILQ_HEAD(child_list, child) waiting; /* children of which a counter was committed */
 	TAILQ_HEAD(, waiting_packet) packets;
 	TAILQ_HEAD(, waiting_address) addresses;
 	TAILQ_HEAD(, address_errand) errands;

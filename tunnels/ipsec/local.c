@@ -132,6 +132,12 @@ const char *local_type_name(enum local_type type)
 	return (unsigned)type < LOCAL_TYPES ? names[type] : "UNKNOWN";
 }
 
+bool local_addr_equal(const struct local_addr *a, const struct local_addr *b)
+{
+	return a->family == b->family && a->port == b->port &&
+	       !memcmp(a->bytes, b->bytes, sizeof(a->bytes));
+}
+
 void local_ts_put(struct pack *p, const struct local_ts *ts)
 {
 	pack_u8(p, ts->family);

@@ -32,13 +32,14 @@
 #ifndef IPSEC_LOCAL_H
 #define IPSEC_LOCAL_H
 
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
 #include "cluster/pack.h"
 #include "src/bpf/unit.h"
 
-#define LOCAL_VERSION 3
+#define LOCAL_VERSION 4
 #define LOCAL_MESSAGE_MAX (160 * 1024)
 
 /* FNV-1a; `hash` is LOCAL_HASH at first. */
@@ -65,6 +66,8 @@ struct local_addr {
 	uint8_t bytes[16];
 	uint16_t port;
 };
+
+bool local_addr_equal(const struct local_addr *a, const struct local_addr *b);
 
 struct local_blob {
 	const uint8_t *bytes;
@@ -123,9 +126,9 @@ unsigned local_ts_count(const struct local_blob *list);
 	  F(u64, soft_time) F(u64, hard_time) F(u64, soft_bytes) F(u64, hard_bytes)      \
 	  F(u64, soft_packets) F(u64, hard_packets) F(blob, src_ts) F(blob, dst_ts) \
 	  F(u8, copy))     \
-	/* P> update_sa: the addresses of an SA changed. */                              \
+	/* P> update_sa: the addresses of an SA changed. was: its former dst. */         \
 	M(SA_UPDATE, sa_update, F(u32, spi) F(u8, inbound) F(addr, src) F(addr, dst)     \
-	  F(u8, encap))                                                                  \
+	  F(u8, encap) F(addr, was))                                                     \
 	/* P> del_sa. dst tells outbound SAs with the same SPI apart. */                 \
 	M(SA_DEL, sa_del, F(u32, spi) F(u8, inbound) F(addr, dst))                       \
 	/* P> query_sa; answered by SA_STATS with the same id. */                        \
@@ -220,7 +223,10 @@ unsigned local_ts_count(const struct local_blob *list);
 	  F(u32, timeout))                                                               \
 	M(TERMINATED, terminated, F(u32, id) F(u32, matches) F(u32, left))               \
 	/* D> the operator wants the CHILD SAs of this name in IKE SA `spi` ended. */     \
-	M(CHILD_END, child_end, F(u64, spi) F(blob, child))
+	M(CHILD_END, child_end, F(u64, spi) F(blob, child)) \
+	/* D> the peer's newest packet of this inbound SA came from another address or    \
+	   port: a NAT has changed. dst: ours. */                                        \
+	M(SA_MOVED, sa_moved, F(u32, spi) F(addr, dst) F(addr, src))
 /* clang-format on */
 
 /* What a CHILD SA's configuration asks for: when it is loaded, when its SA is closed by the

@@ -158,6 +158,33 @@ static const char *unfit(struct ipsec *t, const struct child *c, struct mono now
 	return NULL;
 }
 
+/*
+ * A peer behind a NAT is where its newest packet came from (RFC 7296 2.23). Whether it is
+ * behind one, charon knows. It is told again after a while, since it may not have been ready.
+ */
+static void follow(struct ipsec *t, struct child *c, const struct ip_packet *outer,
+		   const uint8_t *esp, uint64_t seq, struct mono now)
+{
+	struct local_message m = { .type = LOCAL_SA_MOVED };
+	struct local_addr from = { .family = outer->family };
+
+	if (outer->protocol != IP_PROTOCOL_UDP || !c->in.encap ||
+	    seq != replay_edge(&c->window))
+		return;
+	memcpy(from.bytes, outer->source, from.family == 6 ? 16 : 4);
+	from.port = (uint16_t)(esp[-IP_UDP_HEADER] << 8 | esp[1 - IP_UDP_HEADER]);
+	if (local_addr_equal(&from, &c->in.src) ||
+	    (local_addr_equal(&from, &c->seen) && mono_since(now, c->seen_at) < MONO_SEC))
+		return;
+	c->seen = from;
+	c->seen_at = now;
+	t->statistics.esp_moved++;
+	m.sa_moved.spi = c->in.spi;
+	m.sa_moved.dst = c->in.dst;
+	m.sa_moved.src = from;
+	plugin_send(t->plugin, &m);
+}
+
 void traffic_receive(struct ipsec *t, const struct ip_packet *outer, const uint8_t *esp,
 		     size_t len, struct mono now)
 {
@@ -179,6 +206,7 @@ void traffic_receive(struct ipsec *t, const struct ip_packet *outer, const uint8
 				 &got, &seq, now);
 		if (!err) {
 			meter(t, c, len);
+			follow(t, c, outer, esp, seq, now);
 			if (is_spent(c))
 				children_expire(t, c, now);
 			deliver(t, c, seq, got, now);
@@ -275,7 +303,10 @@ static void seal_and_send(struct ipsec *t, struct child *c, const uint8_t *ip, s
 
 static bool leased(struct ipsec *t, struct child *c)
 {
-	return c->next_seq <= cluster_counted(t->host.cluster, c->session, CHILD_LEASE);
+	if (c->moved && cluster_committed(t->host.cluster, c->unit, c->moved_at))
+		c->moved = false;
+	return !c->moved &&
+	       c->next_seq <= cluster_counted(t->host.cluster, c->session, CHILD_LEASE);
 }
 
 void traffic_forward(struct ipsec *t, const uint8_t *ip, size_t len, unsigned hops,
@@ -414,6 +445,7 @@ static void release_outbound(struct ipsec *t, struct child *c, bool all, struct 
 
 void traffic_release(struct ipsec *t, struct mono now)
 {
+	struct child_list later = TAILQ_HEAD_INITIALIZER(later);
 	struct child *c;
 
 	while ((c = TAILQ_FIRST(&t->waiting))) {
@@ -421,7 +453,12 @@ void traffic_release(struct ipsec *t, struct mono now)
 		c->is_waiting = false;
 		release_inbound(t, c);
 		release_outbound(t, c, false, now);
+		if (c->moved && c->active && !c->is_waiting) {
+			c->is_waiting = true;
+			TAILQ_INSERT_TAIL(&later, c, waiting);
+		}
 	}
+	TAILQ_CONCAT(&t->waiting, &later, waiting);
 }
 
 void traffic_stop(struct ipsec *t, struct child *c, struct mono now)

@@ -77,12 +77,12 @@ strongswan_conf()
 				default = 1
 				ike = 2
 				net = 0
-				enc = 0
+				enc = 1
 			}
 		}
 		plugins {
 			kernel-netlink {
-				roam_events = no
+				roam_events = ${roams:-no}
 			}
 			$3
 		}
@@ -288,13 +288,15 @@ client_own()
 # The plugin does its ESP.
 client_config()
 {
-	local node=$1 auth=$2 gateway=$3 dir ike esp type=ecdsa
+	local node=$1 auth=$2 gateway=$3 dir ike esp type=ecdsa roams=no
 	dir=$(node_dir "$node")
 	case $(($(node_index "$node") % 3)) in
 	1) ike=aes128gcm16-prfsha256-ecp256 esp=aes128gcm16 ;;
 	2) ike=aes256gcm16-prfsha384-ecp384 esp=aes256gcm16 ;;
 	0) ike=aes128-sha256-ecp256 esp=aes128-sha256 ;;
 	esac
+	# These have MOBIKE at the gateway, too.
+	[[ $auth == psk || $auth == cert ]] || roams=yes
 	strongswan_conf "$node" "$charon_common $charon_logins ${4-kernel-libipsec} \
 		kernel-netlink socket-default vici" ''
 	case $auth in

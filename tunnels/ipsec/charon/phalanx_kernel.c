@@ -204,6 +204,7 @@ METHOD(kernel_ipsec_t, update_sa, status_t, private_phalanx_kernel_t *this,
 		.src = phalanx_addr(data->new_src),
 		.dst = phalanx_addr(data->new_dst),
 		.encap = data->new_encap,
+		.was = phalanx_addr(id->dst),
 	};
 	this->link->send(this->link, &m);
 	return SUCCESS;
@@ -318,6 +319,17 @@ kernel_ipsec_t *phalanx_kernel_create(phalanx_link_t *link)
 		.inbound = hashtable_create(hashtable_hash_ptr, hashtable_equals_ptr, 64),
 	);
 	return &this->public;
+}
+
+void phalanx_kernel_moved(const struct local_sa_moved *moved)
+{
+	host_t *dst = phalanx_host(&moved->dst), *src = phalanx_host(&moved->src);
+
+	if (dst && src)
+		charon->kernel->mapping(charon->kernel, IPPROTO_ESP, htonl(moved->spi),
+					dst, src);
+	DESTROY_IF(dst);
+	DESTROY_IF(src);
 }
 
 void phalanx_kernel_expire(const struct local_sa_expire *expire)

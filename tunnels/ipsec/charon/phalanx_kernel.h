@@ -13,6 +13,8 @@
 
 kernel_ipsec_t *phalanx_kernel_create(phalanx_link_t *link);
 
+/* phalanxd sees the peer elsewhere, behind a NAT. */
+void phalanx_kernel_moved(const struct local_sa_moved *moved);
 /* A lifetime ran out in phalanxd. */
 void phalanx_kernel_expire(const struct local_sa_expire *expire);
 

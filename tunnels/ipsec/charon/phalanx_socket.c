@@ -105,6 +105,9 @@ METHOD(socket_t, receive, status_t, private_phalanx_socket_t *this, packet_t **p
 		case LOCAL_START:
 			this->starts->start(this->starts, &event->message.start);
 			break;
+		case LOCAL_SA_MOVED:
+			phalanx_kernel_moved(&event->message.sa_moved);
+			break;
 		case LOCAL_SA_EXPIRE:
 			phalanx_kernel_expire(&event->message.sa_expire);
 			break;
