@@ -1,4 +1,5 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
+#include <arpa/inet.h>
 #include <errno.h>
 #include <signal.h>
 #include <stdio.h>
@@ -10,6 +11,7 @@
 #include "src/daemon_parts.h"
 #include "src/drained.h"
 #include "src/log.h"
+#include "src/neighbour.h"
 #include "tunnels/ipsec/ipsec.h"
 
 #define DEATH_NOTE_MAX 128
@@ -97,6 +99,24 @@ static unsigned endpoints(const struct conf_member *m, struct endpoint *at)
 	return m->naddresses;
 }
 
+/* What was sent in the first half of a detection interval after a line was mended arrives
+ * within it. */
+static void hasten_neighbours(struct daemon *d)
+{
+	for (unsigned i = 0; i < d->self->naddresses; i++) {
+		struct in_addr own = d->self->addresses[i];
+		int failed =
+		    neighbour_hasten(d->netlink, own, d->conf->detection_interval / 2);
+		char text[INET_ADDRSTRLEN];
+
+		/* Without its interface there is nobody to look for. */
+		if (failed && failed != -EADDRNOTAVAIL)
+			log_warnx("how often ARP asks for members, from %s: %s",
+				  inet_ntop(AF_INET, &own, text, sizeof(text)),
+				  strerror(-failed));
+	}
+}
+
 static int make_links(struct daemon *d, char err[DAEMON_ERROR_SIZE])
 {
 	struct link_ops ops = daemon_link_ops;
@@ -119,6 +139,7 @@ static int make_links(struct daemon *d, char err[DAEMON_ERROR_SIZE])
 		config.peers[i].npaths =
 		    endpoints(&d->conf->members[i], config.peers[i].at);
 	}
+	hasten_neighbours(d);
 	ops.ctx = d;
 	d->links = links_new(d->base, &config, &ops, err);
 	if (!d->links)
