@@ -191,7 +191,7 @@ static uint64_t retransmit_after(const struct member *m)
 static void send_batch(struct cluster *c, struct member *m)
 {
 	struct batch *b = take_batch(c, m);
-	struct wire_counters w = { .seq = b->seq };
+	struct wire_counters w = { .seq = b->seq, .stamp = c->now.ns };
 	struct session *s;
 	size_t len;
 
@@ -271,7 +271,8 @@ uint64_t cluster_counted(const struct cluster *c, const struct session *s, unsig
 	return slot < CLUSTER_COUNTERS ? s->committed[slot] : 0;
 }
 
-static bool apply(struct cluster *c, struct member *from, const struct wire_count *w)
+static bool apply(struct cluster *c, struct member *from, uint64_t stamp,
+		  const struct wire_count *w)
 {
 	const struct unit *unit = &c->units[w->unit];
 	struct session *s;
@@ -291,7 +292,7 @@ static bool apply(struct cluster *c, struct member *from, const struct wire_coun
 		s->told = c->now; /* it leases what it tells the peer */
 	if (s->counted_epoch != w->epoch || s->counter[0] < w->first)
 		s->counter[0] = w->first;
-	s->heard = mono_max(s->heard, merge_time(c, w->heard));
+	s->heard = mono_max(s->heard, merge_time(c, from, stamp, w->heard));
 	if (s->counted_epoch != w->epoch || s->counter[1] < w->second)
 		s->counter[1] = w->second;
 	s->counted_epoch = w->epoch;
@@ -310,7 +311,7 @@ void recv_counters(struct cluster *c, struct member *from, const struct wire_hea
 	}
 	ack.seq = m.seq;
 	for (unsigned i = 0; i < m.counts_count; i++) {
-		if (apply(c, from, &m.counts[i]))
+		if (apply(c, from, m.stamp, &m.counts[i]))
 			ack.applied |= 1u << i;
 		else
 			count(c, STAT_counters_refused);

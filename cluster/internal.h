@@ -176,6 +176,8 @@ struct member {
 	uint64_t echo;		  /* the latest of our stamps that they echoed */
 	uint64_t vouched;	  /* the same, while we were late */
 	bool vouched_late;	  /* and it was so, too */
+	uint64_t ahead;		  /* its clock, of ours */
+	struct mono clock_at;	  /* when that was seen; 0: never */
 	struct mono answered;	  /* when it was late and we told it at once */
 	struct mono spoke;	  /* when anything of it came, also what did not count */
 	struct mono spoken_since; /* without a gap */
@@ -472,6 +474,8 @@ unsigned keepalive_rate(double loss, uint64_t detection);
 bool keepalive_note(struct cluster *c, struct member *m, uint64_t seq, uint64_t stamp);
 /* False: it goes on talking, but what it echoes is old. */
 bool keepalive_counts(struct cluster *c, struct member *m, uint64_t echo);
+/* How long a message of this stamp was on its way. */
+uint64_t keepalive_delay(const struct cluster *c, const struct member *m, uint64_t stamp);
 uint16_t keepalive_list(const struct cluster *c, struct wire_member *list);
 void keepalive_send(struct cluster *c); /* now, to everyone */
 /* To all, or as an answer to one: that repeats the number of the last one to all. */
@@ -683,7 +687,8 @@ void merge_tick(struct cluster *c);
 struct mono merge_timeout(const struct cluster *c);
 /* How long ago the session's peer was heard, as it travels; and back. */
 uint32_t merge_age(const struct cluster *c, struct mono heard);
-struct mono merge_time(const struct cluster *c, uint32_t age);
+struct mono merge_time(const struct cluster *c, const struct member *from, uint64_t stamp,
+		       uint32_t age);
 
 /* ended.c: sessions that have ended. */
 struct ended *ended_find(const struct cluster *c, unit_id u,

@@ -14,6 +14,7 @@
 #define WEEK (UINT64_C(7 * 24 * 3600) * MONO_SEC)
 #define LOSS_SHARE 128
 #define GAP_MAX 64
+#define CLOCK_SHARE 1000 /* no two clocks differ by more than one part in so many */
 
 unsigned keepalive_rate(double loss, uint64_t detection)
 {
@@ -52,6 +53,29 @@ bool keepalive_counts(struct cluster *c, struct member *m, uint64_t echo)
 	return false;
 }
 
+/*
+ * The two clocks, by the keepalive that came fastest: what is the same for all of them does
+ * not show. Clocks go at almost the same rate.
+ */
+static void compare_clocks(struct cluster *c, struct member *m, uint64_t stamp)
+{
+	uint64_t ahead = stamp - c->now.ns;
+	uint64_t least = m->ahead - mono_since(c->now, m->clock_at) / CLOCK_SHARE;
+
+	if (m->clock_at.ns && (int64_t)(ahead - least) < 0)
+		ahead = least;
+	m->ahead = ahead;
+	m->clock_at = c->now;
+}
+
+/* A message may wait, in the stream of a line that is cut, or in our socket. */
+uint64_t keepalive_delay(const struct cluster *c, const struct member *m, uint64_t stamp)
+{
+	int64_t delay = (int64_t)(c->now.ns + m->ahead - stamp);
+
+	return stamp && m->clock_at.ns && delay > 0 ? (uint64_t)delay : 0;
+}
+
 /* Losses show as gaps in the growing sequence number. */
 bool keepalive_note(struct cluster *c, struct member *m, uint64_t seq, uint64_t stamp)
 {
@@ -71,6 +95,7 @@ bool keepalive_note(struct cluster *c, struct member *m, uint64_t seq, uint64_t 
 	m->loss -= m->loss / LOSS_SHARE;
 	m->seq = seq;
 	m->stamp = stamp;
+	compare_clocks(c, m, stamp);
 	return true;
 }
 

@@ -33,6 +33,7 @@ static void forget(struct cluster *c, struct member *m)
 	m->present = m->complete = m->able = m->drained = m->confirmed = false;
 	m->said = 0;
 	m->seq = m->stamp = m->echo = m->vouched = 0;
+	m->clock_at.ns = 0;
 	m->expelled = 0;
 	replica_forget(c, m);
 }

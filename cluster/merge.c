@@ -51,9 +51,10 @@ uint32_t merge_age(const struct cluster *c, struct mono heard)
 	return !heard.ns || age >= WIRE_AGE_NEVER ? WIRE_AGE_NEVER : (uint32_t)age;
 }
 
-struct mono merge_time(const struct cluster *c, uint32_t age)
+struct mono merge_time(const struct cluster *c, const struct member *from, uint64_t stamp,
+		       uint32_t age)
 {
-	uint64_t ns = age * MONO_MS;
+	uint64_t ns = age * MONO_MS + keepalive_delay(c, from, stamp);
 
 	if (age == WIRE_AGE_NEVER)
 		return (struct mono){ 0 };
@@ -284,6 +285,7 @@ static int offer_unit(struct cluster *c, struct member *to, unit_id u, size_t *b
 			.key = s->key,
 			.first = s->counter[0],
 			.second = s->counter[1],
+			.stamp = c->now.ns,
 			.heard = merge_age(c, s->heard),
 			.initial = s->initial,
 			.initial_len = s->initial_len,
@@ -396,7 +398,7 @@ static int claim(struct cluster *c, struct member *from, const struct wire_merge
 	s->ended = m->flags & WIRE_PUT_ENDED;
 	s->counter[0] = m->first;
 	s->counter[1] = m->second;
-	s->heard = merge_time(c, m->heard);
+	s->heard = merge_time(c, from, m->stamp, m->heard);
 	s->told.ns = m->flags & WIRE_PUT_TOLD ? c->now.ns : 0;
 	LIST_INSERT_HEAD(&from->claims, s, in_unit);
 	from->claimed += m->initial_len + m->essential_len + sizeof(*s);

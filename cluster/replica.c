@@ -156,6 +156,7 @@ static void fill_put(const struct cluster *c, const struct session *s, uint64_t 
 		.key = s->key,
 		.first = s->counter[0],
 		.second = s->counter[1],
+		.stamp = c->now.ns,
 		.heard = merge_age(c, s->heard),
 		.told = merge_age(c, s->told),
 	};
@@ -184,7 +185,9 @@ static int send_put(struct cluster *c, struct member *m, struct session *s, size
 
 static int send_ended(struct cluster *c, struct member *m, unit_id u, size_t *bytes)
 {
-	struct wire_remove w = { .unit = u, .epoch = c->units[u].e.epoch };
+	struct wire_remove w = { .unit = u,
+				 .epoch = c->units[u].e.epoch,
+				 .stamp = c->now.ns };
 	struct ended *e;
 	int rc = 0;
 
@@ -473,6 +476,7 @@ int cluster_remove(struct cluster *c, struct session *s, struct mono now)
 		return -EPERM;
 	core_enter(c, now);
 	m.position = unit->last = unit->anew = ++c->position;
+	m.stamp = c->now.ns;
 	m.heard = merge_age(c, s->heard);
 	ended_note(c, s->unit, &s->key, s->heard);
 	store_drop(c, s, false);
@@ -790,7 +794,8 @@ void recv_unit_end(struct cluster *c, struct member *from, const struct wire_hea
 	advance_unit(c, from, m.position);
 }
 
-static int apply_put(struct cluster *c, const struct wire_put *m)
+static int apply_put(struct cluster *c, const struct member *from,
+		     const struct wire_put *m)
 {
 	struct session *s = store_make(c, m->unit, &m->key);
 	int rc = 0;
@@ -806,8 +811,8 @@ static int apply_put(struct cluster *c, const struct wire_put *m)
 		return rc;
 	s->kept = true;
 	/* Counters, which tell the same, may have overtaken the stream. */
-	s->heard = mono_max(s->heard, merge_time(c, m->heard));
-	s->told = mono_max(s->told, merge_time(c, m->told));
+	s->heard = mono_max(s->heard, merge_time(c, from, m->stamp, m->heard));
+	s->told = mono_max(s->told, merge_time(c, from, m->stamp, m->told));
 	if (m->flags & WIRE_PUT_COUNTERS) {
 		/* A datagram of this epoch may have overtaken the stream. */
 		bool same = s->counted_epoch == m->epoch;
@@ -833,7 +838,7 @@ void recv_put(struct cluster *c, struct member *from, const struct wire_header *
 	}
 	if (fenced(c, from, m.unit, m.epoch))
 		return;
-	if (apply_put(c, &m))
+	if (apply_put(c, from, &m))
 		resync(c, from, STAT_out_of_memory);
 	else
 		advance(c, from, m.position);
@@ -854,7 +859,7 @@ void recv_remove(struct cluster *c, struct member *from, const struct wire_heade
 	s = store_find(c, m.unit, &m.key);
 	if (s)
 		store_drop(c, s, true);
-	ended_note(c, m.unit, &m.key, merge_time(c, m.heard));
+	ended_note(c, m.unit, &m.key, merge_time(c, from, m.stamp, m.heard));
 	advance(c, from, m.position);
 }
 

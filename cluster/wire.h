@@ -174,6 +174,7 @@
 	K(key)                                                                           \
 	V(u64, first)                                                                    \
 	V(u64, second)                                                                   \
+	V(u64, stamp)                                                                    \
 	V(u32, heard)                                                                    \
 	V(u32, told)                                                                     \
 	B(initial, WIRE_PARTS_MAX)                                                       \
@@ -183,6 +184,7 @@
 	V(unit, unit)                                                                    \
 	V(epoch, epoch)                                                                  \
 	K(key)                                                                           \
+	V(u64, stamp)                                                                    \
 	V(u32, heard)
 #define WIRE_ACK(V, L, B, K, R)                                                          \
 	V(u64, target)                                                                   \
@@ -190,6 +192,7 @@
 	V(u64, position)
 #define WIRE_COUNTERS(V, L, B, K, R)                                                     \
 	V(u64, seq)                                                                      \
+	V(u64, stamp)                                                                    \
 	L(count, counts, WIRE_COUNTS_MAX)
 #define WIRE_COUNTERS_ACK(V, L, B, K, R)                                                 \
 	V(u64, target)                                                                   \
@@ -217,6 +220,7 @@
 	K(key)                                                                           \
 	V(u64, first)                                                                    \
 	V(u64, second)                                                                   \
+	V(u64, stamp)                                                                    \
 	V(u32, heard)                                                                    \
 	B(initial, WIRE_PARTS_MAX)                                                       \
 	B(essential, WIRE_PARTS_MAX)

@@ -501,6 +501,23 @@ static void split_often(struct world *w)
 	}
 }
 
+/* What waited in the line that was cut comes when it has healed, and is old by then. */
+static void split_briefly(struct world *w)
+{
+	struct clients cs;
+
+	begin(w, &cs);
+	cs.loose = true;
+	for (unsigned i = 0; i < 12 && !w->failed; i++) {
+		cut(&cs, 1u << world_random(w, w->nnodes));
+		work(&cs, 1050 * MONO_MS + world_random(w, 120 * MONO_MS), 3);
+		network_heal(w);
+		reunite(&cs);
+		work(&cs, 200 * MONO_MS, 1);
+		world_settle(w, BOUND, true);
+	}
+}
+
 /* An owner dies while what the others bring is under way to it. */
 static void split_and_owner_dies(struct world *w)
 {
@@ -587,6 +604,7 @@ static const struct course {
 	{ "moved", 3, split_and_moved },
 	{ "handed-on", 5, split_and_handed_on },
 	{ "often", 0, split_often },
+	{ "briefly", 3, split_briefly },
 	{ "owner-dies", 4, split_and_owner_dies },
 	{ "again", 3, split_again },
 	{ "frozen", 3, frozen_resurrects_nothing },
@@ -601,6 +619,7 @@ static const struct {
 	{ "the same", "handed-on", 7 },
 	{ "a session that had ended was back", "often", 126 },
 	{ "a new successor believed that it had just heard all clients", "often", 3 },
+	{ "what waited in a line that was cut seemed to be new", "briefly", 3 },
 };
 
 static uint64_t steps;
