@@ -195,6 +195,44 @@ static void give_all(struct node *only, bool kill)
 	assert_int_equal(n, POOL);
 }
 
+/* Who looks through a pool bit by bit, while others do, gives nothing twice. */
+static void test_a_bit_at_a_time(void **state)
+{
+	struct node *n = &gateways[1];
+	bool given[POOL] = { false };
+	struct local_addr a, b = { 0 };
+	unsigned answers = 0, got = 0;
+
+	for (uint8_t who = 0; who < POOL - 1; who++) {
+		n->t->scan_budget = 0;
+		ask_for(n, who, NULL, NULL);
+		assert_true(n->t->scanning);
+		assert_false(answered(n, &a));
+		a = answer_of(n);
+		assert_false(given[index_in_pool(&a)]);
+		given[index_in_pool(&a)] = true;
+	}
+	/* Two clients, and one address that is left. */
+	n->t->scan_budget = 0;
+	ask_for(n, 100, NULL, NULL);
+	ask_for(n, 101, NULL, NULL);
+	for (unsigned ms = 0; ms < WAIT_MS && answers < 2; ms++) {
+		while (answered(n, &a)) {
+			answers++;
+			got += a.family != 0;
+			if (a.family)
+				b = a;
+		}
+		gateways_run(1);
+		if (ms % 100 == 0)
+			ipsec_ops.committed(n->t, gateways_now);
+	}
+	assert_int_equal(answers, 2);
+	assert_int_equal(got, 1);
+	assert_false(given[index_in_pool(&b)]);
+	assert_false(n->t->scanning);
+}
+
 static void test_all_by_one_member(void **state)
 {
 	give_all(&gateways[1], false);
@@ -420,6 +458,8 @@ int main(void)
 #define TEST6(name) cmocka_unit_test_setup_teardown(name, start6, gateways_stop)
 	const struct CMUnitTest tests[] = {
 		TEST(test_all_by_one_member),
+		TEST(test_a_bit_at_a_time),
+		TEST6(test_a_bit_at_a_time),
 		TEST(test_all_by_all),
 		TEST6(test_all_by_all),
 		TEST(test_all_while_a_member_dies),

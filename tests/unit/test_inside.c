@@ -34,32 +34,19 @@ static struct local_blob selector(uint8_t *buf, const struct net *n)
 	return (struct local_blob){ buf, LOCAL_TS_SIZE };
 }
 
-/* A site: a child of an IKE SA of this member, whose outbound SPI is `spi_out`. */
-static unit_id add_site(struct node *n, uint32_t spi_out, const struct net *inside,
-			const struct net *remote)
+static void add_child(struct node *n, uint64_t ike, uint32_t spi_in, uint32_t spi_out,
+		      const struct net *inside, const struct net *remote)
 {
 	static const uint8_t key[20] = "not much of a secret";
-	struct local_message ike = { .type = LOCAL_IKE_PUT };
 	struct local_message sa = { .type = LOCAL_SA_ADD };
 	struct local_message put = { .type = LOCAL_CHILD_PUT };
 	uint8_t near[LOCAL_TS_SIZE], far[LOCAL_TS_SIZE];
-	struct cluster_unit_state state;
-	unit_id unit = (unit_id)spi_out;
 
-	do
-		cluster_unit(n->c, ++unit, &state);
-	while (!state.served);
-	ike.ike_put.spi = (uint64_t)spi_out << 32 | unit;
-	ike.ike_put.peer_spi = spi_out;
-	ike.ike_put.local = gateway;
-	ike.ike_put.remote = peer;
-	ike.ike_put.state = (struct local_blob){ (const uint8_t *)"state", 5 };
-	gateways_say(n, &ike);
-	sa.sa_add.ike = ike.ike_put.spi;
+	sa.sa_add.ike = ike;
 	sa.sa_add.mode = 1;
 	sa.sa_add.enc = ESP_ENCR_AES_GCM_16;
 	sa.sa_add.enc_key = (struct local_blob){ key, sizeof(key) };
-	sa.sa_add.spi = spi_out << 16 | unit;
+	sa.sa_add.spi = spi_in;
 	sa.sa_add.inbound = 1;
 	sa.sa_add.src = peer;
 	sa.sa_add.dst = gateway;
@@ -73,14 +60,33 @@ static unit_id add_site(struct node *n, uint32_t spi_out, const struct net *insi
 	sa.sa_add.src_ts = selector(near, inside);
 	sa.sa_add.dst_ts = selector(far, remote);
 	gateways_say(n, &sa);
-	put.child_put.ike = ike.ike_put.spi;
-	put.child_put.spi_in = spi_out << 16 | unit;
+	put.child_put.ike = ike;
+	put.child_put.spi_in = spi_in;
 	put.child_put.spi_out = spi_out;
 	gateways_say(n, &put);
+}
+
+/* A site: a child of an IKE SA of this member, whose outbound SPI is `spi_out`. */
+static unit_id add_site(struct node *n, uint32_t spi_out, const struct net *inside,
+			const struct net *remote)
+{
+	struct local_message ike = { .type = LOCAL_IKE_PUT };
+	struct cluster_unit_state state;
+	unit_id unit = (unit_id)spi_out;
+
+	do
+		cluster_unit(n->c, ++unit, &state);
+	while (!state.served);
+	ike.ike_put.spi = (uint64_t)spi_out << 32 | unit;
+	ike.ike_put.peer_spi = spi_out;
+	ike.ike_put.local = gateway;
+	ike.ike_put.remote = peer;
+	ike.ike_put.state = (struct local_blob){ (const uint8_t *)"state", 5 };
+	gateways_say(n, &ike);
+	add_child(n, ike.ike_put.spi, spi_out << 16 | unit, spi_out, inside, remote);
 	gateways_run(20);
 	return unit;
 }
-
 static void forward(struct node *n, uint8_t protocol, const uint8_t source[4],
 		    const uint8_t destination[4])
 {
@@ -198,6 +204,50 @@ static void test_owners_change(void **state)
 	expect_here(&gateways[state_of.owner], UDP, host, to, 0x101);
 }
 
+/* One peer cannot take the room of others: what is too much, charon is told to end. */
+static void test_too_many_children(void **state)
+{
+	static const struct net range = { 4, 0, { 10, 5, 0, 1 }, { 10, 5, 255, 254 } };
+	static const struct net one = { 4, 0, { 10, 6, 0, 0 }, { 10, 6, 255, 255 } };
+	struct node *n = &gateways[1];
+	unit_id unit = add_site(n, 0x101, &inside, &one);
+	const uint64_t ike = (uint64_t)0x101 << 32 | unit;
+	unsigned routes = n->routes, more = 0;
+	struct local_message m;
+
+	/* 30 prefixes each, 1024 together. */
+	for (uint32_t i = 1; i <= 40; i++) {
+		add_child(n, ike, (0x200 + i) << 10 | unit, 0x10000 + i, &inside, &range);
+		more += child_find(n->t, (0x200 + i) << 10 | unit) != NULL;
+		gateways_run(1);
+	}
+	assert_int_equal(more, 1023 / 30);
+	assert_int_equal(n->routes - routes, 30 * more);
+	assert_int_equal(n->t->statistics.children_refused, 40 - more);
+	assert_true(gateways_hear(n, LOCAL_SA_EXPIRE, &m));
+	assert_true(m.sa_expire.hard && m.sa_expire.inbound);
+	assert_int_equal(m.sa_expire.spi, (0x200 + more + 1) << 10 | unit);
+	/* Others have theirs. */
+	add_site(n, 0x303, &inside, &range);
+	assert_int_equal(n->t->statistics.children_refused, 40 - more);
+}
+
+static void test_as_many_children_as_may_be(void **state)
+{
+	static const struct net one = { 4, 0, { 10, 6, 0, 0 }, { 10, 6, 255, 255 } };
+	struct node *n = &gateways[1];
+	unit_id unit = add_site(n, 0x101, &inside, &one);
+	const uint64_t ike = (uint64_t)0x101 << 32 | unit;
+
+	for (uint32_t i = 1; i <= 520; i++) {
+		add_child(n, ike, (0x200 + i) << 10 | unit, 0x10000 + i, &inside, &one);
+		if (i % 32 == 0)
+			gateways_run(1);
+	}
+	gateways_run(20);
+	assert_int_equal(n->t->statistics.children_refused, 520 - 511);
+}
+
 static struct local_blob text(const char *s)
 {
 	return (struct local_blob){ (const uint8_t *)s, strlen(s) };
@@ -281,6 +331,8 @@ int main(void)
 		TEST(test_equal_prefixes),
 		TEST(test_owners_change),
 		TEST(test_what_charon_protects),
+		TEST(test_too_many_children),
+		TEST(test_as_many_children_as_may_be),
 #undef TEST
 	};
 

@@ -23,6 +23,8 @@
 
 #define SCAN_MAX (1u << 20)
 #define SCAN_ENOUGH (1u << 16) /* once there is an address that another member may give */
+#define SCAN_STEP 8192	       /* addresses looked at in one go, for all who wait */
+#define EXHAUSTED_TIME MONO_SEC /* so long a large pool in which none is free rests */
 #define IDENTITY_MAX 512
 #define SWEEP_MAX 256		  /* leases taken back at a time */
 #define TRIES_MAX 8		  /* owners asked for one want */
@@ -41,6 +43,11 @@ struct want {
 	bool asks;	       /* for just this virtual address */
 };
 
+/* What is found on the way through a pool; family 0: nothing. */
+struct choice {
+	struct address own, others, own_idle, others_idle, others_unused;
+};
+
 /* A client that waits for its address, here or at another member. */
 struct waiting_address {
 	TAILQ_ENTRY(waiting_address) next;
@@ -53,6 +60,9 @@ struct waiting_address {
 	struct address address, base, requested, remote;
 	uint32_t count;
 	struct mono until;
+	bool scanning; /* through the pool; so far it was: */
+	uint32_t scanned;
+	struct choice choice;
 	unsigned tries;
 	struct address refused[TRIES_MAX];
 	size_t identity_len;
@@ -172,11 +182,6 @@ static enum state state_of(const struct ipsec *t, const struct address *a,
 	return l->idle >= LEASE_IDLE ? IDLE : UNUSED;
 }
 
-/* What is found on the way through a pool; family 0: nothing. */
-struct choice {
-	struct address own, others, own_idle, others_idle, others_unused;
-};
-
 static bool is_refused(const struct waiting_address *w, const struct address *a)
 {
 	for (unsigned i = 0; i < w->tries; i++)
@@ -244,25 +249,73 @@ static bool choose_known(struct ipsec *t, const struct waiting_address *w,
 	return pick(&choice, out);
 }
 
-/* Everybody begins elsewhere, so that there is a free one soon. */
-static bool choose(struct ipsec *t, const struct waiting_address *w, struct address *out,
-		   struct mono now)
+/* Whether the address is still to be had: what was found a while ago may be gone. */
+static bool holds(struct ipsec *t, const struct waiting_address *w,
+		  const struct address *a, const struct want *want, struct mono now)
 {
-	const struct want want = { { w->identity, w->identity_len }, w->remote, false };
+	struct choice again = { 0 };
+	struct address out;
+
+	consider(t, w, a, want, &again, now);
+	return pick(&again, &out);
+}
+
+static bool is_exhausted(const struct ipsec *t, const struct waiting_address *w,
+			 struct mono now)
+{
+	return mono_before(now, t->exhausted.until) && t->exhausted.count == w->count &&
+	       address_same(&t->exhausted.base, &w->base);
+}
+
+/* Everybody begins elsewhere, so that there is a free one soon. -EAGAIN: that was enough for
+ * this time. */
+static int scan(struct ipsec *t, struct waiting_address *w, const struct want *want,
+		struct mono now)
+{
 	uint64_t start = usage_hash(w->identity, w->identity_len);
-	struct choice choice = { 0 };
 
-	if (choose_known(t, w, out, now))
-		return true;
-	for (uint32_t n = 0; n < w->count && n < SCAN_MAX; n++) {
+	for (; w->scanned < w->count && w->scanned < SCAN_MAX; w->scanned++) {
 		struct address a =
-		    address_at(&w->base, (uint32_t)((start + n) % w->count));
+		    address_at(&w->base, (uint32_t)((start + w->scanned) % w->count));
 
-		if (consider(t, w, &a, &want, &choice, now) ||
-		    (n >= SCAN_ENOUGH && choice.others.family))
+		if (!t->scan_budget)
+			return -EAGAIN;
+		t->scan_budget--;
+		if (consider(t, w, &a, want, &w->choice, now) ||
+		    (w->scanned >= SCAN_ENOUGH && w->choice.others.family))
 			break;
 	}
-	return pick(&choice, out);
+	return 0;
+}
+
+/* 0, -ENOENT, or -EAGAIN: to be asked again. */
+static int choose(struct ipsec *t, struct waiting_address *w, struct address *out,
+		  struct mono now)
+{
+	const struct want want = { { w->identity, w->identity_len }, w->remote, false };
+
+	if (!w->scanning && choose_known(t, w, out, now))
+		return 0;
+	if (!w->scanning && is_exhausted(t, w, now))
+		return -ENOENT;
+	if (!w->scanning) {
+		w->scanned = 0;
+		w->choice = (struct choice){ 0 };
+	}
+	w->scanning = scan(t, w, &want, now) == -EAGAIN;
+	if (w->scanning) {
+		t->scanning = true;
+		return -EAGAIN;
+	}
+	if (!pick(&w->choice, out)) {
+		if (w->count > SCAN_STEP && !w->tries) {
+			t->exhausted.base = w->base;
+			t->exhausted.count = w->count;
+			t->exhausted.until = mono_add(now, EXHAUSTED_TIME);
+		}
+		return -ENOENT;
+	}
+	return holds(t, w, out, &want, now) ? 0 : -ESTALE;
 }
 
 /* Leasing */
@@ -308,15 +361,20 @@ static int ask_owner(struct ipsec *t, struct waiting_address *w, struct mono now
 				   (size_t)(p.at - what), &w->ticket, now);
 }
 
-/* 0: it waits for a commit or an answer. */
+/* 0: it waits for a commit or an answer, or is not done. */
 static int find(struct ipsec *t, struct waiting_address *w, struct mono now)
 {
 	for (; w->tries < TRIES_MAX; w->tries++) {
-		int err;
+		int err = choose(t, w, &w->address, now);
 
-		if (!choose(t, w, &w->address, now))
-			return -ENOENT;
-		if (cluster_serves(t->host.cluster, address_unit(t, &w->address), now))
+		if (err == -EAGAIN)
+			return 0;
+		if (err == -ENOENT)
+			return err;
+		if (err)
+			; /* gone */
+		else if (cluster_serves(t->host.cluster, address_unit(t, &w->address),
+					now))
 			err = lease(t, w, now);
 		else
 			err = ask_owner(t, w, now);
@@ -355,11 +413,13 @@ static struct waiting_address *waiting_new(const uint8_t *identity, size_t len,
 	return w;
 }
 
-static void none_left(struct ipsec *t, const struct local_blob *pool)
+static void none_left(struct ipsec *t, const struct waiting_address *w)
 {
+	char base[ADDRESS_TEXT_MAX];
+
 	t->statistics.pool_empty++;
-	log_warnx("ipsec: pool %.*s has no free address", (int)pool->len,
-		  (const char *)pool->bytes);
+	log_warnx("ipsec: the pool from %s on has no free address",
+		  address_print(&w->base, base));
 }
 
 void address_want(struct ipsec *t, const struct local_address_want *want, struct mono now)
@@ -378,7 +438,7 @@ void address_want(struct ipsec *t, const struct local_address_want *want, struct
 	w->remote = usage_address(&want->remote);
 	w->count = want->count;
 	if (find(t, w, now)) {
-		none_left(t, &want->pool);
+		none_left(t, w);
 		answer(t, w, false, now);
 		free(w);
 		return;
@@ -391,6 +451,10 @@ static int progress(struct ipsec *t, struct waiting_address *w, struct mono now)
 {
 	int rc;
 
+	if (w->scanning && !mono_before(now, w->until))
+		return -ETIMEDOUT;
+	if (w->scanning)
+		return find(t, w, now) ? -ENOENT : -EINPROGRESS;
 	if (!w->asked) {
 		if (!unit_set_has(&t->units, w->unit))
 			return -ESTALE;
@@ -510,10 +574,21 @@ void address_answer(struct ipsec *t, struct mono now)
 		next = TAILQ_NEXT(w, next);
 		if (rc == -EINPROGRESS)
 			continue;
+		if (rc == -ENOENT && !w->foreign)
+			none_left(t, w);
 		answer(t, w, rc == 0, now);
 		TAILQ_REMOVE(&t->addresses, w, next);
 		free(w);
 	}
+}
+
+void address_tick(struct ipsec *t, struct mono now)
+{
+	t->scan_budget = SCAN_STEP;
+	if (!t->scanning)
+		return;
+	t->scanning = false;
+	address_answer(t, now);
 }
 
 void address_forget(struct ipsec *t, bool clients_only)

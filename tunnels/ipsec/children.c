@@ -1,5 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
+#include <arpa/inet.h>
 #include <errno.h>
+#include <inttypes.h>
 #include <openssl/crypto.h>
 #include <stdlib.h>
 #include <string.h>
@@ -8,6 +10,8 @@
 #include "tunnels/ipsec/engine.h"
 
 #define STAGED_MAX 4096 /* SAs that charon has installed and not made a child of */
+#define CHILDREN_OF_IKE_MAX 512
+#define PREFIXES_OF_IKE_MAX 1024
 #define HARD_GRACE (60 * MONO_SEC) /* for charon to end what is beyond its lifetime */
 
 static unsigned bucket(uint32_t spi)
@@ -330,6 +334,47 @@ void children_stage(struct ipsec *t, const struct local_message *m)
 	OPENSSL_cleanse(buf, len);
 }
 
+static void tell_expiry(struct ipsec *t, const struct child *c, bool hard)
+{
+	struct local_message m = { .type = LOCAL_SA_EXPIRE };
+
+	m.sa_expire.spi = c->in.spi;
+	m.sa_expire.inbound = 1;
+	m.sa_expire.dst = c->in.dst;
+	m.sa_expire.hard = hard;
+	plugin_send(t->plugin, &m);
+}
+
+/* One peer's SAs must leave room for those of others, here and in the filter. */
+static bool is_too_many(struct ipsec *t, const struct child *c)
+{
+	unsigned children = 0, prefixes = c->nprefixes;
+	const struct child *other = NULL;
+
+	while ((other = children_of(t, c->ike, other))) {
+		children++;
+		prefixes += other->nprefixes;
+	}
+	return children >= CHILDREN_OF_IKE_MAX || prefixes > PREFIXES_OF_IKE_MAX;
+}
+
+/* charon ends it, and tells the peer. */
+static void refuse_child(struct ipsec *t, const struct child *c, struct mono now)
+{
+	char peer[INET6_ADDRSTRLEN] = "";
+
+	t->statistics.children_refused++;
+	tell_expiry(t, c, true);
+	if (t->children_refused.ns && mono_since(now, t->children_refused) < MONO_SEC)
+		return;
+	t->children_refused = now;
+	inet_ntop(c->out.dst.family == 6 ? AF_INET6 : AF_INET, c->out.dst.bytes, peer,
+		  sizeof(peer));
+	log_warnx("ipsec: CHILD SA %08x of %s, IKE SA %016" PRIx64
+		  ", is refused: an IKE SA may have %u with %u prefixes",
+		  c->in.spi, peer, c->ike, CHILDREN_OF_IKE_MAX, PREFIXES_OF_IKE_MAX);
+}
+
 static void child_create(struct ipsec *t, uint32_t spi, const uint8_t *initial,
 			 size_t len, struct mono now)
 {
@@ -341,6 +386,11 @@ static void child_create(struct ipsec *t, uint32_t spi, const uint8_t *initial,
 	err = child_new(&c, initial, len, t->config.replay_window, now);
 	if (err) {
 		log_warnx("ipsec: cannot carry CHILD SA %08x: %s", spi, strerror(-err));
+		return;
+	}
+	if (is_too_many(t, c)) {
+		refuse_child(t, c, now);
+		child_free(c);
 		return;
 	}
 	err = cluster_put(t->host.cluster, c->unit, &key, initial, len, NULL, 0, &s, now);
@@ -521,17 +571,6 @@ void children_shadow(struct ipsec *t, struct session *s, struct mono now)
 	}
 	link_child(t, c, s);
 	take_usage(t, c, s, now);
-}
-
-static void tell_expiry(struct ipsec *t, const struct child *c, bool hard)
-{
-	struct local_message m = { .type = LOCAL_SA_EXPIRE };
-
-	m.sa_expire.spi = c->in.spi;
-	m.sa_expire.inbound = 1;
-	m.sa_expire.dst = c->in.dst;
-	m.sa_expire.hard = hard;
-	plugin_send(t->plugin, &m);
 }
 
 /* What the record says of lifetimes follows what is used, from afar. */

@@ -99,6 +99,8 @@
 	X(half_imports, "ipsec.half-open-imports")                                       \
 	X(half_identical, "ipsec.half-open-answers-dropped")                             \
 	X(half_failed, "ipsec.half-open-failed")                                         \
+	X(children_refused, "ipsec.child-sas-over-limit")                                \
+	X(ike_unsent, "ipsec.ike-uncommitted-overflow")                                  \
 	X(records_bad, "ipsec.records-unreadable")                                       \
 	X(merge_left_out, "ipsec.merge-left-out")                                        \
 	X(starts, "ipsec.connections-started")                                           \
@@ -255,7 +257,7 @@ struct ipsec {
 	LIST_HEAD(, ike_sa) ikes[TABLE_SIZE];
 	LIST_HEAD(, ike_sa) peers[TABLE_SIZE];
 	LIST_HEAD(, half) halves[CLUSTER_UNITS];
-	unsigned nhalves;
+	unsigned nhalves, halves_of[CLUSTER_UNITS];
 	LIST_HEAD(, child) children[TABLE_SIZE];
 	LIST_HEAD(, child) ways_out[TABLE_SIZE]; /* children by outbound SPI */
 	LIST_HEAD(, child) families[TABLE_SIZE]; /* children by their IKE SA's SPI */
@@ -266,9 +268,18 @@ struct ipsec {
 	unsigned nstaged;
 	TAILQ_HEAD(child_list, child) waiting; /* children of which a counter was committed */
 	TAILQ_HEAD(, waiting_packet) packets;
+	size_t packets_size;	      /* bytes of them */
+	struct mono children_refused; /* when it was last said */
 	TAILQ_HEAD(, waiting_address) addresses;
 	TAILQ_HEAD(, address_errand) errands;
 	unsigned nerrands;
+	bool scanning;	      /* some client's pool is being looked through */
+	unsigned scan_budget; /* addresses to look at until the next tick */
+	struct {
+		struct address base;
+		uint32_t count;
+		struct mono until;
+	} exhausted; /* a pool in which all of it was looked at in vain */
 	LIST_HEAD(, usage) usage[TABLE_SIZE];	/* by virtual address */
 	LIST_HEAD(, lease) leases[TABLE_SIZE];	/* the same */
 	LIST_HEAD(, lease) holders[TABLE_SIZE]; /* leases by identity */
@@ -530,6 +541,8 @@ void address_want(struct ipsec *t, const struct local_address_want *want,
 		  struct mono now);
 void address_release(struct ipsec *t, const struct local_address_release *r,
 		     struct mono now);
+/* Goes on to look through pools, a little at a time. */
+void address_tick(struct ipsec *t, struct mono now);
 /* Those that are committed by now, or that their owner has answered for. */
 void address_answer(struct ipsec *t, struct mono now);
 /* Another member's errand, see struct cluster_io. */

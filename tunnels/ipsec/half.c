@@ -30,7 +30,7 @@
 
 #define IKE_SA_INIT 34
 #define IKE_AUTH 35
-/* At each member. Those beyond are served, and end with their owner. */
+/* Of each member's units. Those beyond are served, and end with their owner. */
 #define HALF_MAX 1024
 #define HALF_LIFE (60 * MONO_SEC) /* charon gives them 30 s */
 #define ESSENTIAL_SIZE (IKE_DIGEST_SIZE + 4)
@@ -80,6 +80,7 @@ static struct half *new_half(struct ipsec *t, struct session *s, uint64_t spi)
 	session_set_user(s, half);
 	LIST_INSERT_HEAD(&t->halves[spi_unit(spi)], half, next);
 	t->nhalves++;
+	t->halves_of[spi_unit(spi)]++;
 	return half;
 }
 
@@ -87,6 +88,7 @@ void half_free(struct ipsec *t, struct half *half)
 {
 	LIST_REMOVE(half, next);
 	t->nhalves--;
+	t->halves_of[spi_unit(half->spi)]--;
 	ike_copy_clear(&half->verdict);
 	OPENSSL_cleanse(half, sizeof(*half));
 	free(half);
@@ -101,6 +103,18 @@ static void finish(struct ipsec *t, struct half *half, struct mono now)
 	cluster_remove(t->host.cluster, s, now);
 }
 
+/* Those that other members have let in are none of ours: a flood at one of them leaves room
+ * for logins here. */
+static bool is_full(const struct ipsec *t)
+{
+	unsigned own = 0;
+
+	for (unsigned u = 0; u < CLUSTER_UNITS && t->nhalves >= HALF_MAX; u++)
+		if (unit_set_has(&t->units, (unit_id)u))
+			own += t->halves_of[u];
+	return own >= HALF_MAX;
+}
+
 void half_put(struct ipsec *t, const struct local_message *m, struct mono now)
 {
 	static uint8_t initial[LOCAL_MESSAGE_MAX];
@@ -110,7 +124,7 @@ void half_put(struct ipsec *t, const struct local_message *m, struct mono now)
 	struct session *s;
 	size_t len;
 
-	if (half || t->nhalves >= HALF_MAX || login_find(t, spi)) {
+	if (half || is_full(t) || login_find(t, spi)) {
 		t->statistics.half_left_out++;
 		return;
 	}

@@ -204,6 +204,7 @@ struct ipsec *ipsec_new(const struct tunnel_host *host, const struct ipsec_confi
 		return NULL;
 	}
 	t->sweep = mono_add(host->now(host->ctx), SWEEP_INTERVAL);
+	address_tick(t, host->now(host->ctx));
 	host->able(host->ctx, false, "charon is not connected");
 	return t;
 }
@@ -329,6 +330,7 @@ static void ipsec_tick(void *tunnel, struct mono now)
 	}
 	login_tick(t, now);
 	imports_tick(t, now);
+	address_tick(t, now);
 	starts_tick(t, now);
 	requests_tick(t, now);
 	if (t->enforce)
@@ -350,7 +352,7 @@ static struct mono ipsec_timeout(const void *tunnel)
 
 	if (t->nconnections)
 		at = mono_min(at, t->starts_at);
-	if (t->enforce)
+	if (t->enforce || t->scanning)
 		return t->host.now(t->host.ctx);
 	return t->welcomed ? mono_min(at, t->pulse.at) : at;
 }

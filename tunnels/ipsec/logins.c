@@ -24,6 +24,7 @@
 #define REPEAT_MAX 8
 #define REPEAT_LATER (20 * MONO_MS) /* when it may not be sent yet */
 #define BACKLOG_MAX (1u << 20)	    /* bytes; packets beyond are dropped, as UDP is */
+#define PACKETS_MAX (16u << 20)	    /* bytes that wait for a commit */
 #define NON_ESP_MARKER 4
 
 static unsigned bucket(uint64_t spi)
@@ -123,10 +124,16 @@ static bool sayable(struct ipsec *t, struct ike_sa *sa, struct mono now)
 
 static void wait_for_commit(struct ipsec *t, unit_id unit, const struct local_ike_tx *tx)
 {
-	struct waiting_packet *w = malloc(sizeof(*w) + tx->packet.len);
+	struct waiting_packet *w = NULL;
 
-	if (!w)
+	/* When nothing is committed for long, peers repeat what is not answered. */
+	if (t->packets_size + tx->packet.len <= PACKETS_MAX)
+		w = malloc(sizeof(*w) + tx->packet.len);
+	if (!w) {
+		t->statistics.ike_unsent++;
 		return;
+	}
+	t->packets_size += sizeof(*w) + tx->packet.len;
 	w->unit = unit;
 	w->position = cluster_position(t->host.cluster);
 	w->src = tx->src;
@@ -245,6 +252,7 @@ void login_release(struct ipsec *t)
 		else
 			login_send(t, &w->src, &w->dst, w->bytes, w->len);
 		TAILQ_REMOVE(&t->packets, w, next);
+		t->packets_size -= sizeof(*w) + w->len;
 		OPENSSL_cleanse(w->bytes, w->len);
 		free(w);
 	}
