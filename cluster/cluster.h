@@ -175,6 +175,7 @@ struct cluster_asker {
  * asked     another member has an errand for the owner of a unit, who is this one: see
  *           cluster_ask(). Returns what became of it; or -EINPROGRESS, then
  *           cluster_answer() follows. May be NULL.
+ * noticed   another member has said this to all, see cluster_notice(). May be NULL.
  */
 struct cluster_io {
 	void *ctx;
@@ -205,6 +206,7 @@ struct cluster_io {
 		       size_t len);
 	int (*asked)(void *ctx, const struct cluster_asker *asker, unit_id unit,
 		     const struct session_key *key, const uint8_t *what, size_t len);
+	void (*noticed)(void *ctx, member_id from, const uint8_t *what, size_t len);
 };
 
 /* Both structs are copied. NULL on bad configuration or out of memory. */
@@ -281,6 +283,12 @@ int cluster_ask(struct cluster *c, unit_id unit, const struct session_key *key,
  * -EPERM arrive as they are, others as -EOPNOTSUPP. */
 void cluster_answer(struct cluster *c, const struct cluster_asker *asker, int result,
 		    struct mono now);
+/*
+ * Says something to all other members that there is a connection to; what is longer than
+ * CLUSTER_NOTICE_MAX to none. It may get lost.
+ */
+#define CLUSTER_NOTICE_MAX 16384
+void cluster_notice(struct cluster *c, const uint8_t *what, size_t len, struct mono now);
 /*
  * The master tells the member to give its membership up; its units go to their successors.
  * It comes back after a delay that doubles from time to time, from 1 s to 60 s; if it is

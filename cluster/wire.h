@@ -250,6 +250,9 @@
 	V(u64, target)                                                                   \
 	V(id, id)
 
+/* What a tunnel says to all members. */
+#define WIRE_NOTICE(V, L, B, K, R) B(what, CLUSTER_NOTICE_MAX)
+
 #define WIRE_ELEMENTS(X)                                                                 \
 	X(member, WIRE_MEMBER)                                                           \
 	X(entry, WIRE_ENTRY)                                                             \
@@ -298,7 +301,8 @@
 	X(merge_ack, WIRE_MERGE_ACK)                                                     \
 	X(errand, WIRE_ERRAND)                                                           \
 	X(relay, WIRE_RELAY)                                                             \
-	X(slow, WIRE_SLOW)
+	X(slow, WIRE_SLOW)                                                               \
+	X(notice, WIRE_NOTICE)
 
 enum wire_type {
 	WIRE_TYPE_NONE,

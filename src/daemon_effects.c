@@ -159,6 +159,15 @@ static int io_asked(void *ctx, const struct cluster_asker *asker, unit_id unit,
 	return rc;
 }
 
+static void io_noticed(void *ctx, member_id from, const uint8_t *what, size_t len)
+{
+	struct daemon *d = ctx;
+
+	for (unsigned i = 0; i < d->ntunnels; i++)
+		if (d->tunnels[i].ops->noticed)
+			d->tunnels[i].ops->noticed(d->tunnels[i].tunnel, from, what, len);
+}
+
 static void io_role(void *ctx)
 {
 	struct daemon *d = ctx;
@@ -213,6 +222,7 @@ const struct cluster_io daemon_cluster_io = {
 	.config_text = daemon_config_text,
 	.config = daemon_config,
 	.asked = io_asked,
+	.noticed = io_noticed,
 };
 
 /* The interconnect. */

@@ -105,6 +105,21 @@ static void add_link(const struct status_view *v, const struct cluster_member_st
 	json_object_set_new(o, "queued", json_integer((json_int_t)link.queued));
 }
 
+/* What the tunnels have to say of it. */
+static json_t *remark_of(const struct status_view *v, member_id id)
+{
+	const struct status_source *source = v->source;
+
+	for (unsigned i = 0; i < source->ntunnels; i++) {
+		const struct status_tunnel *t = &source->tunnels[i];
+		const char *text = t->ops->remark ? t->ops->remark(t->tunnel, id) : "";
+
+		if (*text)
+			return status_printable(text);
+	}
+	return json_string("");
+}
+
 static json_t *member_json(const struct status_view *v,
 			   const struct cluster_member_state *m)
 {
@@ -118,6 +133,7 @@ static json_t *member_json(const struct status_view *v,
 
 	json_object_set_new(o, "relayed", json_boolean(m->relayed));
 	json_object_set_new(o, "why", status_printable(m->why ? m->why : ""));
+	json_object_set_new(o, "remark", remark_of(v, m->id));
 	if (listed)
 		address = address_ipv4(listed->addresses[0]);
 	json_object_set_new(o, "address", listed ? address_of(&address) : json_null());

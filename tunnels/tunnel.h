@@ -121,6 +121,12 @@ struct tunnel_ops {
 	const char *(*objects)(void *tunnel, member_id id, const char *name);
 	/* Another member has gone. From inside a call to the core. Optional. */
 	void (*departed)(void *tunnel, member_id id, const char *why);
+	/* Another member's tunnel of this kind has said this, by cluster_notice(). From
+	 * inside a call to the core. Optional. */
+	void (*noticed)(void *tunnel, member_id from, const uint8_t *what, size_t len);
+	/* What an operator is to know of that member; "" if there is nothing. A text that
+	 * is valid until the next call. Optional. */
+	const char *(*remark)(void *tunnel, member_id id);
 	/* False if the session is not one that a user would list. */
 	bool (*view)(void *tunnel, struct session *s, struct session_view *out,
 		     struct mono now);

@@ -118,6 +118,11 @@ static void io_counted(void *ctx, struct session *s, unsigned slot)
 	io_committed(ctx);
 }
 
+static void io_noticed(void *ctx, member_id from, const uint8_t *what, size_t len)
+{
+	ipsec_ops.noticed(((struct node *)ctx)->t, from, what, len);
+}
+
 static int io_asked(void *ctx, const struct cluster_asker *asker, unit_id unit,
 		    const struct session_key *key, const uint8_t *what, size_t len)
 {
@@ -138,6 +143,7 @@ static const struct cluster_io node_io = {
 	.counted = io_counted,
 	.merge = io_merge,
 	.asked = io_asked,
+	.noticed = io_noticed,
 	.role = io_nothing,
 };
 

@@ -465,6 +465,67 @@ static void test_a_packet_starts_a_trapped_connection(void **state)
 	assert_int_equal(s.successor->routes, 0);
 }
 
+static void load_named(struct node *n, const char *name, uint64_t digest)
+{
+	struct local_message m = { .type = LOCAL_CONFIG };
+
+	m.config.name = text(name);
+	m.config.child = text("net");
+	m.config.remote = text("%any");
+	m.config.mode = LOCAL_MODE_TUNNEL;
+	m.config.digest = digest;
+	gateways_say(n, &m);
+}
+
+static void test_what_differs_is_told_by_name(void **state)
+{
+	struct local_message end = { .type = LOCAL_CONFIGS };
+	char name[80];
+
+	EACH_NODE(n) {
+		load_named(n, "alike", 1);
+		load_named(n, "other", n->id == 2 ? 8 : 7);
+		if (n->id != 3)
+			load_named(n, "missing", 3);
+		gateways_say(n, &end);
+	}
+	gateways_run(11000);
+	assert_string_equal(compare_remark(gateways[1].t, 2),
+			    "swanctl's connections differ: other differs");
+	assert_string_equal(compare_remark(gateways[1].t, 3),
+			    "swanctl's connections differ: missing is missing there");
+	assert_string_equal(compare_remark(gateways[3].t, 2),
+			    "swanctl's connections differ: missing is missing here, "
+			    "other differs");
+	assert_string_equal(compare_remark(gateways[1].t, 1), "");
+
+	/* All alike, and more than can be told. */
+	EACH_NODE(n) {
+		for (unsigned i = 0; i < 600; i++) {
+			snprintf(name, sizeof(name), "%040u", i);
+			load_named(n, name, i + (i == 599 && n->id == 2));
+		}
+		gateways_say(n, &end);
+	}
+	gateways_run(11000);
+	assert_string_equal(compare_remark(gateways[1].t, 3), "");
+	assert_string_equal(compare_remark(gateways[1].t, 2),
+			    "swanctl's connections differ: one of the last of very many "
+			    "differs");
+
+	/* Nonsense is told as such, and nothing worse. */
+	for (size_t len = 0; len < sizeof(name); len++) {
+		memset(name, len % 2 ? 0xff : 1, sizeof(name));
+		ipsec_ops.noticed(gateways[1].t, 2, (const uint8_t *)name, len);
+		compare_sweep(gateways[1].t, gateways_now);
+		assert_string_equal(compare_remark(gateways[1].t, 2),
+				    "swanctl's connections differ: its list is not "
+				    "understood");
+	}
+	ipsec_ops.departed(gateways[1].t, 2, "");
+	assert_string_equal(compare_remark(gateways[1].t, 2), "");
+}
+
 /* dpd_action = trap, at whatever member. */
 static void test_charon_sets_a_trap(void **state)
 {
@@ -500,6 +561,7 @@ int main(void)
 		T(test_numbers_of_requests_go_on_after_a_takeover),
 		T(test_a_packet_starts_a_trapped_connection),
 		T(test_charon_sets_a_trap),
+		T(test_what_differs_is_told_by_name),
 #undef T
 	};
 

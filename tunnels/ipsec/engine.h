@@ -10,6 +10,7 @@
  *   pulse.c     whether charon is alive
  *   connections.c  what charon has loaded from its configuration
  *   starts.c    which of that this member starts, and when
+ *   compare.c   whether other members' charons have loaded the same
  *   requests.c  what an operator wants of another member's charon
  *   children.c  CHILD SAs: creation, shadows, routes
  *   traffic.c   ESP in and out, and what waits for a commit
@@ -240,6 +241,17 @@ struct pool_range {
 
 #define POOLS_MAX 256
 
+#define REMARK_SIZE 512
+
+/* What another member's charon has loaded, as it says: see compare.c. */
+struct notice {
+	LIST_ENTRY(notice) next;
+	member_id from;
+	char remark[REMARK_SIZE], logged[REMARK_SIZE]; /* how it differs from ours */
+	size_t len;
+	uint8_t bytes[];
+};
+
 struct outbound {
 	LIST_ENTRY(outbound) next; /* newest first */
 	struct address prefix;
@@ -308,6 +320,8 @@ struct ipsec {
 	unsigned nconnections;
 	struct pool_range pools[POOLS_MAX];
 	unsigned npools;
+	LIST_HEAD(, notice) notices;
+	unsigned nnotices;
 	struct mono starts_at; /* the next look at them */
 	TAILQ_HEAD(, request) requests;
 	unsigned nrequests;
@@ -466,6 +480,17 @@ struct connection *connection_find(const struct ipsec *t, uint64_t id);
 uint64_t connection_name_id(struct local_blob name);
 uint64_t connection_id(uint64_t name_id, struct local_blob child);
 unit_id connection_unit(const struct ipsec *t, const struct connection *c);
+
+/* compare.c */
+/* Tells the other members; and looks at what they have told. */
+void compare_tell(struct ipsec *t, struct mono now);
+void compare_sweep(struct ipsec *t, struct mono now);
+void compare_noticed(struct ipsec *t, member_id from, const uint8_t *what, size_t len);
+void compare_departed(struct ipsec *t, member_id id);
+void compare_forget(struct ipsec *t);
+/* In which way a member's charon is configured otherwise; "" if it is not, or nobody knows.
+ * Valid until the next call. */
+const char *compare_remark(const struct ipsec *t, member_id id);
 
 /* starts.c */
 /* What the cluster knows of a connection. */

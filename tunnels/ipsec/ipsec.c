@@ -158,6 +158,7 @@ static void plugin_message(void *ctx, const struct local_message *m)
 		break;
 	case LOCAL_CONFIGS:
 		connections_configs(t, now);
+		compare_tell(t, now);
 		policy_report(t);
 		break;
 	case LOCAL_START_NOTE:
@@ -231,6 +232,7 @@ static void ipsec_close(void *tunnel)
 		free(w);
 	}
 	requests_forget(t);
+	compare_forget(t);
 	connections_forget(t);
 	address_forget(t, false);
 	plugin_close(t->plugin);
@@ -341,6 +343,7 @@ static void ipsec_tick(void *tunnel, struct mono now)
 	children_age(t, now);
 	address_sweep(t, now);
 	half_sweep(t, now);
+	compare_sweep(t, now);
 	unique_enforce(t, now);
 }
 
@@ -502,6 +505,21 @@ static int ipsec_asked(void *tunnel, const struct cluster_asker *asker, unit_id 
 	return address_asked(tunnel, asker, key, what, len);
 }
 
+static void ipsec_noticed(void *tunnel, member_id from, const uint8_t *what, size_t len)
+{
+	compare_noticed(tunnel, from, what, len);
+}
+
+static void ipsec_departed(void *tunnel, member_id id, const char *why)
+{
+	compare_departed(tunnel, id);
+}
+
+static const char *ipsec_remark(void *tunnel, member_id id)
+{
+	return compare_remark(tunnel, id);
+}
+
 static size_t ipsec_statistics(const void *tunnel, struct statistic *out, size_t max)
 {
 	const struct ipsec *t = tunnel;
@@ -548,6 +566,9 @@ const struct tunnel_ops ipsec_ops = {
 	.view = ipsec_view,
 	.end = ipsec_end,
 	.asked = ipsec_asked,
+	.noticed = ipsec_noticed,
+	.departed = ipsec_departed,
+	.remark = ipsec_remark,
 	.statistics = ipsec_statistics,
 	.traffic = ipsec_traffic,
 	.close = ipsec_close,
