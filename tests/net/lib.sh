@@ -52,6 +52,7 @@ lab_keep()
 # ---- the test as a whole
 
 net_mode=multicast net_members=3 net_clients=4 net_peer=1 net_interconnects=1 net_failed=0 net_own_lab=0
+net_stopped=
 # The detection interval: at least this many ms. Tests judge no times, so they have time.
 net_detection=2000 net_exact=0
 
@@ -80,6 +81,9 @@ net_begin()
 		exit 77
 	}
 	out=$(mktemp -d "${TMPDIR:-/tmp}/phalanx-net.XXXXXX")
+	# A command that fails ends the test: it is named then.
+	set -E
+	trap 'net_stopped="${BASH_SOURCE[0]##*/} line $LINENO: $BASH_COMMAND"' ERR
 	trap net_end EXIT
 	trap 'exit 129' HUP INT TERM
 	if [[ -z ${LAB_SHARED-} ]]; then
@@ -128,11 +132,11 @@ lab_begin()
 net_end()
 {
 	local status=$?
-	trap - EXIT
+	trap - EXIT ERR
 	set +e
 	((net_failed)) && status=1
 	if ((status && status != 77 && (scenario_open || !net_failed))); then
-		reasons=("it could not go on" "${reasons[@]}")
+		reasons=("it could not go on (${net_stopped:-ended})" "${reasons[@]}")
 		echo "not ok ${scenario:-${0##*/}-$net_mode} - $(printf '%s; ' "${reasons[@]}")"
 	fi
 	stop_traffic_programs || true
@@ -597,7 +601,7 @@ sanitizer_judge()
 {
 	local node
 	for node in $lab_members; do
-		! lab logs "$node" | grep -q 'AddressSanitizer\|runtime error:' ||
+		! lab logs "$node" | grep 'AddressSanitizer\|runtime error:' >/dev/null ||
 			fail "the sanitizer has found something on $node"
 	done
 }
@@ -622,7 +626,8 @@ replay_judge()
 	must 20 "a ping after the replay" reaches "${lab_clients%% *}" -s 77
 	lab capture s1:eth0 stop
 	tcpdump -nr "$out/replay.pcap" "dst host $S1 and (src net 10.3.0.0/24 or
-		src net 10.5.0.0/24)" >"$out/replay.txt" 2>/dev/null
+		src net 10.5.0.0/24)" >"$out/replay.txt" 2>"$out/tcpdump.log" ||
+		fail "the capture of the replay: $(xargs <"$out/tcpdump.log")"
 	counted=$(grep -vc 'ICMP echo request.* length 85$' "$out/replay.txt" || true)
 	((counted == 0)) || fail "$counted replayed packets were accepted"
 	grep -q 'length 85$' "$out/replay.txt" || fail "the replay's end was not seen"
