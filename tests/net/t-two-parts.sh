@@ -1,0 +1,69 @@
+#!/bin/bash
+# SPDX-License-Identifier: GPL-2.0-or-later
+# A cluster of two members falls apart, and both serve the same client. When it is whole
+# again, one of them is restarted and given the client's unit back. All the time packets go
+# both ways; no IV is used twice with a key, whoever has sent it.
+# Which frames reach whom is the matter of other tests.
+# modes: multicast
+# lab: own
+set -euo pipefail
+. "$(dirname "${BASH_SOURCE[0]}")/lib.sh"
+
+net_members=2 net_clients=1 net_peer=0
+net_begin "$@"
+scenario=two-parts-$MODE scenario_open=1 reasons=()
+echo "# $scenario"
+connect_all
+unit=$(unit_of c1 m1)
+prints=$(fingerprint c1)
+
+owns() { [[ $(owner_of c1 "$1") == "$1" ]]; }
+both_own() { owns m1 && owns m2; }
+# sealed MEMBER: packets that it has sent to the client, since it began.
+sealed() { ask "$1" status --counters | jq '.counters."ipsec.esp-out" // 0'; }
+grows() { (($(sealed "$1") > $2)); }
+moved_to() { owns "$1" && [[ $(owner_of c1 "$2") == "$1" ]]; }
+
+lab capture outside "$out/outside.pcap"
+serve_start
+pings_start parts
+from=$EPOCHREALTIME
+lab partition m1 '|' m2
+must 20 "two owners" both_own
+for member in m1 m2; do
+	count=$(sealed "$member")
+	must 10 "packets that $member sends" grows "$member" $((count + 50))
+done
+lab heal
+must 40 "one cluster" whole m1
+until=$EPOCHREALTIME
+must 10 "the client to reach the server" reaches c1
+
+# Whoever has lost the unit, or else the other one, has forgotten all when it gets it.
+owner=$(owner_of c1 m1)
+other=$(other_member "$owner")
+lab kill "$other"
+must 20 "$other's units to be taken over" owns_nothing "$other" "$owner"
+lab revive "$other"
+must 40 "$other to be back" whole "$owner"
+if [[ $(owner_of c1 "$owner") != "$other" ]]; then
+	lab exec "$owner" timeout 20 clusterctl move "$unit" "$other" >"$out/move.txt" 2>&1 ||
+		fail "not moved: $(xargs <"$out/move.txt")"
+fi
+must 20 "$other to have the unit" moved_to "$other" "$owner"
+count=$(sealed "$other")
+must 10 "packets that $other sends" grows "$other" $((count + 50))
+pings_stop parts || fail "pings: no answer"
+program_stop serve || true
+lab capture outside stop || fail "the capture is incomplete"
+[[ $(fingerprint c1) == "$prints" ]] || fail "the client has connected anew"
+# Parts do not know each other's sequence numbers, while they are parts.
+espcheck_judge -s "$from-$until" "$out/outside.pcap"
+
+scenario_open=0
+if ((${#reasons[@]})); then
+	net_failed=1
+	echo "not ok $scenario - $(printf '%s; ' "${reasons[@]}")"
+else
+	echo "ok $scenario"
+fi
