@@ -424,6 +424,26 @@ static void test_numbers_of_requests_go_on_after_a_takeover(void **state)
 	assert_int_equal(m.ike_import.recv_mid, 0);
 }
 
+/* Else it would tell the peer that it has no other one. */
+static void test_charon_is_given_its_logins_before_it_starts_another(void **state)
+{
+	struct scene s = begin(LOCAL_START_START);
+	struct local_message m = { .type = LOCAL_IMPORTED };
+
+	put_ike(s.owner, s.spi);
+	gateways_run(600);
+	assert_only(&s, s.owner);
+	s.successor->slow = true;
+	gateways_kill(s.owner);
+	gateways_run(2000);
+	assert_only(&s, NULL);
+	s.successor->slow = false;
+	m.imported.spi = s.spi;
+	gateways_say(s.successor, &m);
+	gateways_run(2000);
+	assert_only(&s, s.successor);
+}
+
 static void test_a_packet_starts_a_trapped_connection(void **state)
 {
 	struct scene s = begin(LOCAL_START_TRAP);
@@ -559,6 +579,7 @@ int main(void)
 		T(test_initiate_is_passed_on_to_the_owner),
 		T(test_terminate_is_passed_on_to_the_owner),
 		T(test_numbers_of_requests_go_on_after_a_takeover),
+		T(test_charon_is_given_its_logins_before_it_starts_another),
 		T(test_a_packet_starts_a_trapped_connection),
 		T(test_charon_sets_a_trap),
 		T(test_what_differs_is_told_by_name),

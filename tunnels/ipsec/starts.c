@@ -326,15 +326,17 @@ static void find_up(struct ipsec *t)
 		}
 }
 
-/* An IKE SA of the connection that charon is only given now. */
-static bool is_coming(const struct ipsec *t, const struct connection *c, unit_id unit)
+/* charon is only being given an IKE SA of the unit: one of the connection, maybe, or one of
+ * the same peer, which it would tell that this is the only one (INITIAL_CONTACT). */
+static bool is_coming(const struct ipsec *t, unit_id unit)
 {
 	const struct ike_sa *sa;
 
 	for (unsigned i = 0; i < TABLE_SIZE; i++)
 		LIST_FOREACH(sa, &t->ikes[i], by_spi)
-			if (sa->name == c->name_id && sa->unit == unit &&
-			    (!sa->live || sa->import == IMPORT_SENT))
+			if (sa->unit == unit &&
+			    (sa->import == IMPORT_SENT ||
+			     (!sa->live && sa->import != IMPORT_FAILED)))
 				return true;
 	return false;
 }
@@ -344,7 +346,7 @@ static void start(struct ipsec *t, struct connection *c, struct mono now)
 	struct local_message m = { .type = LOCAL_START };
 	unsigned shift = c->tries < TRY_DOUBLE ? c->tries : TRY_DOUBLE;
 
-	if (mono_before(now, c->next_try) || is_coming(t, c, connection_unit(t, c)))
+	if (mono_before(now, c->next_try) || is_coming(t, connection_unit(t, c)))
 		return;
 	if (!c->tries)
 		log_info("ipsec: this member starts connection %s/%s", c->name, c->child);
