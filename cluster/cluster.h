@@ -348,7 +348,7 @@ void cluster_flush(struct cluster *c, struct mono now);
 /* Everything that this member has put or removed has a position that is not above this. */
 uint64_t cluster_position(const struct cluster *c);
 /* True if all up to `position` is held by the unit's successor, in the current epoch; or
- * if no other complete member exists ("unprotected"). False if the unit is not ours. */
+ * if it has none, see cluster_unprotected(). False if the unit is not ours. */
 bool cluster_committed(const struct cluster *c, unit_id unit, uint64_t position);
 /*
  * The counter's value that the successor holds. Without a successor cluster_count() commits
@@ -476,6 +476,7 @@ uint64_t cluster_term(const struct cluster *c);
 const uint8_t *cluster_fold_key(const struct cluster *c);
 uint64_t cluster_incarnation(const struct cluster *c);
 uint32_t cluster_activation(const struct cluster *c);
+/* There is no other complete and able member that takes what is sent to it. */
 bool cluster_unprotected(const struct cluster *c);
 unsigned cluster_members(const struct cluster *c, struct cluster_member_state *out,
 			 unsigned max, struct mono now);

@@ -158,6 +158,22 @@ static member_id desired_successor(struct cluster *c, unit_id u)
 }
 
 /*
+ * All others are slow: rather no successor than one that everybody waits for. Until it has
+ * yielded it may take over, and so must hold whatever is committed.
+ */
+static void dismiss_successor(struct cluster *c, unit_id u)
+{
+	struct unit *unit = &c->units[u];
+
+	count(c, STAT_successors_dismissed);
+	unit->next = 0;
+	handover_amend(c, u, 0, unit->e.successor, 0);
+	unit->switched = unit->e.version;
+	handover_set(c, u, HANDOVER_SWITCHING);
+	counters_set_target(c, u, 0);
+}
+
+/*
  * There is no other, and this member is not able to work: it keeps the unit's state, and
  * shows it to those who join, but does not serve it.
  */
@@ -232,6 +248,10 @@ static void review_steady(struct cluster *c, unit_id u, struct unit_set *release
 			prepare(c, u, want);
 		else
 			unit_set_add(&c->respread, u);
+	} else if (!want && unit->e.successor &&
+		   core_member(c, unit->e.successor)->slow) {
+		dismiss_successor(c, u);
+		return;
 	} else if (want && (give_up(c) || unit->e.moving_to == want) &&
 		   caught_up(c, u, want) && !unit->e.unproven) {
 		/* In doubt about its successor (see takeover_doubt()) it waits a little. */

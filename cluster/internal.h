@@ -452,6 +452,8 @@ void core_set_role(struct cluster *c, enum cluster_role role, const char *event)
 struct member *core_member(const struct cluster *c, member_id id); /* NULL: unknown */
 uint64_t core_random(struct cluster *c);
 uint64_t core_jitter(struct cluster *c, uint64_t span); /* 0 .. span - 1 */
+/* Nobody else is complete and able, not even slowly. */
+bool core_alone(const struct cluster *c);
 /* c->out holds a message of this length. */
 void core_datagram(struct cluster *c, struct member *to, size_t len);
 int core_stream(struct cluster *c, struct member *to, size_t len);

@@ -283,7 +283,7 @@ void join_ask(struct cluster *c)
 
 void join_finish_leave(struct cluster *c)
 {
-	bool alone = cluster_unprotected(c);
+	bool alone = core_alone(c);
 
 	EACH_UNIT(u)
 		if (!alone && mono_before(c->now, c->leave_by) &&

@@ -33,7 +33,7 @@ static int drain(struct cluster *c, bool on, bool force)
 {
 	if (on == c->drained)
 		return 0;
-	if (on && !force && table_fit(c, c->cfg.self) && cluster_unprotected(c))
+	if (on && !force && table_fit(c, c->cfg.self) && core_alone(c))
 		return -EBUSY;
 	c->drained = on;
 	core_log(c, "%s by the operator", on ? "drained" : "undrained");

@@ -500,13 +500,13 @@ bool cluster_committed(const struct cluster *c, unit_id u, uint64_t position)
 	if (u >= CLUSTER_UNITS || !c->units[u].active)
 		return false;
 	unit = &c->units[u];
-	if (!unit->e.successor)
+	if (!unit->e.successor && !unit->e.previous)
 		return true;
 	/* Nothing later than the unit's last record is ever sent for it. */
 	if (position > unit->last)
 		position = unit->last;
 	m = core_member(c, unit->e.successor);
-	if (!m || !replica_holds(c, m, u, position))
+	if (unit->e.successor && (!m || !replica_holds(c, m, u, position)))
 		return false;
 	m = core_member(c, unit->e.previous);
 	return !m || replica_holds(c, m, u, position);

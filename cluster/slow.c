@@ -6,9 +6,10 @@
  * and sent together when what is under way is acknowledged. So a slow member costs no
  * memory, and nobody waits for it but those whose successor it is. An owner does this:
  *
- *   behind for two detection intervals: slow. It succeeds to no unit of this owner, if
- *       another can; it yields as any successor does, by datagram. It may succeed again
- *       when it was not behind for SLOW_PAST.
+ *   behind, or without a connection, for two detection intervals: slow. It succeeds to no
+ *       unit of this owner. It yields as any successor does, by datagram; if all others are
+ *       slow, too, the unit has no successor. It may succeed again when it was not behind
+ *       for SLOW_PAST.
  *   nothing is acknowledged for STALLED: the stream is given up. What waits in it is
  *       dropped, and a new one resumes where the old one was acknowledged.
  *   always behind, for BEHIND: that is held against it like a stream that is given up.
@@ -43,8 +44,8 @@ static uint64_t period(const struct cluster *c)
 
 static bool owes(const struct member *m)
 {
-	return m->linked && (!m->syncing || m->acked < m->sent || !m->ended ||
-			     !unit_set_empty(&m->need));
+	return !m->linked || !m->syncing || m->acked < m->sent || !m->ended ||
+	       !unit_set_empty(&m->need);
 }
 
 void slow_forget(struct member *m)
@@ -168,7 +169,7 @@ static bool keeps_up(struct member *m)
 	/* A stream that is resumed may begin below. */
 	if (m->watched > m->sent)
 		m->watched = m->sent;
-	if (!m->syncing || !m->ended || m->acked < m->watched ||
+	if (!m->linked || !m->syncing || !m->ended || m->acked < m->watched ||
 	    !unit_set_empty(&m->need))
 		return false;
 	m->watched = m->sent;
@@ -181,15 +182,6 @@ static void look(struct cluster *c, struct member *m)
 	/* Without a SYNC, its stream to us does not move either. */
 	bool moves = m->syncing && (m->acked > m->watched_acked || m->acked >= m->sent);
 
-	if (!m->linked) {
-		/* It may be that the other side has given up a little sooner. */
-		m->behind = 0;
-		if (m->stalled > patience(c) / 2)
-			m->stalled = patience(c) / 2;
-		return;
-	}
-	m->stalled = moves ? 0 : m->stalled + step;
-	m->watched_acked = m->acked;
 	/* Who learns is not behind: it is not complete. */
 	m->behind = keeps_up(m) || !m->complete ? 0 : m->behind + step;
 	if (m->behind)
@@ -198,6 +190,17 @@ static void look(struct cluster *c, struct member *m)
 		set_slow(c, m, true);
 	else if (m->slow && mono_since(c->now, m->behind_at) >= SLOW_PAST * step)
 		set_slow(c, m, false);
+	if (!m->linked) {
+		/* It may be that the other side has given up a little sooner. */
+		if (m->stalled > patience(c) / 2)
+			m->stalled = patience(c) / 2;
+		/* That is not its fault more than ours. */
+		if (m->behind > SLOW * step)
+			m->behind = SLOW * step;
+		return;
+	}
+	m->stalled = moves ? 0 : m->stalled + step;
+	m->watched_acked = m->acked;
 	if (m->stalled >= patience(c))
 		give_up(c, m);
 	else if (m->behind >= BEHIND * step)

@@ -34,10 +34,18 @@ uint32_t cluster_activation(const struct cluster *c)
 	return c->activation;
 }
 
-bool cluster_unprotected(const struct cluster *c)
+bool core_alone(const struct cluster *c)
 {
 	EACH_PRESENT((struct cluster *)c, m)
 		if (m->complete && m->able)
+			return false;
+	return true;
+}
+
+bool cluster_unprotected(const struct cluster *c)
+{
+	EACH_PRESENT((struct cluster *)c, m)
+		if (m->complete && m->able && !m->slow)
 			return false;
 	return true;
 }

@@ -75,6 +75,7 @@
 	X(units_sent_changes)                                                            \
 	X(records_held_back)                                                             \
 	X(members_slow)                                                                  \
+	X(successors_dismissed)                                                          \
 	X(streams_given_up)                                                              \
 	X(slow_reported)                                                                 \
 	X(slow_expelled)

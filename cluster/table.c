@@ -37,8 +37,8 @@ static uint64_t weight(unit_id u, member_id id)
 
 /*
  * The fit member with the highest weight for this unit, so that the successors of one
- * owner's units are spread over all others. Members with a live stream go first, if they
- * take it.
+ * owner's units are spread over all others. Members with a live stream go first. One that is
+ * slow is better than none only if this member is to give its units up.
  */
 member_id table_choose(const struct cluster *c, unit_id u, member_id owner)
 {
@@ -50,7 +50,7 @@ member_id table_choose(const struct cluster *c, unit_id u, member_id owner)
 		bool linked = (m->linked && !m->slow) || m == c->self;
 		uint64_t w = weight(u, m->id);
 
-		if (m->id == owner || !table_fit(c, m->id))
+		if (m->id == owner || !table_fit(c, m->id) || (m->slow && willing(c)))
 			continue;
 		if (!best || linked > best_linked ||
 		    (linked == best_linked && w > best_weight)) {

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 # What happens next, from the seed and the number of the fault. Sourced.
 
-all_kinds="daemon node freeze unplug split line charon stop drain move"
+all_kinds="daemon node freeze unplug split line charon stop drain move clog"
 
 # draw N: a number below N in $drawn. The generator (splitmix64) is this script's own, so
 # that a seed means the same with every version of bash.

@@ -10,6 +10,7 @@ fault_text()
 	freeze) text+=" $(freeze_variant)" ;;
 	unplug) text+=" $(unplug_variant)" ;;
 	line) text+=" $(line_variant) $other" ;;
+	clog) text+=" $(clog_variant)" ;;
 	drain) text+=" $(drain_variant)" ;;
 	move) text="$kind $client's unit to $victim, $(move_variant)" ;;
 	esac
@@ -122,6 +123,22 @@ fault_line()
 	how=$(line_variant)
 	[[ $how == '->' ]] || lab cut "$other" "$victim"
 	[[ $how == '<-' ]] || lab cut "$victim" "$other"
+	holding
+	lab heal
+}
+
+# ---- a member takes nothing of what is sent by connections: of one other, or of all
+
+clog_variant() { one_of 'by all' "by $other"; }
+
+fault_clog()
+{
+	local member
+	for member in $lab_members; do
+		[[ $member == "$victim" ]] ||
+			[[ $(clog_variant) == "by $other" && $member != "$other" ]] ||
+			lab clog "$victim" "$member"
+	done
 	holding
 	lab heal
 }

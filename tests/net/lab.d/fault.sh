@@ -116,6 +116,20 @@ verb_cut()
 	NFT
 }
 
+# Connections between the two take nothing; datagrams pass.
+verb_clog()
+{
+	local a b
+	(($# == 2)) || die "usage: lab clog NODE NODE"
+	check_node "$1"
+	check_node "$2"
+	for a in "$1 $2" "$2 $1"; do
+		b=${a#* } a=${a% *}
+		echo "add rule bridge lab cuts iifname \"$a-cluster*\" oifname \"$b-cluster*\"" \
+			"meta l4proto tcp drop"
+	done | ip netns exec "$(ns sw)" nft -f -
+}
+
 verb_heal()
 {
 	local node

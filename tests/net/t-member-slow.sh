@@ -1,0 +1,50 @@
+#!/bin/bash
+# SPDX-License-Identifier: GPL-2.0-or-later
+# modes: unicast
+# A member hears everybody, but takes nothing of what is replicated to it. Nobody waits for
+# it: its successors are replaced, so that a client can log in, and an owner can die.
+set -euo pipefail
+. "$(dirname "${BASH_SOURCE[0]}")/lib.sh"
+
+# succeeds_nothing VICTIM MEMBER: it is successor of none of that member's sessions.
+succeeds_nothing()
+{
+	ask "$2" sessions | jq -e --arg victim "$1" --arg owner "$2" \
+		'[.sessions[] | select(.owner == $owner and .successor == $victim)] == []'
+}
+
+# reconnects CLIENT
+reconnects()
+{
+	lab client "$1" down && lab client "$1" up && scenario_prints[$1]=$(fingerprint "$1")
+}
+
+# ready VICTIM MEMBER: that member thinks so.
+ready()
+{
+	ask "$2" members | jq -e --arg victim "$1" \
+		'any(.members[]; .name == $victim and .linked and .complete)'
+}
+
+net_begin "$@"
+scenario_begin member-slow
+owner=$(owner_of c1 m1)
+for victim in $lab_members; do [[ $victim == "$owner" ]] || break; done
+for member in $lab_members; do
+	[[ $member == "$victim" ]] || lab clog "$victim" "$member"
+done
+must 30 "c1 to log in at $owner while $victim takes nothing" reconnects c1
+must 20 "$owner to choose other successors than $victim" succeeds_nothing "$victim" "$owner"
+ask "$owner" members | jq -c --arg victim "$victim" \
+	'.members[] | select(.name == $victim) | {state, slow, behind_ms, lag}' |
+	sed 's/^/# /' >&2
+owner=$(owner_of c1 "$owner")
+mark "$scenario" "kill-$owner"
+lab kill "$owner"
+must 20 "all clients to reach the server without $owner" all_reach
+lab heal
+lab revive "$owner"
+must 60 "all members to be whole again" whole "$victim"
+must 20 "$victim to be complete" ready "$victim" "$owner"
+must 20 "all clients to reach the server in the end" all_reach
+scenario_end
