@@ -199,8 +199,9 @@ static bool mine_to_take(struct cluster *c, unit_id u, bool *wait)
 	struct member *m = core_member(c, owner), *previous;
 
 	*wait = false;
+	/* An owner that died and is here again has begun anew. */
 	if (unit->active || unit->e.successor != c->cfg.self || owner == c->cfg.self ||
-	    !owner || (m && m->present))
+	    !owner || (m && m->present && unit->orphan.ns == UINT64_MAX))
 		return false;
 	previous = core_member(c, unit->e.previous);
 	if (previous && previous->present && previous->id != owner &&

@@ -1,8 +1,8 @@
 #!/bin/bash
 # SPDX-License-Identifier: GPL-2.0-or-later
-# modes: unicast
 # A member hears everybody, but takes nothing of what is replicated to it. Nobody waits for
 # it: its successors are replaced, so that a client can log in, and an owner can die.
+# modes: unicast
 set -euo pipefail
 . "$(dirname "${BASH_SOURCE[0]}")/lib.sh"
 
@@ -18,6 +18,9 @@ reconnects()
 {
 	lab client "$1" down && lab client "$1" up && scenario_prints[$1]=$(fingerprint "$1")
 }
+
+# owned CLIENT MEMBER: that member says who its owner is.
+owned() { [[ $(owner_of "$1" "$2") == m* ]]; }
 
 # ready VICTIM MEMBER: that member thinks so.
 ready()
@@ -38,6 +41,7 @@ must 20 "$owner to choose other successors than $victim" succeeds_nothing "$vict
 ask "$owner" members | jq -c --arg victim "$victim" \
 	'.members[] | select(.name == $victim) | {state, slow, behind_ms, lag}' |
 	sed 's/^/# /' >&2
+must 20 "an owner of c1" owned c1 "$owner"
 owner=$(owner_of c1 "$owner")
 mark "$scenario" "kill-$owner"
 lab kill "$owner"
