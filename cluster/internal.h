@@ -103,6 +103,7 @@ struct unit {
 	uint64_t last;	  /* position of the last record or announcement */
 	uint64_t anew;	  /* who holds less than up to this position gets all of it */
 	uint64_t floor;	  /* highest epoch heard of, also from other parts */
+	uint64_t held;	  /* the epoch at which its owner has sent us all of it */
 	struct mono
 	    retry; /* owner: of a yield or release; successor: deferred takeover */
 	struct mono orphan; /* master: since when nobody serves it; MONO_NEVER: served */

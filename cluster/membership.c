@@ -374,7 +374,10 @@ static bool is_sent(const struct cluster *c, const struct unit *unit)
 	return !unit->e.vacant && (!owner || owner == c->self || owner->complete);
 }
 
-/* Complete: has the table, and the state of all who own something. */
+/*
+ * Complete: has the table, and the state of all who own something; also of what an owner
+ * has taken over since its snapshot.
+ */
 void membership_check_complete(struct cluster *c)
 {
 	if (c->complete || c->role != CLUSTER_MEMBER || !c->have_table)
@@ -383,8 +386,11 @@ void membership_check_complete(struct cluster *c)
 		member_id owner = epoch_owner(c->units[u].e.epoch);
 		struct member *m = core_member(c, owner);
 
+		if (!owner || c->units[u].e.vacant)
+			continue;
 		/* Also what waits for its successor is to come yet. */
-		if (owner && !c->units[u].e.vacant && (!m || !m->present || !m->whole))
+		if (!m || !m->present || !m->whole ||
+		    c->units[u].held != c->units[u].e.epoch)
 			return;
 	}
 	EACH_PRESENT(c, m)

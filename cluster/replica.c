@@ -733,6 +733,7 @@ static void end_unit(struct cluster *c, unit_id u)
 			store_drop(c, s, true);
 	}
 	unit->replacing = unit->remembered = false;
+	unit->held = unit->e.epoch;
 	merge_unit_end(c, u);
 }
 
@@ -775,8 +776,11 @@ void recv_unit_begin(struct cluster *c, struct member *from, const struct wire_h
 		if (m.position)
 			end_unit(c, m.entries[i].unit);
 	}
-	if (m.position)
-		advance_unit(c, from, m.position);
+	if (!m.position)
+		return;
+	advance_unit(c, from, m.position);
+	if (from->whole)
+		membership_check_complete(c);
 }
 
 void recv_unit_end(struct cluster *c, struct member *from, const struct wire_header *h,
@@ -792,6 +796,8 @@ void recv_unit_end(struct cluster *c, struct member *from, const struct wire_hea
 		return;
 	end_unit(c, m.unit);
 	advance_unit(c, from, m.position);
+	if (from->whole)
+		membership_check_complete(c);
 }
 
 static int apply_put(struct cluster *c, const struct member *from,

@@ -162,6 +162,7 @@ void table_drop_all(struct cluster *c)
 		table_let_go(c, u, &lost);
 		table_set(c, u, &nothing);
 		unit->replacing = false;
+		unit->held = 0;
 		unit->retry = unit->orphan = MONO_NEVER;
 	}
 	memset(&c->deferred, 0, sizeof(c->deferred));
