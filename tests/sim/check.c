@@ -121,6 +121,20 @@ static void come_to_terms(struct world *w, struct node *n)
 	}
 }
 
+/* State before service: who says that it is complete may be given any unit at once. */
+static void check_completion(struct world *w, struct node *n)
+{
+	struct cluster_member_state m[NODES_MAX];
+	unsigned count;
+
+	if (cluster_role(n->c) == CLUSTER_JOINING)
+		n->complete = false;
+	else if (!n->complete && is_complete(w, n, m, &count)) {
+		n->complete = true;
+		model_complete(w, n);
+	}
+}
+
 void check_node(struct world *w, struct node *n)
 {
 	struct cluster_member_state m[NODES_MAX];
@@ -136,6 +150,7 @@ void check_node(struct world *w, struct node *n)
 		check_table(w, n, m, count, complete);
 	}
 	come_to_terms(w, n);
+	check_completion(w, n);
 }
 
 unsigned check_unserved(struct world *w)

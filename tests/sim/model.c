@@ -22,6 +22,7 @@
 #define LEASE 64
 #define SKIP (1u << 24) /* what a tunnel leaves out when its counters are not proven */
 #define MASS_STEP 256
+#define RECORD_TIME MONO_SEC /* that a record may be under way */
 
 struct tunnel {
 	bool ready;
@@ -45,6 +46,7 @@ struct thing {
 	bool kept; /* committed in the main part: never to be lost */
 	struct session_key key;
 	unit_id unit;
+	uint64_t began;
 	uint64_t version; /* essential state: last put */
 	uint64_t rekeyed; /* the version with new keys, while others may have the old */
 	bool doubtful;	  /* touched by more than one failure at a time */
@@ -260,6 +262,20 @@ void model_gained(struct world *w, struct node *n, const struct unit_set *set)
 	}
 }
 
+/* Another member of its side works on the unit, and holds the session. */
+static bool owned_elsewhere(const struct world *w, const struct node *n,
+			    const struct thing *t)
+{
+	for (unsigned i = 0; i < w->nnodes; i++) {
+		const struct node *o = &w->nodes[i];
+
+		if (o != n && world_alive(o) && o->side == n->side && !o->tainted &&
+		    unit_set_has(&o->owned, t->unit) && held(o, t))
+			return true;
+	}
+	return false;
+}
+
 /* The later version, which is the peer's last word wherever it was said. */
 enum cluster_merge model_merge(const struct session *ours, const struct session *theirs)
 {
@@ -270,6 +286,22 @@ enum cluster_merge model_merge(const struct session *ours, const struct session 
 							     : CLUSTER_OURS;
 	return session_silence(theirs, MONO_NEVER) < UINT64_MAX ? CLUSTER_THEIRS
 								: CLUSTER_OURS;
+}
+
+/* What was committed in its part is there, but for what is under way. */
+void model_complete(struct world *w, struct node *n)
+{
+	for (unsigned i = 0; i < SESSIONS; i++) {
+		struct thing *t = &w->model->things[i];
+		struct past p = *past_of(t, n);
+
+		if (!t->exists || t->doubtful || !p.committed || !counts(w, n) ||
+		    w->now - t->began < RECORD_TIME || held(n, t) ||
+		    !owned_elsewhere(w, n, t))
+			continue;
+		world_fail(w, "member %u is complete without the session of unit %u",
+			   n->id, t->unit);
+	}
 }
 
 void model_lost(struct world *w, struct node *n, const struct unit_set *lost)
@@ -385,6 +417,7 @@ static void create(struct world *w, struct node *n, struct thing *t, unit_id u)
 {
 	memset(t, 0, sizeof(*t));
 	t->exists = true;
+	t->began = w->now;
 	t->doubtful = w->several;
 	t->unit = u;
 	t->key.type = 1;

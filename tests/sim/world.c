@@ -438,7 +438,7 @@ void world_start(struct world *w, unsigned i)
 	world_log(w, "start %u", n->id);
 	if (n->run++)
 		w->faults[FAULT_restart]++;
-	n->frozen = n->tainted = n->rejoining = false;
+	n->frozen = n->tainted = n->rejoining = n->complete = false;
 	n->side = 0;
 	n->c = new_core(w, n);
 	if (!n->c) {

@@ -64,13 +64,14 @@ struct node {
 	bool able;
 	bool tainted;
 	bool rejoining; /* begins anew, and is to have the past of whom it joins */
+	bool complete;	/* says so */
 	unsigned part, side;
 	bool main;	/* in the main part */
 	uint64_t clock; /* offset of its clock */
 	int64_t skew;	/* how much too fast it goes, in parts per million */
 	uint32_t capacity;
 	uint64_t tick_at;
-	uint64_t run;	 /* counts its starts: what was sent to or by another is lost */
+	uint64_t run;	 /* counts its starts: what was sent to another is lost */
 	uint32_t disk;	 /* activation number */
 	uint32_t handed; /* last activation number that units() was called with */
 	struct unit_set owned;
@@ -157,6 +158,7 @@ enum cluster_merge model_merge(const struct session *ours, const struct session 
 void model_lost(struct world *w, struct node *n, const struct unit_set *lost);
 void model_work(struct world *w);    /* one random action of the outside world */
 void model_forgive(struct world *w); /* more than one failure at a time */
+void model_complete(struct world *w, struct node *n); /* it says that it is */
 void model_stopped(struct world *w, struct node *n);
 void model_sided(struct world *w, struct node *n); /* takes its side's past over */
 void model_well(struct world *w); /* all are on the main side; its past is the owners' */
@@ -254,7 +256,7 @@ struct event {
 	unsigned from, to;
 	uint64_t generation;
 	bool arrived; /* in the stopped receiver's socket */
-	uint64_t runs[2]; /* of the sender and the receiver of a datagram */
+	uint64_t run; /* of the receiver of a datagram, whose keys it is sealed with */
 	size_t len;
 	uint8_t bytes[];
 };
