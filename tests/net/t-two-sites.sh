@@ -4,7 +4,8 @@
 # has a cluster of two (native ESP between our own engines). The owner at one end is killed,
 # then the one at the other end, then both at once, while hosts on both sides ping and one
 # of them uploads; nobody connects anew. Then keys are changed from both ends, and an
-# operator ends and starts the connection at members that have nothing to do with it.
+# operator ends and starts the connection at members that have nothing to do with it; in
+# the end it is started by a packet.
 # Which frames reach whom is the matter of other tests.
 # modes: multicast
 # lab: own
@@ -130,6 +131,18 @@ lab exec "$idle" timeout 20 swanctl --initiate --ike site --child net --timeout 
 	fail "not started: $(xargs <"$out/start.txt")"
 [[ $(session "$idle" owner) == "$owner" ]] || fail "$owner was to start it"
 must 10 "packets both ways in the end" both_ways
+
+# Loaded otherwise, it is closed; a packet starts it, and comes through.
+before=$(session "$idle" id)
+gone() { [[ $(session "$idle" id || true) != "$before" ]]; }
+for member in $lab_members; do
+	[[ $member == "$here" ]] || load "$member" trap
+done
+must 10 "the connection to be closed" gone
+# Only this end has a trap.
+must 10 "a packet to start it" answers s1 "$H1"
+must 10 "packets both ways by a trap" both_ways
+other_ike || fail "the connection was not closed"
 
 scenario_open=0
 if ((${#reasons[@]})); then
