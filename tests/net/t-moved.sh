@@ -69,9 +69,21 @@ overruns()
 	echo "$sum"
 }
 
+# counters: of all members, one a line, for the losses to be found in.
+counters()
+{
+	local member
+	for member in $lab_members; do
+		ask "$member" counters | jq -r --arg m "$member" \
+			'[.. | objects | to_entries[] | select(.value | type == "number")] |
+				.[] | "\($m) \(.key) \(.value)"'
+	done
+}
+
 move_about()
 {
 	local drained what
+	counters >"$out/counters-before.txt"
 	start "$client" "$S1" from-client
 	start s1 "${!virtual}" to-client
 	for _ in {1..6}; do move "$unit"; done
@@ -84,6 +96,7 @@ move_about()
 		program_stop "moved-$what" || fail "$what: the pings failed"
 		none_lost "$what"
 	done
+	counters >"$out/counters-after.txt"
 }
 
 for try in 1 2 3; do
