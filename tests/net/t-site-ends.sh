@@ -1,0 +1,70 @@
+#!/bin/bash
+# SPDX-License-Identifier: GPL-2.0-or-later
+# A site's tunnel ends while the inside speaks to it: nothing of that goes on in clear,
+# neither from the inside nor from the members themselves.
+# The kernel's routes and the protected prefixes are the same in all modes.
+# modes: multicast
+set -euo pipefail
+. "$(dirname "${BASH_SOURCE[0]}")/lib.sh"
+
+net_begin "$@"
+scenario=site-ends-$MODE scenario_open=1 reasons=()
+echo "# $scenario"
+restore
+wait_for 40 "all members" whole m1
+connect_all
+eval "$(lab env)"
+[[ " $lab_clients " == *" g1 "* ]] || { echo "skip $scenario - no site"; exit 77; }
+
+site=${H1%.*}.0/24
+# tries NODE: packets to the site.
+tries() { lab exec "$1" ping -n -q -c 10 -i 0.05 -W 0.2 "$H1" >/dev/null 2>&1 || true; }
+counted()
+{
+	ask "$1" counters | jq --arg n "$2" '[.. | objects | .[$n]? // empty] | add // 0'
+}
+dropped()
+{
+	local member sum=0
+	for member in $lab_members; do
+		sum=$((sum + $(counted "$member" filter.no-session)))
+	done
+	echo "$sum"
+}
+protected() { [[ $(lab exec "$1" ip route show table 221) == *"unreachable $site"* ]]; }
+answers() { lab exec s1 ping -n -q -c 1 -W 1 "$H1"; }
+ended() { [[ -z $(fingerprint g1 2>/dev/null) ]]; }
+
+for member in $lab_members; do
+	must 10 "$member to protect the site's network" protected "$member"
+done
+must 10 "the site to answer" answers
+lab capture outside "$out/outside.pcap"
+before=$(dropped)
+tries s1
+lab client g1 down
+must 10 "the tunnel's end" ended
+for node in s1 $lab_members; do tries "$node"; done
+(($(dropped) > before)) || fail "nothing was dropped for want of a session"
+for member in $lab_members; do
+	protected "$member" || fail "$member protects the site's network no longer"
+done
+# A default route of the members' own is there, or nothing could have been wrong.
+[[ $(lab exec m1 ip route show default) == *via* ]] || fail "m1 has no way out"
+lab client g1 up
+must 20 "the site to answer again" answers
+lab capture outside stop
+# seen FILTER: so many packets.
+seen() { tcpdump -n -r "$out/outside.pcap" "$1" 2>/dev/null | wc -l; }
+(($(seen "udp port 4500 or esp") > 0)) || fail "the capture is empty"
+clear=$(seen "net $site")
+((clear == 0)) || fail "$clear packets of the site's network in clear"
+connect_all
+
+scenario_open=0
+if ((${#reasons[@]})); then
+	net_failed=1
+	echo "not ok $scenario - $(printf '%s; ' "${reasons[@]}")"
+else
+	echo "ok $scenario"
+fi
