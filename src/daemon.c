@@ -266,6 +266,7 @@ void daemon_on_load(evutil_socket_t fd, short what, void *arg)
 			unit_set_add(&r.owned, u);
 	}
 	tell_mtu(d);
+	daemon_path_audit(d);
 	guard_tick(d->guard, now);
 	routes_look(d->routes);
 	meter_read(&d->meter, &r, load, &processor);

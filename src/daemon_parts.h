@@ -35,6 +35,7 @@
 #include "src/waiting.h"
 
 #define LEASE_EVERY_MS 20
+#define DAEMON_AUDITED 4
 #define LOAD_EVERY_S 2
 #define SETTLE_INTERVALS 3 /* detection intervals without work when carrier is back */
 #define SETTLE_LEAST (1500 * MONO_MS) /* and at least this long */
@@ -81,6 +82,9 @@ struct daemon {
 
 	struct waiting *waiting;
 	struct fragments *fragments;
+	struct refusal_log fragments_refused;
+	uint64_t audit[DAEMON_AUDITED]; /* what the log has told of the filter's drops */
+	struct mono audited;
 	struct unit_set active;		     /* and the tunnels know it */
 	struct mono released[CLUSTER_UNITS]; /* 0: never, or by being fenced */
 	bool rewait, urge;
@@ -164,6 +168,8 @@ void daemon_path_again(void *ctx, unit_id unit, const uint8_t *ip, size_t len,
 void daemon_path_show(struct daemon *d, member_id to);
 /* Of links_packet(). */
 void daemon_path_handed(void *ctx, member_id from, uint8_t *message, size_t len);
+/* Tells the log of what the filter has dropped. To be called now and then. */
+void daemon_path_audit(struct daemon *d);
 size_t daemon_path_statistics(const struct daemon *d, struct statistic *out, size_t max);
 
 /* The callbacks, with the daemon as their context. */

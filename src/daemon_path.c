@@ -12,6 +12,7 @@
  * than a frame, and what a client sends to another client does not pass the inside network
  * in clear.
  */
+#include <errno.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -25,6 +26,7 @@
 #define WAITING_AGE MONO_SEC
 #define FRAGMENTED_MAX 256 /* datagrams that lack fragments */
 #define FRAGMENTED_SOURCE_MAX 16
+#define AUDIT_EVERY (10 * MONO_SEC)
 #define FRAGMENTED_AGE (10 * MONO_SEC)
 /* Frames that came before the release are read so much later at most. What a member that
  * was stopped finds in its buffers is older: others have long worked on it. */
@@ -254,15 +256,80 @@ static bool is_stray(struct daemon *d, unit_id unit)
 	return since.ns && mono_since(daemon_now(d), since) < STRAY_TIME;
 }
 
+/* One of those that are refused is named in a second. */
+static void audit_fragment(struct daemon *d, const uint8_t *ip, size_t len)
+{
+	struct address from = { 0 }, to = { 0 };
+	char from_text[ADDRESS_TEXT_MAX], to_text[ADDRESS_TEXT_MAX];
+	bool ipv6 = len >= 40 && ip[0] >> 4 == 6;
+	size_t size = ipv6 ? 16 : 4;
+	unsigned unsaid;
+
+	if ((!ipv6 && len < 20) ||
+	    !refusal_log_due(&d->fragments_refused, daemon_now(d), &unsaid))
+		return;
+	from.family = to.family = ipv6 ? AF_INET6 : AF_INET;
+	memcpy(from.bytes, ip + (ipv6 ? 8 : 12), size);
+	memcpy(to.bytes, ip + (ipv6 ? 24 : 16), size);
+	log_warnx("refused a fragment from %s to %s: malformed, or it overlaps another "
+		  "(and %u others before)",
+		  address_print(&from, from_text), address_print(&to, to_text), unsaid);
+}
+
+/* What the filter drops nobody sees but by its counters. */
+void daemon_path_audit(struct daemon *d)
+{
+	static const struct {
+		const char *name, *text;
+	} kinds[DAEMON_AUDITED] = {
+		{ "filter.malformed", "malformed" },
+		{ "filter.session-in-clear",
+		  "in clear from or to what a tunnel protects" },
+		{ "filter.no-session", "for what is protected and has no session" },
+		{ "filter.destination", "for addresses that no machine has" },
+	};
+	struct statistic all[UNIT_REASON_COUNT];
+	size_t n = filter_statistics(d->filter, all, UNIT_REASON_COUNT);
+	struct mono now = daemon_now(d);
+	uint64_t values[DAEMON_AUDITED] = { 0 };
+	char line[512] = "";
+
+	if (d->audited.ns && mono_since(now, d->audited) < AUDIT_EVERY)
+		return;
+	d->audited = now;
+	for (unsigned k = 0; k < DAEMON_AUDITED; k++) {
+		size_t used = strlen(line);
+
+		for (size_t i = 0; i < n; i++)
+			if (!strcmp(all[i].name, kinds[k].name))
+				values[k] = all[i].value;
+		if (values[k] > d->audit[k])
+			snprintf(line + used, sizeof(line) - used, "%s%llu %s",
+				 used ? ", " : "",
+				 (unsigned long long)(values[k] - d->audit[k]),
+				 kinds[k].text);
+		d->audit[k] = values[k];
+	}
+	if (*line)
+		log_warnx("the filter has dropped packets: %s", line);
+}
+
 /* A datagram that has become whole here may be anybody's. */
 static void fragment_receive(struct daemon *d, const struct port_frame *frame,
 			     uint8_t *ip, size_t len)
 {
 	const struct waiting_tag tag = { .network = (uint8_t)frame->network };
 	struct mono now = daemon_now(d);
+	uint8_t *whole;
+	size_t whole_len;
+	int rc = fragments_add(d->fragments, ip, len, now, &whole, &whole_len);
 
-	if (fragments_add(d->fragments, ip, len, now, &ip, &len) != 1)
+	if (rc == -EBADMSG)
+		audit_fragment(d, ip, len);
+	if (rc != 1)
 		return;
+	ip = whole;
+	len = whole_len;
 	struct unit_result r =
 	    filter_classify_packet(d->filter, frame->network, ip, len, now.ns);
 	if (r.as == UNIT_BY_IKE || r.as == UNIT_BY_ESP || r.as == UNIT_BY_ESP_UDP)
