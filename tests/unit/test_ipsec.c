@@ -650,6 +650,10 @@ static void client_asks(struct node *n, const struct scene *s, char what)
 	struct ike answer = ike(s->spi, false, true, 2, what);
 	struct local_message m;
 
+	for (unsigned ms = 0; !cluster_serves(n->c, s->unit, gateways_now); ms++) {
+		assert_true(ms < 10000);
+		gateways_run(1);
+	}
 	receive(n, &request);
 	assert_true(gateways_hear(n, LOCAL_IKE_RX, &m));
 	transmit(n, &answer);
