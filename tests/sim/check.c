@@ -121,7 +121,10 @@ static void come_to_terms(struct world *w, struct node *n)
 	}
 }
 
-/* State before service: who says that it is complete may be given any unit at once. */
+/*
+ * State before service: who says that it is complete may be given any unit at once. Who
+ * was stopped asks first what has become of it.
+ */
 static void check_completion(struct world *w, struct node *n)
 {
 	struct cluster_member_state m[NODES_MAX];
@@ -129,7 +132,8 @@ static void check_completion(struct world *w, struct node *n)
 
 	if (cluster_role(n->c) == CLUSTER_JOINING)
 		n->complete = false;
-	else if (!n->complete && is_complete(w, n, m, &count)) {
+	else if (!n->complete && cluster_lives(n->c, world_now(w, n)) &&
+		 is_complete(w, n, m, &count)) {
 		n->complete = true;
 		model_complete(w, n);
 	}
