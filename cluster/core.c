@@ -156,6 +156,7 @@ void core_enter(struct cluster *c, struct mono now)
 
 void core_leave(struct cluster *c)
 {
+	membership_stand_in(c);
 	merge_review(c);
 	handover_review(c);
 	table_announce(c);

@@ -305,6 +305,9 @@ struct cluster {
 	/* What this member held when it was last complete, until it is so again. */
 	bool remembers;
 	struct mono remembered_at;
+	unsigned staffed; /* members present when one of the others was last willing */
+	bool bereaved;	  /* of one who was */
+	bool stands_in;	  /* though drained */
 
 	/* Membership. */
 	struct member members[CLUSTER_MEMBERS_MAX];
@@ -404,7 +407,7 @@ static inline bool due(const struct cluster *c, struct mono at)
 /* This member is ready to own units, if it is complete. */
 static inline bool willing(const struct cluster *c)
 {
-	return c->able && !c->drained && !c->leaving;
+	return c->able && (!c->drained || c->stands_in) && !c->leaving;
 }
 
 #define EACH_MEMBER(c, m)                                                                \
@@ -569,6 +572,7 @@ bool membership_listed(const struct wire_member *list, unsigned n, member_id id,
 		       uint64_t incarnation);
 void membership_check_complete(struct cluster *c);
 bool membership_active(const struct cluster *c);    /* this member is in a cluster */
+void membership_stand_in(struct cluster *c); /* if the last who was willing has died */
 unsigned membership_count(const struct cluster *c); /* members present, this one too */
 
 /* verdict.c: who is dead, by silence. */

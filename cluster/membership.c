@@ -108,6 +108,7 @@ void membership_died(struct cluster *c, struct member *m, const char *why)
 {
 	core_log(c, "member %u died: %s", m->id, why);
 	count(c, STAT_deaths);
+	c->bereaved = c->bereaved || (m->able && !m->drained);
 	forget(c, m);
 	takeover_died(c, m);
 	membership_changed(c);
@@ -119,6 +120,34 @@ void membership_died(struct cluster *c, struct member *m, const char *why)
 	} else if (m->id == c->master) {
 		election_begin(c);
 	}
+}
+
+/*
+ * A drained member serves again if the last one that was not drained has died, unless those
+ * who are left may be the ones who are cut off: that is what maintenance looks like.
+ */
+void membership_stand_in(struct cluster *c)
+{
+	bool others = false, needed = c->stands_in;
+
+	EACH_PRESENT(c, m)
+		others = others || (m->complete && m->able && !m->drained);
+	if (others)
+		c->staffed = membership_count(c);
+	else if (c->bereaved)
+		needed = 2 * membership_count(c) > c->staffed;
+	c->bereaved = false;
+	needed = needed && c->drained && !others;
+	if (needed == c->stands_in)
+		return;
+	c->stands_in = needed;
+	core_log(c, needed ? "drained, but serves: no other member can"
+			   : "serves no more: another member can");
+	membership_changed(c);
+	c->review_all = true;
+	c->orphans_at = c->now;
+	if (membership_active(c))
+		keepalive_send(c);
 }
 
 void recv_death(struct cluster *c, struct member *from, const struct wire_header *h,

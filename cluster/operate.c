@@ -36,6 +36,7 @@ static int drain(struct cluster *c, bool on, bool force)
 	if (on && !force && table_fit(c, c->cfg.self) && core_alone(c))
 		return -EBUSY;
 	c->drained = on;
+	c->stands_in = false;
 	core_log(c, "%s by the operator", on ? "drained" : "undrained");
 	membership_changed(c);
 	handover_respread(c);
