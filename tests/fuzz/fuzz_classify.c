@@ -67,7 +67,8 @@ static void check_readable(const uint8_t *frame, size_t len, struct unit_result 
 	struct ip_packet ip;
 	size_t at;
 
-	if (r.verdict != UNIT_DAEMON)
+	/* A fragment is read when the packet is whole. */
+	if (r.verdict != UNIT_DAEMON || r.reason == UNIT_BY_FRAGMENT)
 		return;
 	at = frame[12] == 0x81 ? 18 : 14;
 	must(!ip_read(frame + at, len - at, &ip));
@@ -81,7 +82,7 @@ static struct unit_result classify(const struct filter *f, const uint8_t *frame,
 {
 	struct unit_result r = filter_classify(f, frame, len, ifindex, now);
 
-	must(r.reason < UNIT_REASON_COUNT && r.verdict <= UNIT_HOST);
+	must(r.reason < UNIT_REASON_COUNT && r.verdict <= UNIT_FORWARD);
 	must(r.unit < UNIT_COUNT || r.unit == UNIT_NONE);
 	must(filter_reason_name(r.reason) && filter_verdict_name(r.verdict));
 	/* Nothing of the cluster's passes by, or goes to anybody, without a lease. */
