@@ -52,7 +52,7 @@ lab_keep()
 # ---- the test as a whole
 
 net_mode=multicast net_members=3 net_clients=4 net_peer=1 net_interconnects=1 net_failed=0 net_own_lab=0
-net_stopped=
+net_stopped= net_guests=0
 # The detection interval: at least this many ms. Tests judge no times, so they have time.
 net_detection=2000 net_exact=0
 
@@ -360,6 +360,7 @@ restore()
 guests_begin()
 {
 	local status=0
+	net_guests=$2
 	lab guests up "$2" 2>"$out/guests.log" || status=$?
 	if ((status == 77)); then
 		echo "skip $1 - $(tail -n 1 "$out/guests.log")"
@@ -370,7 +371,15 @@ guests_begin()
 	fi
 }
 
-guests_end() { lab guests down; }
+# Their sessions go with them, so that later tests do not find them.
+guests_end()
+{
+	local i
+	for ((i = 1; i <= net_guests; i++)); do
+		lab client "v$i" down 2>/dev/null || true
+	done
+	lab guests down
+}
 
 # ---- traffic: each client pings the server and downloads from it
 
