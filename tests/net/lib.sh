@@ -251,8 +251,14 @@ unit_of()
 		'[.sessions[] | select(.user | startswith($c)) | .unit] | first'
 }
 
-# gathered MEMBER: all clients' sessions are its own.
-gathered() { [[ $(owners "$1" | cut -d' ' -f2 | sort -u) == "$1" ]]; }
+# gathered MEMBER: the sessions of all clients that take part are its own.
+gathered()
+{
+	local client
+	for client in $lab_clients; do
+		[[ $(owner_of "$client" "$1") == "$1" ]] || return 1
+	done
+}
 
 # gather MEMBER: all clients' sessions go there, until load is balanced again, which may be
 # at once.
