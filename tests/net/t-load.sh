@@ -3,6 +3,7 @@
 # A hundred clients log in at once and ping the server all the time; the member that works
 # for the most of them is killed. Every one goes on, by ESP and by IKE, with the SAs and the
 # address that it had. tests/bench/sessions does the same with thousands, and measures.
+# lab: own
 # modes: unicast
 set -euo pipefail
 . "$(dirname "${BASH_SOURCE[0]}")/lib.sh"

@@ -158,7 +158,7 @@ load_template()
 	dpd_delay = ${LOAD_DPD:-20}
 	local {
 		auth = psk
-		id = c%n@load.example.org
+		id = l%n@load.example.org
 	}
 	remote {
 		auth = psk
