@@ -108,7 +108,7 @@ void membership_died(struct cluster *c, struct member *m, const char *why)
 {
 	core_log(c, "member %u died: %s", m->id, why);
 	count(c, STAT_deaths);
-	c->bereaved = c->bereaved || (m->able && !m->drained);
+	c->bereaved = c->bereaved || (c->drained && m->able && !m->drained);
 	forget(c, m);
 	takeover_died(c, m);
 	membership_changed(c);
@@ -130,6 +130,8 @@ void membership_stand_in(struct cluster *c)
 {
 	bool others = false, needed = c->stands_in;
 
+	if (!c->drained)
+		return;
 	EACH_PRESENT(c, m)
 		others = others || (m->complete && m->able && !m->drained);
 	if (others)
@@ -137,7 +139,7 @@ void membership_stand_in(struct cluster *c)
 	else if (c->bereaved)
 		needed = 2 * membership_count(c) > c->staffed;
 	c->bereaved = false;
-	needed = needed && c->drained && !others;
+	needed = needed && !others;
 	if (needed == c->stands_in)
 		return;
 	c->stands_in = needed;
