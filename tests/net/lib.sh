@@ -528,12 +528,19 @@ must()
 	wait_for "$@" 2>/dev/null || fail "waited $1 s for $2"
 }
 
+# scenario_name NAME: from here to scenario_verdict, without anything that is done for it.
+scenario_name()
+{
+	scenario=$1-$MODE scenario_open=1 reasons=()
+	echo "# $scenario"
+}
+
 # scenario_begin NAME [quiet]: quiet: no traffic.
 scenario_begin()
 {
 	local client
-	scenario=$1-$MODE scenario_open=1 reasons=() scenario_quiet=0
-	echo "# $scenario"
+	scenario_name "$1"
+	scenario_quiet=0
 	restore
 	wait_for 40 "all members" whole m1
 	connect_all
@@ -577,13 +584,19 @@ scenario_end()
 	espcheck_judge "$out/$scenario.pcap"
 	replay_judge "$out/$scenario.pcap"
 	sanitizer_judge
+	scenario_verdict
+	((${#reasons[@]})) || rm -f "$out/$scenario.pcap"
+}
+
+# scenario_verdict [REMARK]: what has failed, or that all is well.
+scenario_verdict()
+{
 	scenario_open=0
 	if ((${#reasons[@]})); then
 		net_failed=1
 		echo "not ok $scenario - $(printf '%s; ' "${reasons[@]}")"
 	else
-		echo "ok $scenario"
-		rm -f "$out/$scenario.pcap"
+		echo "ok $scenario${1:+: $1}"
 	fi
 }
 

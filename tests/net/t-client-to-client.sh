@@ -8,8 +8,7 @@ set -euo pipefail
 . "$(dirname "${BASH_SOURCE[0]}")/lib.sh"
 
 net_begin "$@"
-scenario=client-to-client-$MODE scenario_open=1 reasons=()
-echo "# $scenario"
+scenario_name client-to-client
 restore
 wait_for 40 "all members" whole m1
 connect_all
@@ -63,10 +62,4 @@ lab capture inside stop
 for client in "$one" "$two"; do lab client "$client" down; done
 connect_all
 
-scenario_open=0
-if ((${#reasons[@]})); then
-	net_failed=1
-	echo "not ok $scenario - $(printf '%s; ' "${reasons[@]}")"
-else
-	echo "ok $scenario"
-fi
+scenario_verdict

@@ -13,8 +13,7 @@ crowd=100 crowd_interval=500
 export LOAD_DPD=3 # seconds of silence after which a client asks whether we are there
 
 net_begin "$@"
-scenario=load-$MODE scenario_open=1 reasons=()
-echo "# $scenario"
+scenario_name load
 restore
 wait_for 40 "all members" whole m1
 
@@ -57,10 +56,4 @@ sanitizer_judge
 lab load down
 revive "$victim" || fail "$victim did not come back"
 
-scenario_open=0
-if ((${#reasons[@]})); then
-	net_failed=1
-	echo "not ok $scenario - $(printf '%s; ' "${reasons[@]}")"
-else
-	echo "ok $scenario"
-fi
+scenario_verdict

@@ -8,8 +8,7 @@ set -euo pipefail
 . "$(dirname "${BASH_SOURCE[0]}")/lib.sh"
 
 net_begin "$@"
-scenario=sessions-$MODE scenario_open=1 reasons=()
-echo "# $scenario"
+scenario_name sessions
 restore
 wait_for 40 "all members" whole m1
 connect_all
@@ -68,10 +67,4 @@ lab thaw "$client"
 lab client "$client" down
 connect_all
 
-scenario_open=0
-if ((${#reasons[@]})); then
-	net_failed=1
-	echo "not ok $scenario - $(printf '%s; ' "${reasons[@]}")"
-else
-	echo "ok $scenario"
-fi
+scenario_verdict

@@ -8,8 +8,7 @@ set -euo pipefail
 . "$(dirname "${BASH_SOURCE[0]}")/lib.sh"
 
 net_begin "$@"
-scenario=site-ends-$MODE scenario_open=1 reasons=()
-echo "# $scenario"
+scenario_name site-ends
 restore
 wait_for 40 "all members" whole m1
 connect_all
@@ -61,10 +60,4 @@ clear=$(seen "net $site")
 ((clear == 0)) || fail "$clear packets of the site's network in clear"
 connect_all
 
-scenario_open=0
-if ((${#reasons[@]})); then
-	net_failed=1
-	echo "not ok $scenario - $(printf '%s; ' "${reasons[@]}")"
-else
-	echo "ok $scenario"
-fi
+scenario_verdict

@@ -11,8 +11,7 @@ set -euo pipefail
 
 net_members=2 net_clients=1 net_peer=0
 net_begin "$@"
-scenario=two-parts-$MODE scenario_open=1 reasons=()
-echo "# $scenario"
+scenario_name two-parts
 connect_all
 unit=$(unit_of c1 m1)
 prints=$(fingerprint c1)
@@ -60,10 +59,4 @@ lab capture outside stop || fail "the capture is incomplete"
 # Parts do not know each other's sequence numbers, while they are parts.
 espcheck_judge -s "$from-$until" "$out/outside.pcap"
 
-scenario_open=0
-if ((${#reasons[@]})); then
-	net_failed=1
-	echo "not ok $scenario - $(printf '%s; ' "${reasons[@]}")"
-else
-	echo "ok $scenario"
-fi
+scenario_verdict

@@ -17,8 +17,7 @@ net_begin "$@"
 eval "$(lab env)"
 lab_clients=
 lab_sites="g1 g2"
-scenario=two-sites-$MODE scenario_open=1 reasons=()
-echo "# $scenario"
+scenario_name two-sites
 dir=$(lab_dir)/nodes
 
 # load MEMBER ACTION: with that start_action.
@@ -144,10 +143,4 @@ must 10 "a packet to start it" answers s1 "$H1"
 must 10 "packets both ways by a trap" both_ways
 other_ike || fail "the connection was not closed"
 
-scenario_open=0
-if ((${#reasons[@]})); then
-	net_failed=1
-	echo "not ok $scenario - $(printf '%s; ' "${reasons[@]}")"
-else
-	echo "ok $scenario"
-fi
+scenario_verdict

@@ -88,14 +88,8 @@ chaos_end()
 	replay_judge "$out/outside.pcap"
 	sanitizer_judge
 	pauses_table
-	scenario_open=0
-	if ((${#reasons[@]})); then
-		net_failed=1
-		echo "not ok $scenario - $(printf '%s; ' "${reasons[@]}")"
-		statuses >"$out/statuses.json" || true
-	else
-		echo "ok $scenario: $number faults in $lasted s, seed $seed"
-	fi
+	scenario_verdict "$number faults in $lasted s, seed $seed"
+	((${#reasons[@]} == 0)) || statuses >"$out/statuses.json" || true
 }
 
 captures_stop()

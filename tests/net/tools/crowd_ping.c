@@ -16,13 +16,13 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/random.h>
 #include <sys/socket.h>
 #include <unistd.h>
 
 #include "tests/net/tools/common.h"
+#include "tests/net/tools/echo.h"
 
-#define RECEIVE_BUFFER (32 << 20)
+#define BUFFER (32 << 20)
 #define PATIENCE NS_PER_S
 /* Of a schedule that this machine cannot keep, the rest is forgotten. */
 #define BEHIND_MAX (100 * NS_PER_MS)
@@ -114,26 +114,10 @@ static void read_sources(struct crowd *c)
 
 static void open_socket(struct crowd *c)
 {
-	int buffer = RECEIVE_BUFFER;
+	int buffer = BUFFER;
 
-	c->fd = socket(AF_INET, SOCK_RAW | SOCK_NONBLOCK | SOCK_CLOEXEC, IPPROTO_ICMP);
-	if (c->fd < 0)
-		err(EXIT_TROUBLE, "raw socket");
-	setsockopt(c->fd, SOL_SOCKET, SO_RCVBUFFORCE, &buffer, sizeof(buffer));
+	c->fd = echo_open(buffer, &c->run);
 	setsockopt(c->fd, SOL_SOCKET, SO_SNDBUFFORCE, &buffer, sizeof(buffer));
-	if (getrandom(&c->run, sizeof(c->run), 0) != sizeof(c->run))
-		err(EXIT_TROUBLE, "random number");
-}
-
-static uint16_t checksum(const uint8_t *at, size_t len)
-{
-	uint32_t sum = 0;
-
-	for (size_t i = 0; i < len; i++)
-		sum += i % 2 ? at[i] : (uint32_t)at[i] << 8;
-	while (sum >> 16)
-		sum = (sum & 0xffff) + (sum >> 16);
-	return (uint16_t)~sum;
 }
 
 /* What cannot be sent is a request that is lost. */
@@ -142,8 +126,7 @@ static void send_request(struct crowd *c)
 	uint32_t at = (uint32_t)(c->sent % c->n);
 	struct sockaddr_in to = { .sin_family = AF_INET, .sin_addr = c->dst };
 	struct stamp stamp = { .run = c->run, .source = at, .sent = now_ns() };
-	struct icmphdr h = { .type = ICMP_ECHO };
-	uint8_t packet[sizeof(h) + sizeof(stamp)];
+	uint8_t packet[sizeof(struct icmphdr) + sizeof(stamp)];
 	uint8_t control[CMSG_SPACE(sizeof(struct in_pktinfo))] = { 0 };
 	struct in_pktinfo info = { .ipi_spec_dst = c->sources[at].address };
 	struct iovec iov = { packet, sizeof(packet) };
@@ -155,12 +138,8 @@ static void send_request(struct crowd *c)
 			    .msg_controllen = sizeof(control) };
 	struct cmsghdr *cmsg = CMSG_FIRSTHDR(&m);
 
-	h.un.echo.id = htons((uint16_t)c->run);
-	h.un.echo.sequence = htons((uint16_t)(c->sent / c->n));
-	memcpy(packet, &h, sizeof(h));
-	memcpy(packet + sizeof(h), &stamp, sizeof(stamp));
-	h.checksum = htons(checksum(packet, sizeof(packet)));
-	memcpy(packet, &h, sizeof(h));
+	memcpy(packet + sizeof(struct icmphdr), &stamp, sizeof(stamp));
+	echo_finish(packet, sizeof(packet), c->run, c->sent / c->n);
 	cmsg->cmsg_level = IPPROTO_IP;
 	cmsg->cmsg_type = IP_PKTINFO;
 	cmsg->cmsg_len = CMSG_LEN(sizeof(info));

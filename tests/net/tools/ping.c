@@ -17,11 +17,11 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/random.h>
 #include <sys/socket.h>
 #include <unistd.h>
 
 #include "tests/net/tools/common.h"
+#include "tests/net/tools/echo.h"
 
 #define MAX_COUNT 10000000
 #define MAX_SIZE 65000
@@ -116,19 +116,13 @@ static void open_socket(struct ping *p)
 {
 	struct sockaddr_in to = { .sin_family = AF_INET, .sin_addr = p->dst };
 	struct sockaddr_in from = { .sin_family = AF_INET, .sin_addr = p->src };
-	int buffer = RECEIVE_BUFFER;
 
-	p->fd = socket(AF_INET, SOCK_RAW | SOCK_NONBLOCK | SOCK_CLOEXEC, IPPROTO_ICMP);
-	if (p->fd < 0)
-		err(EXIT_TROUBLE, "raw socket");
-	setsockopt(p->fd, SOL_SOCKET, SO_RCVBUFFORCE, &buffer, sizeof(buffer));
+	p->fd = echo_open(RECEIVE_BUFFER, &p->run);
 	if (p->src.s_addr != 0 && bind(p->fd, (struct sockaddr *)&from, sizeof(from)) < 0)
 		err(EXIT_TROUBLE, "bind");
 	/* Also keeps other hosts' replies away. */
 	if (connect(p->fd, (struct sockaddr *)&to, sizeof(to)) < 0)
 		err(EXIT_TROUBLE, "%s", p->target);
-	if (getrandom(&p->run, sizeof(p->run), 0) != sizeof(p->run))
-		err(EXIT_TROUBLE, "random number");
 }
 
 static void fill(uint8_t *at, size_t len)
@@ -137,32 +131,17 @@ static void fill(uint8_t *at, size_t len)
 		at[i] = (uint8_t)MARK[i % (sizeof(MARK) - 1)];
 }
 
-static uint16_t checksum(const uint8_t *at, size_t len)
-{
-	uint32_t sum = 0;
-
-	for (size_t i = 0; i < len; i++)
-		sum += i % 2 ? at[i] : (uint32_t)at[i] << 8;
-	while (sum >> 16)
-		sum = (sum & 0xffff) + (sum >> 16);
-	return (uint16_t)~sum;
-}
-
 /* False if the socket's queue is full. Any other failure is a lost request, as in a cut. */
 static bool send_request(struct ping *p)
 {
 	static uint8_t packet[sizeof(struct icmphdr) + MAX_SIZE];
-	struct icmphdr h = { .type = ICMP_ECHO };
 	struct stamp stamp = { p->run, (uint32_t)p->sent };
-	size_t len = sizeof(h) + p->size;
+	uint8_t *payload = packet + sizeof(struct icmphdr);
+	size_t len = sizeof(struct icmphdr) + p->size;
 
-	h.un.echo.id = htons((uint16_t)p->run);
-	h.un.echo.sequence = htons((uint16_t)p->sent);
-	memcpy(packet, &h, sizeof(h));
-	memcpy(packet + sizeof(h), &stamp, sizeof(stamp));
-	fill(packet + sizeof(h) + sizeof(stamp), p->size - sizeof(stamp));
-	h.checksum = htons(checksum(packet, len));
-	memcpy(packet, &h, sizeof(h));
+	memcpy(payload, &stamp, sizeof(stamp));
+	fill(payload + sizeof(stamp), p->size - sizeof(stamp));
+	echo_finish(packet, len, p->run, p->sent);
 	if (p->sent == p->room) {
 		p->room = p->room ? 2 * p->room : 4096;
 		p->requests = must_realloc(p->requests, p->room * sizeof(p->requests[0]));
