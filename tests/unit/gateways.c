@@ -372,6 +372,32 @@ void gateways_say(struct node *n, const struct local_message *m)
 	gateways_events();
 }
 
+void gateways_child(struct node *n, const struct local_sa_add *in, uint32_t spi_out,
+		    const char *name)
+{
+	static const uint8_t key[20] = "not much of a secret";
+	struct local_message sa = { .type = LOCAL_SA_ADD, .sa_add = *in };
+	struct local_message put = { .type = LOCAL_CHILD_PUT };
+
+	sa.sa_add.inbound = 1;
+	sa.sa_add.mode = 1;
+	sa.sa_add.enc = ESP_ENCR_AES_GCM_16;
+	sa.sa_add.enc_key = (struct local_blob){ key, sizeof(key) };
+	gateways_say(n, &sa);
+	sa.sa_add.spi = spi_out;
+	sa.sa_add.inbound = 0;
+	sa.sa_add.src = in->dst;
+	sa.sa_add.dst = in->src;
+	sa.sa_add.src_ts = in->dst_ts;
+	sa.sa_add.dst_ts = in->src_ts;
+	gateways_say(n, &sa);
+	put.child_put.ike = in->ike;
+	put.child_put.spi_in = in->spi;
+	put.child_put.spi_out = spi_out;
+	put.child_put.name = (struct local_blob){ (const uint8_t *)name, strlen(name) };
+	gateways_say(n, &put);
+}
+
 /* What charon does by itself. False: the test is to see it. */
 static bool answer(struct node *n, const struct local_message *m)
 {

@@ -77,6 +77,12 @@ void gateways_kill(struct node *n);
 void gateways_connect(struct node *n);
 /* As the plugin of this member. */
 void gateways_say(struct node *n, const struct local_message *m);
+/*
+ * Both ESP SAs of a CHILD SA, and its record: AES-GCM in tunnel mode. `in` has the IKE SA and
+ * the inbound SA's SPI, addresses and selectors; the outbound one has them the other way.
+ */
+void gateways_child(struct node *n, const struct local_sa_add *in, uint32_t spi_out,
+		    const char *name);
 /* The next message of this type; others before it are passed over. */
 bool gateways_hear(struct node *n, enum local_type type, struct local_message *m);
 void gateways_forget(struct node *n);

@@ -37,33 +37,15 @@ static struct local_blob selector(uint8_t *buf, const struct net *n)
 static void add_child(struct node *n, uint64_t ike, uint32_t spi_in, uint32_t spi_out,
 		      const struct net *inside, const struct net *remote)
 {
-	static const uint8_t key[20] = "not much of a secret";
-	struct local_message sa = { .type = LOCAL_SA_ADD };
-	struct local_message put = { .type = LOCAL_CHILD_PUT };
 	uint8_t near[LOCAL_TS_SIZE], far[LOCAL_TS_SIZE];
+	struct local_sa_add in = { .ike = ike,
+				   .spi = spi_in,
+				   .src = peer,
+				   .dst = gateway,
+				   .src_ts = selector(far, remote),
+				   .dst_ts = selector(near, inside) };
 
-	sa.sa_add.ike = ike;
-	sa.sa_add.mode = 1;
-	sa.sa_add.enc = ESP_ENCR_AES_GCM_16;
-	sa.sa_add.enc_key = (struct local_blob){ key, sizeof(key) };
-	sa.sa_add.spi = spi_in;
-	sa.sa_add.inbound = 1;
-	sa.sa_add.src = peer;
-	sa.sa_add.dst = gateway;
-	sa.sa_add.src_ts = selector(far, remote);
-	sa.sa_add.dst_ts = selector(near, inside);
-	gateways_say(n, &sa);
-	sa.sa_add.spi = spi_out;
-	sa.sa_add.inbound = 0;
-	sa.sa_add.src = gateway;
-	sa.sa_add.dst = peer;
-	sa.sa_add.src_ts = selector(near, inside);
-	sa.sa_add.dst_ts = selector(far, remote);
-	gateways_say(n, &sa);
-	put.child_put.ike = ike;
-	put.child_put.spi_in = spi_in;
-	put.child_put.spi_out = spi_out;
-	gateways_say(n, &put);
+	gateways_child(n, &in, spi_out, "");
 }
 
 /* A site: a child of an IKE SA of this member, whose outbound SPI is `spi_out`. */

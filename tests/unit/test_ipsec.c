@@ -118,29 +118,15 @@ static void put_child(struct node *n, uint64_t spi, uint32_t spi_in)
 
 static void add_child(struct node *n, uint64_t spi, uint32_t spi_in)
 {
-	static const uint8_t key[20] = "not much of a secret";
-	struct local_message sa = { .type = LOCAL_SA_ADD };
 	uint8_t inside[LOCAL_TS_SIZE], outside[LOCAL_TS_SIZE];
+	struct local_sa_add in = { .ike = spi,
+				   .spi = spi_in,
+				   .src = client,
+				   .dst = gateway,
+				   .src_ts = selector(outside, 7),
+				   .dst_ts = selector(inside, 100) };
 
-	sa.sa_add.ike = spi;
-	sa.sa_add.spi = spi_in;
-	sa.sa_add.inbound = 1;
-	sa.sa_add.src = client;
-	sa.sa_add.dst = gateway;
-	sa.sa_add.mode = 1;
-	sa.sa_add.enc = ESP_ENCR_AES_GCM_16;
-	sa.sa_add.enc_key = (struct local_blob){ key, sizeof(key) };
-	sa.sa_add.src_ts = selector(outside, 7);
-	sa.sa_add.dst_ts = selector(inside, 100);
-	gateways_say(n, &sa);
-	sa.sa_add.spi = 0x11223344;
-	sa.sa_add.inbound = 0;
-	sa.sa_add.src = gateway;
-	sa.sa_add.dst = client;
-	sa.sa_add.src_ts = selector(inside, 100);
-	sa.sa_add.dst_ts = selector(outside, 7);
-	gateways_say(n, &sa);
-	put_child(n, spi, spi_in);
+	gateways_child(n, &in, 0x11223344, "");
 }
 
 static uint64_t statistic(const struct node *n, const char *name)

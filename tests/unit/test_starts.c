@@ -114,35 +114,16 @@ static void put_ike(struct node *n, uint64_t spi)
 
 static void establish(struct node *n, uint64_t spi)
 {
-	static const uint8_t key[20] = "not much of a secret";
-	struct local_message sa = { .type = LOCAL_SA_ADD };
-	struct local_message put = { .type = LOCAL_CHILD_PUT };
 	uint8_t inside[LOCAL_TS_SIZE], outside[LOCAL_TS_SIZE];
+	struct local_sa_add in = { .ike = spi,
+				   .spi = (uint32_t)spi,
+				   .src = peer,
+				   .dst = gateway,
+				   .src_ts = net(outside, 3),
+				   .dst_ts = net(inside, 1) };
 
 	put_ike(n, spi);
-	sa.sa_add.ike = spi;
-	sa.sa_add.spi = (uint32_t)spi;
-	sa.sa_add.inbound = 1;
-	sa.sa_add.src = peer;
-	sa.sa_add.dst = gateway;
-	sa.sa_add.mode = 1;
-	sa.sa_add.enc = ESP_ENCR_AES_GCM_16;
-	sa.sa_add.enc_key = (struct local_blob){ key, sizeof(key) };
-	sa.sa_add.src_ts = net(outside, 3);
-	sa.sa_add.dst_ts = net(inside, 1);
-	gateways_say(n, &sa);
-	sa.sa_add.spi = 0x11223344;
-	sa.sa_add.inbound = 0;
-	sa.sa_add.src = gateway;
-	sa.sa_add.dst = peer;
-	sa.sa_add.src_ts = net(inside, 1);
-	sa.sa_add.dst_ts = net(outside, 3);
-	gateways_say(n, &sa);
-	put.child_put.ike = spi;
-	put.child_put.spi_in = (uint32_t)spi;
-	put.child_put.spi_out = 0x11223344;
-	put.child_put.name = text("net");
-	gateways_say(n, &put);
+	gateways_child(n, &in, 0x11223344, "net");
 }
 
 /* As the peer's or an operator's wish. */

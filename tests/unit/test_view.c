@@ -36,28 +36,11 @@ static void establish(struct node *n, uint64_t spi)
 
 static void add_child(struct node *n, uint64_t ike, uint32_t spi_in)
 {
-	static const uint8_t key[20] = "not much of a secret";
-	struct local_message sa = { .type = LOCAL_SA_ADD };
-	struct local_message put = { .type = LOCAL_CHILD_PUT };
+	struct local_sa_add in = {
+		.ike = ike, .spi = spi_in, .src = client, .dst = gateway
+	};
 
-	sa.sa_add.ike = ike;
-	sa.sa_add.mode = 1;
-	sa.sa_add.enc = ESP_ENCR_AES_GCM_16;
-	sa.sa_add.enc_key = (struct local_blob){ key, sizeof(key) };
-	sa.sa_add.spi = spi_in;
-	sa.sa_add.inbound = 1;
-	sa.sa_add.src = client;
-	sa.sa_add.dst = gateway;
-	gateways_say(n, &sa);
-	sa.sa_add.spi = 0x11223344;
-	sa.sa_add.inbound = 0;
-	sa.sa_add.src = gateway;
-	sa.sa_add.dst = client;
-	gateways_say(n, &sa);
-	put.child_put.ike = ike;
-	put.child_put.spi_in = spi_in;
-	put.child_put.spi_out = 0x11223344;
-	gateways_say(n, &put);
+	gateways_child(n, &in, 0x11223344, "");
 }
 
 /* An IKE SA of member 1, as all members have it. */
