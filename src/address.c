@@ -96,6 +96,11 @@ int address_block_parse(const char *text, struct address_block *out)
 	return 0;
 }
 
+bool address_block_same(const struct address_block *a, const struct address_block *b)
+{
+	return a->len == b->len && address_same(&a->first, &b->first);
+}
+
 const char *address_block_print(const struct address_block *b,
 				char buf[ADDRESS_BLOCK_TEXT_MAX])
 {

@@ -41,6 +41,7 @@ int address_prefix(const struct address *a, unsigned len, struct address *out);
 /* "10.9.0.0/16" or "2001:db8::/32"; without "/" all bits count. -EINVAL, also if bits behind
  * the length are set. */
 int address_block_parse(const char *text, struct address_block *out);
+bool address_block_same(const struct address_block *a, const struct address_block *b);
 #define ADDRESS_BLOCK_TEXT_MAX (ADDRESS_TEXT_MAX + 4)
 const char *address_block_print(const struct address_block *b,
 				char buf[ADDRESS_BLOCK_TEXT_MAX]);

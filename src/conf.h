@@ -111,9 +111,9 @@ void conf_print(const struct conf *conf, FILE *out);
 
 /*
  * What is the same on all members: everything but node, certificate, key, authority,
- * directories, capacity, log-level, sockets, names of devices and the routing table. The text is a whole
- * configuration, which parses; networks' interfaces stand in it, for members that have none
- * of their own for a network.
+ * directories, capacity, log-level, sockets, names of devices and the routing table. The
+ * text is a whole configuration, which parses; networks' interfaces stand in it, for members
+ * that have none of their own for a network.
  */
 void conf_print_shared(const struct conf *conf, FILE *out);
 enum conf_part {

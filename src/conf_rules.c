@@ -246,8 +246,7 @@ static void set_protect(struct reader *r, const struct option *o, void *at,
 		return;
 	}
 	for (unsigned i = 0; i < c->nprotect; i++)
-		if (c->protect[i].len == b.len &&
-		    address_same(&c->protect[i].first, &b.first)) {
+		if (address_block_same(&c->protect[i], &b)) {
 			conf_complain(r, r->line,
 				      "prefix %s was given before, expected each once",
 				      value);

@@ -29,8 +29,7 @@ struct guard {
 static struct entry *find(struct guard *g, const struct address_block *b)
 {
 	for (unsigned i = 0; i < g->count; i++)
-		if (g->entries[i].block.len == b->len &&
-		    address_same(&g->entries[i].block.first, &b->first))
+		if (address_block_same(&g->entries[i].block, b))
 			return &g->entries[i];
 	return NULL;
 }
