@@ -103,6 +103,9 @@ static void frame_deliver(struct packet_port *p, unsigned slot, uint64_t now)
 	struct unit_result r = filter_classify(p->filter, frame, len, p->ifindex, now);
 	if (r.verdict != UNIT_DAEMON) {
 		p->counters.late++;
+		/* In forwarding mode the kernel would send it on, had it come only now. */
+		if (r.reason == UNIT_BY_PASSED)
+			r.reason = UNIT_BY_FOREIGN;
 		if (r.reason != UNIT_BY_FOREIGN && r.reason != UNIT_BY_UNOWNED)
 			return;
 	}

@@ -5,10 +5,11 @@
  *
  *   path_member detach IF | unroute
  *   path_member check CLUSTER-ADDRESS IF...
- *   path_member run NAME SELF TUN CLUSTER-MAC OUTSIDE VIP,... INSIDE VIP,...
+ *   path_member run NAME SELF TUN CLUSTER-MAC|forwarding OUTSIDE VIP,... INSIDE VIP,...
  *
  * Commands: lease MS (0: over) | owners EVEN ODD | master 0|1 | session ADDRESS UNIT |
- * end ADDRESS UNIT | pool PREFIX | protect PREFIX | unprotect PREFIX | look | send TO [NEIGHBOUR] | statistics | quit
+ * end ADDRESS UNIT | pool PREFIX | protect PREFIX | unprotect PREFIX | look |
+ * send TO [NEIGHBOUR] | place MEMBER OUTSIDE-MAC | statistics | quit
  * Each command is answered by "done COMMAND".
  */
 #include <arpa/inet.h>
@@ -159,6 +160,20 @@ static void protect(const char *argument, enum routes_why why, bool on)
 	(on ? routes_protect : routes_unprotect)(routes, why, &b.first, b.len);
 }
 
+static bool mac_parse(const char *text, uint8_t mac[6])
+{
+	return sscanf(text, "%hhx:%hhx:%hhx:%hhx:%hhx:%hhx", &mac[0], &mac[1], &mac[2],
+		      &mac[3], &mac[4], &mac[5]) == 6;
+}
+
+static void place(uint16_t member, const char *text)
+{
+	uint8_t mac[6];
+
+	if (!mac_parse(text, mac) || filter_set_place(filter, 0, member, mac))
+		fatalx("place %s", text);
+}
+
 static void statistics(void)
 {
 	struct statistic all[128];
@@ -205,6 +220,8 @@ static void command(char *line)
 		routes_look(routes);
 	} else if (!strcmp(verb, "send")) {
 		send_to(a, b);
+	} else if (!strcmp(verb, "place")) {
+		place((uint16_t)atoi(a), b);
 	} else if (!strcmp(verb, "statistics")) {
 		statistics();
 	} else if (!strcmp(verb, "quit")) {
@@ -274,10 +291,10 @@ static void path_open(char **argv)
 					.lease_fd = -1 };
 	struct arp_config arp[NETWORKS] = { 0 };
 	struct ndp_config ndp[NETWORKS] = { 0 };
-	uint8_t mac[6];
+	uint8_t mac[6] = { 0 };
+	bool forwarding = !strcmp(argv[3], "forwarding");
 
-	if (sscanf(argv[3], "%hhx:%hhx:%hhx:%hhx:%hhx:%hhx", &mac[0], &mac[1], &mac[2],
-		   &mac[3], &mac[4], &mac[5]) != 6)
+	if (!forwarding && !mac_parse(argv[3], mac))
 		fatalx("MAC %s", argv[3]);
 	mac[5] = (uint8_t)(mac[5] & 0xfe);
 	for (unsigned i = 0; i < NETWORKS; i++) {
@@ -285,6 +302,7 @@ static void path_open(char **argv)
 		snprintf(n->ifname, sizeof(n->ifname), "%s", argv[4 + 2 * i]);
 		memcpy(n->cluster_mac, mac, 6);
 		n->cluster_mac[5] |= (uint8_t)i; /* one for each network */
+		n->forwarding = forwarding;
 		arp[i].ifname = ndp[i].ifname = n->ifname;
 		memcpy(arp[i].cluster_mac, n->cluster_mac, 6);
 		memcpy(ndp[i].cluster_mac, n->cluster_mac, 6);
