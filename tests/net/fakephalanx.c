@@ -18,7 +18,8 @@
  *   verify A|B     that charon is asked whether the last response was authentic
  *   forge A|B      and whether it were with another last byte
  *   end A|B        that charon is told to end all SAs silently, as INITIAL_CONTACT does
- *   refuse N       whether clients are connected elsewhere, where unique = keep
+ *   refuse N       whether peers are connected elsewhere: to clients' unique = keep, and
+ *                  to INITIAL_CONTACT of the plugin's own
  *   ping A|B       that charon is asked whether it is alive
  *   expire A|B     each inbound SA's soft lifetime runs out
  *   shift N        clients' ports appear N higher, as a NAT that forgot them would do
@@ -447,6 +448,16 @@ static void answer_unique(struct peer *p, const struct local_unique_ask *ask)
 	tell(p, &m);
 }
 
+static void answer_contact(struct peer *p, const struct local_contact_ask *ask)
+{
+	struct local_message m = { .type = LOCAL_CONTACT };
+
+	say("%c CONTACT_ASK peer=%016" PRIx64, p->name, ask->peer);
+	m.contact.id = ask->id;
+	m.contact.known = refuse != 0;
+	tell(p, &m);
+}
+
 static void handle(struct peer *p, const struct local_message *m)
 {
 	switch (m->type) {
@@ -506,6 +517,9 @@ static void handle(struct peer *p, const struct local_message *m)
 		break;
 	case LOCAL_UNIQUE_ASK:
 		answer_unique(p, &m->unique_ask);
+		break;
+	case LOCAL_CONTACT_ASK:
+		answer_contact(p, &m->contact_ask);
 		break;
 	case LOCAL_PONG:
 		say("%c PONG %u", p->name, m->pong.id);

@@ -462,6 +462,39 @@ half_eap() { # FROM TO
 	check "it connects anew" sas_have "$2" '^eap: .*ESTABLISHED'
 }
 
+# The gateway connects to c1, which other members are or are not connected to.
+own_contact() { # MEMBER
+	local known file=$work/$1/swanctl/swanctl.conf
+	sed -i.before '/^connections {/a out {\n local_addrs = '$address'\n \
+		remote_addrs = 10.90.1.2\n proposals = aes128-sha256-ecp256\n \
+		local {\n auth = psk\n id = vpn.example.org\n }\n \
+		remote {\n auth = psk\n id = c1@psk.example.org\n }\n \
+		children {\n out {\n local_ts = 10.1.0.0/16\n esp_proposals = aes128gcm16\n }\n }\n \
+		}' "$file"
+	on "$1" --load-all >"$work/$1/load.log" 2>&1
+	for known in 1 0; do
+		mark "contact-$known"
+		tell "refuse $known"
+		on "$1" --initiate --child out >"$work/$1/out-$known.log" 2>&1
+		check "$1 connects to c1" sas_have "$1" '^out: .*ESTABLISHED'
+		check "it asks for other members' contacts" since_has "contact-$known" \
+			"^$1 CONTACT_ASK"
+		on "$1" --terminate --ike out >/dev/null
+		if [ "$known" = 1 ]; then
+			check_not "INITIAL_CONTACT is not for it to say then" charon_log c1 \
+				'parsed IKE_AUTH request 1 .*N\(INIT_CONTACT\)'
+		else
+			check "without any it is" charon_log c1 \
+				'parsed IKE_AUTH request 1 .*N\(INIT_CONTACT\)'
+		fi
+	done
+	check "it is the same peer to all" [ "$(sed -n 's/.*CONTACT_ASK peer=//p' \
+		"$work/fake.log" | sort -u)" = "$(sed -n 's/.* name=out .*peer=//p' \
+		"$work/fake.log" | sort -u)" ]
+	mv "$file.before" "$file"
+	on "$1" --load-all >"$work/$1/load.log" 2>&1
+}
+
 dead_peer_detection() { # MEMBER
 	mark "dpd-$1"
 	# The clients send them by themselves, every 2 s.
@@ -599,6 +632,8 @@ main() {
 	check "its end is reported" since_has terminate 'A IKE_DEL'
 	check "its address is released" since_has terminate 'A ADDRESS_RELEASE'
 	check "the other client stays" sas_have A '^cert: .*ESTABLISHED'
+
+	own_contact A
 
 	for c in c1 c2; do on $c --terminate --ike home >/dev/null; done
 	half_open A B c1 psk

@@ -387,6 +387,32 @@ static void test_a_user_keeps_the_first_login(void **state)
 	assert_false(ask(s.owner, 99, "one", LOCAL_UNIQUE_KEEP, 4500));
 }
 
+static bool known_to(struct node *n, const char *user)
+{
+	struct local_message m = { .type = LOCAL_CONTACT_ASK };
+
+	m.contact_ask.id = 4711;
+	for (const char *at = user; *at; at++)
+		m.contact_ask.peer = m.contact_ask.peer * 31 + (uint8_t)*at;
+	gateways_say(n, &m);
+	assert_true(gateways_hear(n, LOCAL_CONTACT, &m));
+	assert_int_equal(m.contact.id, 4711);
+	return m.contact.known;
+}
+
+/* So that no charon says INITIAL_CONTACT to a peer of another one. */
+static void test_a_contact_is_known_to_all_members(void **state)
+{
+	struct scene s = begin();
+
+	establish(s.owner, s.spi, "one");
+	gateways_run(50);
+	EACH_NODE(n) {
+		assert_true(known_to(n, "one"));
+		assert_false(known_to(n, "two"));
+	}
+}
+
 /* The order survives whoever was to carry it out. */
 static void test_a_successor_ends_what_was_replaced(void **state)
 {
@@ -708,6 +734,7 @@ int main(void)
 		TEST(test_a_policy_reaches_all_members),
 		TEST(test_a_user_may_connect_twice),
 		TEST(test_a_user_keeps_the_first_login),
+		TEST(test_a_contact_is_known_to_all_members),
 		TEST(test_a_successor_ends_what_was_replaced),
 		TEST(test_what_charon_does_not_end_is_taken_from_it),
 		TEST(test_a_login_in_progress_goes_on),

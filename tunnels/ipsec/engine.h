@@ -396,6 +396,8 @@ void half_sweep(struct ipsec *t, struct mono now);
 
 /* unique.c */
 void unique_ask(struct ipsec *t, const struct local_unique_ask *ask);
+/* Whether any member has an IKE SA with the peer. */
+void unique_contact(struct ipsec *t, const struct local_contact_ask *ask);
 /* It was just established here: takes what unique_ask() has found. */
 void unique_established(struct ipsec *t, struct ike_sa *sa);
 void unique_forget(struct ipsec *t);

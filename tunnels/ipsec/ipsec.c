@@ -137,6 +137,9 @@ static void plugin_message(void *ctx, const struct local_message *m)
 	case LOCAL_IKE_VERIFIED:
 		login_verified(t, &m->ike_verified, now);
 		break;
+	case LOCAL_CONTACT_ASK:
+		unique_contact(t, &m->contact_ask);
+		break;
 	case LOCAL_UNIQUE_ASK:
 		unique_ask(t, &m->unique_ask);
 		break;

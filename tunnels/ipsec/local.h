@@ -39,7 +39,7 @@
 #include "cluster/pack.h"
 #include "src/bpf/unit.h"
 
-#define LOCAL_VERSION 4
+#define LOCAL_VERSION 5
 #define LOCAL_MESSAGE_MAX (160 * 1024)
 
 /* FNV-1a; `hash` is LOCAL_HASH at first. */
@@ -175,6 +175,10 @@ unsigned local_ts_count(const struct local_blob *list);
 	M(UNIQUE_ASK, unique_ask, F(u32, id) F(u64, spi) F(u64, peer) F(u8, policy)      \
 	  F(addr, remote) F(blob, user) F(blob, name))                                   \
 	M(UNIQUE, unique, F(u32, id) F(u8, refuse))                                      \
+	/* P> charon is about to begin an IKE SA with a peer. peer: see IKE_PUT. Answered  \
+	   by CONTACT with the same id: whether any member has another one. */           \
+	M(CONTACT_ASK, contact_ask, F(u32, id) F(u64, peer))                             \
+	M(CONTACT, contact, F(u32, id) F(u8, known))                                     \
 	/* D> this IKE SA is replaced by another one, of another member. how: enum        \
 	   local_end. Answered by IKE_DEL, in the end. */                                \
 	M(IKE_REPLACED, ike_replaced, F(u64, spi) F(u8, how))                            \

@@ -95,6 +95,18 @@ void unique_ask(struct ipsec *t, const struct local_unique_ask *ask)
 	plugin_send(t->plugin, &m);
 }
 
+void unique_contact(struct ipsec *t, const struct local_contact_ask *ask)
+{
+	struct local_message m = { .type = LOCAL_CONTACT };
+	const struct ike_sa *sa;
+
+	m.contact.id = ask->id;
+	LIST_FOREACH(sa, &t->peers[ask->peer % TABLE_SIZE], by_peer)
+		if (sa->peer == ask->peer)
+			m.contact.known = 1;
+	plugin_send(t->plugin, &m);
+}
+
 void unique_established(struct ipsec *t, struct ike_sa *sa)
 {
 	struct staged_replaces *s;

@@ -88,6 +88,8 @@ static enum local_type answer_type(enum local_type query)
 		return LOCAL_ADDRESS;
 	case LOCAL_UNIQUE_ASK:
 		return LOCAL_UNIQUE;
+	case LOCAL_CONTACT_ASK:
+		return LOCAL_CONTACT;
 	case LOCAL_INITIATE:
 		return LOCAL_INITIATED;
 	case LOCAL_TERMINATE:
@@ -288,6 +290,9 @@ static void dispatch(private_phalanx_link_t *this, struct local_message *m, size
 		break;
 	case LOCAL_UNIQUE:
 		give_answer(this, m, m->unique.id);
+		break;
+	case LOCAL_CONTACT:
+		give_answer(this, m, m->contact.id);
 		break;
 	case LOCAL_INITIATED:
 		give_answer(this, m, m->initiated.id);

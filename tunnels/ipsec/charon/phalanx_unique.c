@@ -18,23 +18,31 @@ struct private_phalanx_unique_t {
 	phalanx_sessions_t *sessions;
 	bool (*check_uniqueness)(ike_sa_manager_t *manager, ike_sa_t *ike_sa,
 				 bool force_replace);
+	bool (*has_contact)(ike_sa_manager_t *manager, identification_t *me,
+			    identification_t *other, int family);
 };
 
 /* The manager has no place for user data in its methods, and there is one manager. */
 static private_phalanx_unique_t *attached;
 
-uint64_t phalanx_peer_digest(ike_sa_t *ike_sa)
+static uint64_t digest_of(identification_t *me, identification_t *other, int family)
 {
 	static u_char key[16] = "phalanx peer";
-	chunk_t local = phalanx_identity(ike_sa->get_my_id(ike_sa));
-	chunk_t remote = phalanx_identity(ike_sa->get_other_eap_id(ike_sa));
-	host_t *host = ike_sa->get_other_host(ike_sa);
-	uint32_t head[2] = { local.len, host->get_family(host) == AF_INET6 };
+	chunk_t local = phalanx_identity(me), remote = phalanx_identity(other);
+	uint32_t head[2] = { local.len, family == AF_INET6 };
 	chunk_t all = chunk_cat("mmc", local, remote, chunk_from_thing(head));
 	uint64_t digest = chunk_mac(all, key);
 
 	free(all.ptr);
 	return digest;
+}
+
+uint64_t phalanx_peer_digest(ike_sa_t *ike_sa)
+{
+	host_t *host = ike_sa->get_other_host(ike_sa);
+
+	return digest_of(ike_sa->get_my_id(ike_sa), ike_sa->get_other_eap_id(ike_sa),
+			 host->get_family(host));
 }
 
 /* FALSE if phalanxd is not to be asked. */
@@ -84,6 +92,21 @@ static bool check_uniqueness(ike_sa_manager_t *manager, ike_sa_t *ike_sa,
 	       refused(attached, ike_sa, policy);
 }
 
+/* charon says INITIAL_CONTACT if there is none. Without an answer there may be one, and
+ * silence does least harm. */
+static bool has_contact(ike_sa_manager_t *manager, identification_t *me,
+			identification_t *other, int family)
+{
+	struct local_message m = { .type = LOCAL_CONTACT_ASK }, answer;
+
+	if (attached->has_contact(manager, me, other, family))
+		return TRUE;
+	m.contact_ask.peer = digest_of(me, other, family);
+	return !attached->link->ask(attached->link, &m, &m.contact_ask.id, &answer,
+				    ASK_TIMEOUT_MS) ||
+	       answer.contact.known;
+}
+
 static void end_now(ike_sa_id_t *id, bool silent)
 {
 	ike_sa_manager_t *manager = charon->ike_sa_manager;
@@ -125,14 +148,18 @@ METHOD(phalanx_unique_t, attach, void, private_phalanx_unique_t *this)
 	attached = this;
 	this->check_uniqueness = manager->check_uniqueness;
 	manager->check_uniqueness = check_uniqueness;
+	this->has_contact = manager->has_contact;
+	manager->has_contact = has_contact;
 }
 
 METHOD(phalanx_unique_t, detach, void, private_phalanx_unique_t *this)
 {
 	ike_sa_manager_t *manager = charon->ike_sa_manager;
 
-	if (manager && attached == this)
+	if (manager && attached == this) {
 		manager->check_uniqueness = this->check_uniqueness;
+		manager->has_contact = this->has_contact;
+	}
 	attached = NULL;
 }
 
