@@ -75,7 +75,8 @@ struct link_ops {
 
 struct links;
 
-/* Listens and dials from now on; the process ignores SIGPIPE. Both structs are copied. NULL and a text on failure. */
+/* Listens and dials from now on; the process ignores SIGPIPE. Both structs are copied. NULL
+ * and a text on failure. */
 struct links *links_new(struct event_base *base, const struct link_config *config,
 			const struct link_ops *ops, char err[LINK_ERR]);
 /* Closes everything without callbacks. The event base is still there. Accepts NULL. */
