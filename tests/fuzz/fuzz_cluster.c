@@ -375,10 +375,9 @@ int LLVMFuzzerTestOneInput(const uint8_t *input, size_t len)
 	struct unpack u = unpack_from(input, len);
 	uint8_t how = unpack_u8(&u);
 
-	members_start(real[how % sizeof(real)], 3 + how / sizeof(real) % 3);
 	/* They find each other, unless the input has it otherwise. */
-	if (how < 192)
-		members_run(800 * MONO_MS);
+	members_start(real[how % sizeof(real)], 3 + how / sizeof(real) % 3,
+		      how < 192 ? 800 * MONO_MS : 0);
 	for (unsigned i = 0; i < EVENTS_MAX && unpack_left(&u); i++) {
 		event(&u);
 		if (i % CHECK_EVERY == 0)

@@ -2,10 +2,18 @@
 /*
  * Any bytes as frames of neighbour discovery, one after the other: each begins with its
  * length and with what is done to it (the right checksum is put in, this member is master
- * then). Only a master speaks, in complete frames from its own MAC, and gives for a
- * cluster address nothing but the cluster MAC.
+ * then, frames do not leave). Only a master speaks, in complete frames from its own MAC,
+ * and gives for a cluster address nothing but the cluster MAC.
+ *
+ * What is sent is looked at where it is sent: a socket costs most of the time.
  */
+#include <sys/socket.h>
+
+static ssize_t look_at(int fd, const void *frame, size_t len, int flags);
+
+#define send look_at
 #include "src/ndp.c"
+#undef send
 #include "src/ndp_wire.c"
 
 #include "cluster/pack.h"
@@ -14,6 +22,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *input, size_t len);
 
 #define RIGHT_CHECKSUM 1
 #define AS_MASTER 2
+#define FULL 4
 
 static const uint8_t own[6] = { 2, 0, 0, 0, 0, 7 };
 static const uint8_t shared[6] = { 3, 0, 0x5e, 10, 0, 1 };
@@ -24,19 +33,23 @@ static void must(bool condition)
 		abort();
 }
 
-static void check_sent(const struct ndp *n, int fd)
-{
-	uint8_t bytes[ETH_HLEN + NDP_ADVERT_LEN];
-	struct ndp_heard h;
-	ssize_t len;
+static const struct ndp *speaker;
+static bool full; /* its socket */
 
-	while ((len = recv(fd, bytes, sizeof(bytes), MSG_DONTWAIT | MSG_TRUNC)) >= 0) {
-		must(n->herald.master && len == sizeof(bytes));
-		must(!ndp_wire_read(bytes + ETH_HLEN, (size_t)len - ETH_HLEN, &h));
-		must(!h.solicitation && h.mac && !memcmp(h.mac, shared, 6));
-		must(is_cluster(n, h.target) && !memcmp(bytes + 6, own, 6));
-		must(!(bytes[0] & 1) || !memcmp(bytes, all_nodes_mac, 6));
-	}
+static ssize_t look_at(int fd, const void *frame, size_t len, int flags)
+{
+	const uint8_t *bytes = frame;
+	struct ndp_heard h;
+
+	must(speaker->herald.master && len == ETH_HLEN + NDP_ADVERT_LEN);
+	must(!ndp_wire_read(bytes + ETH_HLEN, len - ETH_HLEN, &h));
+	must(!h.solicitation && h.mac && !memcmp(h.mac, shared, 6));
+	must(is_cluster(speaker, h.target) && !memcmp(bytes + 6, own, 6));
+	must(!(bytes[0] & 1) || !memcmp(bytes, all_nodes_mac, 6));
+	if (!full)
+		return (ssize_t)len;
+	errno = ENOBUFS;
+	return -1;
 }
 
 static void put_checksum(uint8_t *frame, size_t len)
@@ -73,16 +86,15 @@ static void hear(struct ndp *n, uint8_t how, const uint8_t *bytes, size_t len)
 int LLVMFuzzerTestOneInput(const uint8_t *input, size_t len)
 {
 	static struct event_base *base;
-	static int ends[2];
 	struct unpack u = unpack_from(input, len);
 	struct ndp n = { .ifname = "fuzz", .address_count = 2 };
 
 	if (!base) {
 		log_init(LOG_LEVEL_ERROR, false);
 		base = event_base_new();
-		must(base && !socketpair(AF_UNIX, SOCK_DGRAM, 0, ends));
+		must(base != NULL);
 	}
-	n.fd = ends[0];
+	speaker = &n;
 	memcpy(n.own_mac, own, 6);
 	memcpy(n.cluster_mac, shared, 6);
 	must(!address_parse("2001:db8::1", &n.addresses[0]));
@@ -95,8 +107,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *input, size_t len)
 
 		if (!frame || frame_len < ETH_HLEN)
 			break;
+		full = how & FULL;
 		hear(&n, how, frame, frame_len);
-		check_sent(&n, ends[1]);
 	}
 	herald_clear(&n.herald);
 	return 0;

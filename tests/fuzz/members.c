@@ -1,8 +1,10 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 #include <errno.h>
+#include <stddef.h>
 #include <stdlib.h>
 #include <string.h>
 
+#include "cluster/internal.h"
 #include "tests/fuzz/members.h"
 
 #define LATENCY (100 * MONO_US)
@@ -197,7 +199,7 @@ static void start(struct node *n)
 	cluster_set_able(n->c, true, NULL, members_now);
 }
 
-void members_start(unsigned real, unsigned count)
+static void begin(unsigned real, unsigned count)
 {
 	members_now.ns = START;
 	members_count = count;
@@ -216,10 +218,115 @@ void members_start(unsigned real, unsigned count)
 			members_link(a, b, true);
 }
 
+/*
+ * To make a member costs more than most inputs do, so a beginning is made once, and copied:
+ * a member has its state in one piece, which its own pointers stay right in, and in the
+ * buckets of its sessions, of which it has none yet. Places of members that there are not
+ * are not used, and not copied.
+ */
+struct beginning {
+	bool made;
+	struct node members[MEMBERS_MAX + 1];
+	struct {
+		uint8_t head[offsetof(struct cluster, members[MEMBERS_MAX])];
+		uint8_t tail[sizeof(struct cluster) - offsetof(struct cluster, places)];
+	} * state[MEMBERS_MAX + 1];
+	bool linked[MEMBERS_MAX + 1][MEMBERS_MAX + 1];
+	struct mono now;
+	uint64_t random_state;
+	struct letters post;
+};
+
+static struct beginning beginnings[MEMBERS_MAX + 1][MEMBERS_MAX + 1][2];
+static const struct beginning *began; /* with this one */
+
+static void append(struct letters *to, const struct letter *l)
+{
+	struct letter *copy = malloc(sizeof(*l) + l->len);
+
+	must(copy != NULL);
+	memcpy(copy, l, sizeof(*l) + l->len);
+	STAILQ_INSERT_TAIL(to, copy, next);
+}
+
+static void keep(struct beginning *b)
+{
+	const struct letter *l;
+
+	memcpy(b->members, members, sizeof(members));
+	memcpy(b->linked, linked, sizeof(linked));
+	b->now = members_now;
+	b->random_state = random_state;
+	STAILQ_INIT(&b->post);
+	STAILQ_FOREACH(l, &members_post, next)
+		append(&b->post, l);
+	for (member_id id = 1; id <= members_real; id++) {
+		const struct cluster *c = members[id].c;
+
+		must(!c->nsessions && !c->nended);
+		b->state[id] = malloc(sizeof(*b->state[id]));
+		must(b->state[id] != NULL);
+		memcpy(b->state[id]->head, c, sizeof(b->state[id]->head));
+		memcpy(b->state[id]->tail, c->places, sizeof(b->state[id]->tail));
+	}
+	b->made = true;
+}
+
+static void restore(const struct beginning *b)
+{
+	const struct letter *l;
+
+	memcpy(members, b->members, sizeof(members));
+	memcpy(linked, b->linked, sizeof(linked));
+	members_now = b->now;
+	random_state = b->random_state;
+	STAILQ_INIT(&members_post);
+	posted = 0;
+	STAILQ_FOREACH(l, &b->post, next) {
+		append(&members_post, l);
+		posted++;
+	}
+	for (member_id id = 1; id <= members_real; id++) {
+		struct cluster *c = members[id].c;
+
+		memcpy(c, b->state[id]->head, sizeof(b->state[id]->head));
+		memcpy(c->places, b->state[id]->tail, sizeof(b->state[id]->tail));
+		must(store_init(c) == 0);
+	}
+}
+
+/* What is copied to again stays, without what it holds. */
+static void end(struct node *n)
+{
+	if (!n->c || n->c != began->members[n->id].c) {
+		cluster_free(n->c);
+		return;
+	}
+	merge_free(n->c);
+	ended_free(n->c);
+	store_free(n->c);
+}
+
+void members_start(unsigned real, unsigned count, uint64_t ns)
+{
+	struct beginning *b = &beginnings[real][count][ns > 0];
+
+	began = b;
+	members_count = count;
+	members_real = real;
+	if (b->made) {
+		restore(b);
+		return;
+	}
+	begin(real, count);
+	members_run(ns);
+	keep(b);
+}
+
 void members_stop(void)
 {
 	for (member_id id = 1; id <= members_count; id++)
-		cluster_free(members[id].c);
+		end(&members[id]);
 	while (posted)
 		free(members_take());
 }
@@ -233,7 +340,7 @@ void members_restart(member_id id)
 	for (member_id peer = 1; peer <= members_count; peer++)
 		if (peer != id)
 			members_link(id, peer, false);
-	cluster_free(n->c);
+	end(n);
 	start(n);
 	for (member_id peer = 1; peer <= members_count; peer++)
 		if (peer != id)

@@ -42,8 +42,8 @@ extern STAILQ_HEAD(letters, letter) members_post;
 
 void must(bool condition);
 
-/* Members 1 to `real` of `count`, all linked. */
-void members_start(unsigned real, unsigned count);
+/* Members 1 to `real` of `count`, all linked, after so long a time. */
+void members_start(unsigned real, unsigned count, uint64_t ns);
 void members_stop(void);
 /* A member that is real ends, and begins anew. */
 void members_restart(member_id id);
