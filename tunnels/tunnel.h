@@ -32,7 +32,7 @@ struct packet {
 
 /* What a user is shown of a session. All text is valid until the next call. */
 struct session_view {
-	const char *kind; /* "ikev2" */
+	const char *kind; /* "ikev1", "ikev2" */
 	char user[128];
 	char client[64];	   /* outer address and port */
 	char virtual_address[128]; /* inner address or networks */

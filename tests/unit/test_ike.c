@@ -64,6 +64,36 @@ static void test_header(void **state)
 	assert_true(ike_receiver_spi(&h) == SPI_I);
 }
 
+/* What it can tell without flags: whose the responder's cookie is, and fragments. */
+static void test_ikev1_header(void **state)
+{
+	uint8_t buf[64];
+	struct ike_header h;
+	size_t len = message(buf, 8, 0x10, 0x01, 0xdeadbeef, 0);
+
+	assert_int_equal(ike_parse(buf, len, &h), 0);
+	assert_int_equal(h.major, 1);
+	assert_false(h.initiator);
+	assert_false(h.response);
+	assert_int_equal(h.mid, 0xdeadbeef);
+	assert_true(ike_receiver_spi(&h) == SPI_R);
+	assert_true(ike_sender_spi(&h) == SPI_R);
+	/* The same bits as in IKEv2 mean nothing. */
+	len = message(buf, 53, 0x10, 0x28, 5, 0);
+	assert_int_equal(ike_parse(buf, len, &h), 0);
+	assert_false(h.initiator);
+	assert_true(ike_sender_spi(&h) == SPI_R);
+
+	len = message(buf, 132, 0x10, 0, 0, 0); /* says fragment, has none */
+	assert_int_equal(ike_parse(buf, len, &h), -EBADMSG);
+	len = message(buf, 132, 0x10, 0, 0, 1);
+	buf[IKE_HEADER_SIZE + 6] = 3;
+	assert_int_equal(ike_parse(buf, len, &h), 0);
+	assert_int_equal(h.fragment, 3);
+	buf[IKE_HEADER_SIZE + 6] = 0;
+	assert_int_equal(ike_parse(buf, len, &h), -EBADMSG);
+}
+
 static void test_malformed_headers(void **state)
 {
 	uint8_t buf[64];
@@ -171,6 +201,7 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_header),
+		cmocka_unit_test(test_ikev1_header),
 		cmocka_unit_test(test_malformed_headers),
 		cmocka_unit_test(test_copies_travel),
 		cmocka_unit_test(test_a_number_without_packets_travels),

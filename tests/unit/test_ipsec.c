@@ -82,9 +82,23 @@ static unsigned times_sent(const struct node *n, const struct ike *m)
 	return times;
 }
 
-static void establish(struct node *n, uint64_t spi)
+/* A message of IKEv1, from either side. */
+static struct ike isakmp(uint64_t spi, uint32_t mid, uint8_t filling)
+{
+	struct ike out = ike(spi, false, false, mid, filling);
+
+	out.bytes[16] = 8;
+	out.bytes[17] = 0x10;
+	out.bytes[18] = 32; /* quick mode */
+	out.bytes[19] = 1;  /* encrypted */
+	return out;
+}
+
+static void establish_as(struct node *n, uint64_t spi, uint8_t version)
 {
 	struct local_message put = { .type = LOCAL_IKE_PUT };
+
+	put.ike_put.version = version;
 
 	put.ike_put.spi = spi;
 	put.ike_put.peer_spi = PEER_SPI;
@@ -92,6 +106,11 @@ static void establish(struct node *n, uint64_t spi)
 	put.ike_put.remote = client;
 	put.ike_put.state = (struct local_blob){ (const uint8_t *)"state", 5 };
 	gateways_say(n, &put);
+}
+
+static void establish(struct node *n, uint64_t spi)
+{
+	establish_as(n, spi, 2);
 }
 
 static struct local_blob selector(uint8_t *buf, uint8_t last)
@@ -211,6 +230,45 @@ static void test_a_takeover_goes_on_where_the_owner_was(void **state)
 	gateways_run(3000);
 	assert_int_equal(times_sent(s.successor, &ours), 1);
 	receive(s.successor, &next);
+	assert_true(gateways_hear(s.successor, LOCAL_IKE_RX, &m));
+}
+
+static void test_an_ikev1_sa_is_known_by_its_requests(void **state)
+{
+	struct scene s = begin();
+	uint64_t spi = s.spi + 3 * CLUSTER_UNITS;
+	struct ike request = isakmp(spi, 0xa0b1c2d3, 'q');
+	struct ike answer = isakmp(spi, 0xa0b1c2d3, 'a');
+	struct ike third = isakmp(spi, 0xa0b1c2d3, 't');
+	struct ike ours = isakmp(spi, 0x01020304, 'o');
+	struct ike other = ike(spi, true, false, 2, 'n');
+	struct ike another = ike(spi, false, true, 2, 'm');
+	struct local_message m;
+
+	establish_as(s.owner, spi, 1);
+	receive(s.owner, &request);
+	assert_true(gateways_hear(s.owner, LOCAL_IKE_RX, &m));
+	transmit(s.owner, &answer);
+	transmit(s.owner, &ours);
+	assert_int_equal(times_sent(s.owner, &answer), 1);
+	assert_int_equal(times_sent(s.owner, &ours), 1);
+	/* A message of another version of IKE with its SPI. */
+	receive(s.owner, &other);
+	transmit(s.owner, &another);
+	assert_false(gateways_hear(s.owner, LOCAL_IKE_RX, &m));
+	assert_int_equal(times_sent(s.owner, &another), 0);
+
+	gateways_kill(s.owner);
+	do
+		assert_true(gateways_hear(s.successor, LOCAL_IKE_IMPORT, &m));
+	while (m.ike_import.spi != spi);
+	gateways_run(3000);
+	/* What was informed of is not repeated, what was answered is, and no more. */
+	assert_int_equal(times_sent(s.successor, &ours), 0);
+	receive(s.successor, &request);
+	assert_false(gateways_hear(s.successor, LOCAL_IKE_RX, &m));
+	assert_int_equal(times_sent(s.successor, &answer), 1);
+	receive(s.successor, &third);
 	assert_true(gateways_hear(s.successor, LOCAL_IKE_RX, &m));
 }
 
@@ -859,6 +917,7 @@ int main(void)
 #define TEST(name) cmocka_unit_test_setup_teardown(name, start4, gateways_stop)
 #define TEST6(name) cmocka_unit_test_setup_teardown(name, start6, gateways_stop)
 	const struct CMUnitTest tests[] = {
+		TEST(test_an_ikev1_sa_is_known_by_its_requests),
 		TEST(test_a_takeover_goes_on_where_the_owner_was),
 		TEST(test_nothing_is_said_before_it_is_committed),
 		TEST(test_a_lost_unit_is_silent),

@@ -129,6 +129,7 @@ struct ike_sa {
 	uint64_t spi, peer; /* peer: see IKE_PUT */
 	uint64_t name;	    /* its connection's name_id */
 	unit_id unit;
+	bool isakmp; /* of IKEv1 */
 	bool live;   /* charon here has it */
 	bool ending; /* charon was told to end it; if it does not, we do at end_at */
 	struct mono end_at;
@@ -278,7 +279,8 @@ struct ipsec {
 	struct ike_trace traces[TABLE_SIZE];
 	LIST_HEAD(, staged_sa) staged;
 	unsigned nstaged;
-	TAILQ_HEAD(child_list, child) waiting; /* children of which a counter was committed */
+	TAILQ_HEAD(child_list, child)
+	waiting; /* children of which a counter was committed */
 	TAILQ_HEAD(, waiting_packet) packets;
 	size_t packets_size;	      /* bytes of them */
 	struct mono children_refused; /* when it was last said */

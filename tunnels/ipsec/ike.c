@@ -9,6 +9,7 @@
 #define FLAG_INITIATOR 0x08
 #define FLAG_RESPONSE 0x20
 #define PAYLOAD_FRAGMENT 53 /* Encrypted Fragment, RFC 7383 2.5 */
+#define PAYLOAD_FRAGMENT_V1 132
 #define FRAGMENT_HEADER_SIZE 8
 
 int ike_parse(const uint8_t *packet, size_t len, struct ike_header *h)
@@ -39,18 +40,29 @@ int ike_parse(const uint8_t *packet, size_t len, struct ike_header *h)
 		if (out.fragment == 0)
 			return -EBADMSG;
 	}
+	/* Generic header, number of the message, number of the fragment (the vendor ID
+	 * FRAGMENTATION). */
+	if (out.major == 1 && next == PAYLOAD_FRAGMENT_V1) {
+		if (unpack_left(&u) < FRAGMENT_HEADER_SIZE)
+			return -EBADMSG;
+		unpack_u32(&u);
+		unpack_u16(&u);
+		out.fragment = unpack_u8(&u);
+		if (out.fragment == 0)
+			return -EBADMSG;
+	}
 	*h = out;
 	return 0;
 }
 
 uint64_t ike_receiver_spi(const struct ike_header *h)
 {
-	return h->initiator ? h->spi_r : h->spi_i;
+	return h->initiator || h->major == 1 ? h->spi_r : h->spi_i;
 }
 
 uint64_t ike_sender_spi(const struct ike_header *h)
 {
-	return h->initiator ? h->spi_i : h->spi_r;
+	return h->initiator && h->major != 1 ? h->spi_i : h->spi_r;
 }
 
 void ike_digest(const uint8_t *packet, size_t len, uint8_t digest[IKE_DIGEST_SIZE])

@@ -34,9 +34,16 @@ struct ike_header {
 	uint16_t fragment; /* 1..; 0 if the message is not a fragment */
 };
 
+/*
+ * IKEv1 has no flags that tell requests, responses and the initiator: `initiator` and
+ * `response` are false then. Nobody here begins an IKEv1 SA, so the responder's cookie is
+ * ours in all of its messages.
+ */
+
 /* `packet` begins with the header. -EBADMSG if it is short or its length is wrong. */
 int ike_parse(const uint8_t *packet, size_t len, struct ike_header *h);
-/* The SPI of the IKE SA's end at the receiver and at the sender of a message. */
+/* The SPI of the IKE SA's end at the receiver and at the sender of a message: of one that
+ * comes to us, and of one of ours. */
 uint64_t ike_receiver_spi(const struct ike_header *h);
 uint64_t ike_sender_spi(const struct ike_header *h);
 /* SHA-256. */

@@ -110,9 +110,11 @@ unsigned local_ts_count(const struct local_blob *list);
 	/* P> an established IKE SA, new or changed. spi: ours. user, name: text of the  \
 	   remote identity and the connection. vips: list of 16-byte-padded addresses,   \
 	   each with a family byte before (17 bytes). peer: a digest of both identities  \
-	   and the family of addresses, equal for all IKE SAs of a user to one gateway. */ \
+	   and the family of addresses, equal for all IKE SAs of a user to one gateway.     \
+	   version: of IKE, 1 or 2. */                                                   \
 	M(IKE_PUT, ike_put, F(u64, spi) F(u64, peer_spi) F(addr, local) F(addr, remote)  \
-	  F(blob, user) F(blob, name) F(blob, vips) F(blob, state) F(u64, peer))         \
+	  F(blob, user) F(blob, name) F(blob, vips) F(blob, state) F(u64, peer)          \
+	  F(u8, version))                                                                \
 	/* P> the IKE SA ended (deleted, expired, rekeyed). */                           \
 	M(IKE_DEL, ike_del, F(u64, spi))                                                 \
 	/* P> kernel-ipsec add_sa. ike: our SPI of the IKE SA. spi: inbound ours,        \

@@ -9,6 +9,10 @@
  * A new owner repeats the outstanding request of the dead one, byte for byte, until the
  * peer has answered it. That answer is kept from charon, whose own count begins behind
  * it.
+ *
+ * IKEv1's messages have random numbers and no order. A request that is repeated is known by
+ * its digest, and the number of its copy is a count of those answered. Of what we ask, or
+ * inform of, nothing is kept: charon begins anew.
  */
 #include <arpa/inet.h>
 #include <errno.h>
@@ -196,6 +200,36 @@ static void copy_request(struct ipsec *t, struct ike_sa *sa, const struct ike_he
 	sa->exchanges.outstanding = true;
 }
 
+/* What charon says in an exchange that the peer has begun answers what it has heard last. */
+static void transmit_isakmp(struct ipsec *t, struct ike_sa *sa,
+			    const struct ike_header *h, const struct local_ike_tx *tx,
+			    struct mono now)
+{
+	const struct ike_trace *trace = trace_of(t, sa->spi);
+	struct ike_copy *copy = &sa->exchanges.response;
+	bool same = copy->valid && !memcmp(copy->digest, trace->digest, IKE_DIGEST_SIZE);
+	uint32_t number =
+	    copy->valid && same ? copy->mid : ike_next_received(&sa->exchanges);
+
+	if (trace->received && trace->received_mid == h->mid) {
+		if (same && h->fragment <= 1)
+			ike_copy_clear(copy); /* charon repeats itself */
+		if (ike_copy_add(copy, number, &tx->src, &tx->dst, tx->packet.bytes,
+				 tx->packet.len))
+			t->statistics.ike_uncopied++;
+		memcpy(copy->digest, trace->digest, sizeof(copy->digest));
+		session_heard(sa->session, now);
+		if (keep(t, sa, now)) {
+			t->statistics.ike_dropped++;
+			return;
+		}
+	}
+	if (settled(t, sa->unit) && cluster_serves(t->host.cluster, sa->unit, now))
+		login_send(t, &tx->src, &tx->dst, tx->packet.bytes, tx->packet.len);
+	else
+		wait_for_commit(t, sa->unit, tx);
+}
+
 void login_transmit(struct ipsec *t, const struct local_ike_tx *tx, struct mono now)
 {
 	struct ike_header h;
@@ -205,13 +239,17 @@ void login_transmit(struct ipsec *t, const struct local_ike_tx *tx, struct mono 
 		t->statistics.ike_malformed++;
 		return;
 	}
-	sa = h.major == 2 ? login_find(t, ike_sender_spi(&h)) : NULL;
-	if (sa && !sa->live) {
+	sa = login_find(t, ike_sender_spi(&h));
+	if (sa && (!sa->live || sa->isakmp != (h.major == 1))) {
 		t->statistics.not_served++;
 		return;
 	}
 	if (!sa) {
 		transmit_early(t, &h, tx, now);
+		return;
+	}
+	if (sa->isakmp) {
+		transmit_isakmp(t, sa, &h, tx, now);
 		return;
 	}
 	/* The peer takes our requests one after the other, so the inherited one goes first;
@@ -339,6 +377,41 @@ static void note_request(struct ipsec *t, uint64_t spi, uint32_t mid,
 	memcpy(trace->digest, digest, IKE_DIGEST_SIZE);
 }
 
+/* As answer_again(); charon is asked about everything else. */
+static bool isakmp_again(struct ipsec *t, struct ike_sa *sa, const uint8_t *digest,
+			 struct mono now)
+{
+	const struct ike_copy *copy = &sa->exchanges.response;
+
+	if (!copy->valid || memcmp(copy->digest, digest, IKE_DIGEST_SIZE))
+		return false;
+	if (sayable(t, sa, now)) {
+		t->statistics.ike_repeated++;
+		send_copy(t, copy);
+	}
+	return true;
+}
+
+/* True if the message of an IKEv1 SA is to go to charon. */
+static bool receive_isakmp(struct ipsec *t, struct ike_sa *sa, const struct ike_header *h,
+			   uint64_t own, const uint8_t *packet, size_t len,
+			   struct mono now)
+{
+	uint8_t digest[IKE_DIGEST_SIZE];
+
+	if (!cluster_serves(t->host.cluster, spi_unit(own), now) || (sa && !sa->isakmp)) {
+		t->statistics.not_served++;
+		return false;
+	}
+	if (h->fragment > 1)
+		return true;
+	ike_digest(packet, len, digest);
+	if (sa && isakmp_again(t, sa, digest, now))
+		return false;
+	note_request(t, own, h->mid, digest);
+	return true;
+}
+
 void login_receive(struct ipsec *t, const struct local_addr *src,
 		   const struct local_addr *dst, const uint8_t *packet, size_t len,
 		   struct mono now)
@@ -357,10 +430,16 @@ void login_receive(struct ipsec *t, const struct local_addr *src,
 	m.ike_rx.dst = *dst;
 	m.ike_rx.packet = (struct local_blob){ packet, len };
 	own = ike_receiver_spi(&h);
+	if (h.major == 1 && own) {
+		waiting = login_find(t, own);
+		if (!receive_isakmp(t, waiting, &h, own, packet, len, now))
+			return;
+	}
 	if (h.major == 2 && own) {
 		struct ike_sa *sa = login_find(t, own);
 
-		if (!cluster_serves(t->host.cluster, spi_unit(own), now)) {
+		if (!cluster_serves(t->host.cluster, spi_unit(own), now) ||
+		    (sa && sa->isakmp)) {
 			t->statistics.not_served++;
 			return;
 		}
@@ -402,6 +481,7 @@ static void know_peer(struct ipsec *t, struct ike_sa *sa)
 
 	if (!local_decode(initial, len, &m) && m.type == LOCAL_IKE_PUT) {
 		sa->peer = m.ike_put.peer;
+		sa->isakmp = m.ike_put.version == 1;
 		sa->name = connection_name_id(m.ike_put.name);
 	}
 	LIST_INSERT_HEAD(&t->peers[sa->peer % TABLE_SIZE], sa, by_peer);

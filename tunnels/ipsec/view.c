@@ -63,7 +63,7 @@ bool ipsec_view(void *tunnel, struct session *s, struct session_view *out,
 	    m.type != LOCAL_IKE_PUT)
 		return false;
 	memset(out, 0, sizeof(*out));
-	out->kind = "ikev2";
+	out->kind = sa->isakmp ? "ikev1" : "ikev2";
 	snprintf(out->user, sizeof(out->user), "%.*s", (int)m.ike_put.user.len,
 		 (const char *)m.ike_put.user.bytes);
 	print_address(&m.ike_put.remote, true, out->client, sizeof(out->client));

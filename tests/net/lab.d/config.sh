@@ -65,6 +65,7 @@ strongswan_conf()
 	cat >"$dir/strongswan.conf" <<-CONF
 	charon {
 		load = $2
+		${deletes:+delete_rekeyed = yes}
 		ikesa_table_size = 4096
 		ikesa_table_segments = 16
 		filelog {
@@ -94,7 +95,7 @@ strongswan_conf()
 }
 
 charon_common='random nonce openssl kdf pem pkcs1 pkcs8 x509 constraints pubkey'
-charon_logins='eap-identity eap-mschapv2 eap-tls'
+charon_logins='eap-identity eap-mschapv2 eap-tls xauth-generic'
 
 member_strongswan()
 {
@@ -124,17 +125,18 @@ ike_proposals=aes128gcm16-prfsha256-ecp256,aes256gcm16-prfsha384-ecp384
 ike_proposals+=,aes128-sha256-ecp256
 esp_proposals=aes128gcm16,aes256gcm16,aes128-sha256
 
-# gateway_login NAME CERTIFICATE REMOTE MOBIKE: a connection of those whose identity ends in
-# NAME.example.org, that is, of the kinds of clients called so. Without a certificate the
-# gateway has the common key.
+# gateway_login NAME CERTIFICATE REMOTE MOBIKE [SECOND]: a connection of those whose identity
+# ends in NAME.example.org, that is, of the kinds of clients called so. Without a certificate
+# the gateway has the common key. SECOND: how they authenticate besides.
 gateway_login()
 {
-	local own="auth = psk"
+	local own="auth = psk" version=2
+	[[ $1 != v1* ]] || version=1
 	[[ -z $2 ]] || own="auth = pubkey
 				certs = $2.pem"
 	cat <<-CONF
 		$1 {
-			version = 2
+			version = $version
 			mobike = $4
 			local_addrs = $VIP_OUTSIDE, $VIP6_OUTSIDE
 			proposals = $ike_proposals
@@ -148,6 +150,9 @@ gateway_login()
 				$3
 				id = *@$1.example.org
 			}
+			${5:+remote-2 {
+				auth = $5
+			\}}
 			children {
 				net {
 					local_ts = 10.1.0.0/16, 10.3.0.0/24
@@ -172,6 +177,10 @@ gateway_connections()
 		$(gateway_login mschapv2 gateway "$eap eap-mschapv2" yes)
 		$(gateway_login tls gateway "$eap eap-tls" yes)
 		$(gateway_login radius gateway "$eap eap-radius" yes)
+		$(gateway_login v1psk '' 'auth = psk' no)
+		$(gateway_login v1cert gateway-rsa 'auth = pubkey' no)
+		$(gateway_login v1xpsk '' 'auth = psk' no xauth)
+		$(gateway_login v1xcert gateway-rsa 'auth = pubkey' no xauth)
 		transport {
 			version = 2
 			mobike = no
@@ -275,7 +284,7 @@ client_own()
 {
 	local id=$1@$2.example.org
 	case $2 in
-	psk) printf 'auth = psk\nid = %s\n' "$id" ;;
+	psk | v1psk | v1xpsk) printf 'auth = psk\nid = %s\n' "$id" ;;
 	mschapv2 | radius)
 		printf 'auth = eap-mschapv2\nid = device-%s\neap_id = %s\n' "$id" "$id"
 		;;
@@ -285,10 +294,11 @@ client_own()
 }
 
 # client_config NODE AUTH GATEWAY [PLUGIN]: AUTH as the gateway's connections are called.
-# The plugin does its ESP.
+# The plugin does its ESP. With IKEv1 the client deletes what it has rekeyed.
 client_config()
 {
-	local node=$1 auth=$2 gateway=$3 dir ike esp type=ecdsa roams=no
+	local node=$1 auth=$2 gateway=$3 dir ike esp type=ecdsa roams=no version=2 second=
+	local remote=pubkey deletes=yes
 	dir=$(node_dir "$node")
 	case $(($(node_index "$node") % 3)) in
 	1) ike=aes128gcm16-prfsha256-ecp256 esp=aes128gcm16 ;;
@@ -296,22 +306,32 @@ client_config()
 	0) ike=aes128-sha256-ecp256 esp=aes128-sha256 ;;
 	esac
 	# These have MOBIKE at the gateway, too.
-	[[ $auth == psk || $auth == cert ]] || roams=yes
+	[[ $auth == psk || $auth == cert || $auth == v1* ]] || roams=yes
+	if [[ $auth == v1* ]]; then
+		version=1
+		ike=aes128-sha256-ecp256
+	fi
+	[[ $auth != v1x* ]] || second="local-2 {
+				auth = xauth
+				xauth_id = $node@$auth.example.org
+			}"
+	[[ $auth != *psk ]] || remote=psk
 	strongswan_conf "$node" "$charon_common $charon_logins ${4-kernel-libipsec} \
 		kernel-netlink socket-default vici" ''
 	case $auth in
 	rsa | ed25519) type=$auth ;;&
-	cert | tls | rsa | ed25519)
+	v1*cert) type=rsa ;;&
+	cert | tls | rsa | ed25519 | v1*cert)
 		issue_cert "$node-$auth" "$node@$auth.example.org" "$type"
 		install_cert "$node" "$node-$auth"
 		;;
-	psk) ;;
+	*psk) ;;
 	*) install_cert "$node" ;;
 	esac
 	cat >"$dir/swanctl/swanctl.conf" <<-CONF
 	connections {
 		home {
-			version = 2
+			version = $version
 			remote_addrs = $gateway
 			vips = 0.0.0.0
 			proposals = $ike
@@ -319,8 +339,9 @@ client_config()
 			local {
 				$(client_own "$node" "$auth")
 			}
+			$second
 			remote {
-				auth = $([[ $auth == psk ]] && echo psk || echo pubkey)
+				auth = $remote
 				id = vpn.example.org
 			}
 			children {

@@ -219,7 +219,8 @@ static chunk_t selectors(peer_cfg_t *peer, child_cfg_t *child, bool local)
 	return out;
 }
 
-static uint8_t actions_of(child_cfg_t *child)
+/* IKEv1 SAs are begun by peers only. */
+static uint8_t actions_of(peer_cfg_t *peer, child_cfg_t *child)
 {
 	const struct {
 		action_t action;
@@ -232,6 +233,8 @@ static uint8_t actions_of(child_cfg_t *child)
 	uint8_t out = 0;
 	u_int i;
 
+	if (peer->get_ike_version(peer) == IKEV1)
+		return 0;
 	for (i = 0; i < countof(all); i++) {
 		out |= all[i].action & ACTION_TRAP ? all[i].trap : 0;
 		out |= all[i].action & ACTION_START ? all[i].start : 0;
@@ -267,7 +270,7 @@ static void tell_child(private_phalanx_configs_t *this, peer_cfg_t *peer,
 		local = selectors(peer, child, TRUE);
 		remote = selectors(peer, child, FALSE);
 		m.config.child = phalanx_blob(chunk_from_str(child->get_name(child)));
-		m.config.actions = actions_of(child);
+		m.config.actions = actions_of(peer, child);
 		m.config.mode = mode_of(child);
 		m.config.local_ts = phalanx_blob(local);
 		m.config.remote_ts = phalanx_blob(remote);

@@ -14,6 +14,7 @@
 
 #include "tunnels/ipsec/charon/phalanx_convert.h"
 #include "tunnels/ipsec/charon/phalanx_import.h"
+#include "tunnels/ipsec/charon/phalanx_isakmp.h"
 #include "tunnels/ipsec/charon/phalanx_verify.h"
 
 /* Connections are loaded into charon one after the other, a moment after its start. */
@@ -226,9 +227,12 @@ static bool derive_keys(ike_sa_t *ike_sa, const phalanx_ike_state_t *s)
 	add_algorithm(proposal, INTEGRITY_ALGORITHM, s->integ, 0);
 	add_algorithm(proposal, PSEUDO_RANDOM_FUNCTION, s->prf, 0);
 	add_algorithm(proposal, KEY_EXCHANGE_METHOD, s->group, 0);
-	derived = keymat->derive_ike_keys(keymat, proposal, &dh.public, s->keys.nonce_i,
-					  s->keys.nonce_r, ike_sa->get_id(ike_sa),
-					  s->keys.old_prf, s->keys.old_skd);
+	if (s->version == IKEV1)
+		derived = phalanx_isakmp_derive(ike_sa, s, proposal);
+	else
+		derived = keymat->derive_ike_keys(
+		    keymat, proposal, &dh.public, s->keys.nonce_i, s->keys.nonce_r,
+		    ike_sa->get_id(ike_sa), s->keys.old_prf, s->keys.old_skd);
 	if (derived)
 		ike_sa->set_proposal(ike_sa, proposal);
 	proposal->destroy(proposal);
@@ -245,7 +249,10 @@ static void set_identities(ike_sa_t *ike_sa, const phalanx_ike_state_t *s)
 	if (s->eap_id.len && !chunk_equals(s->eap_id, s->remote_id)) {
 		auth = auth_cfg_create();
 		eap_id = phalanx_identification(s->eap_id);
-		auth->add(auth, AUTH_RULE_EAP_IDENTITY, eap_id);
+		auth->add(auth,
+			  s->version == IKEV1 ? AUTH_RULE_XAUTH_IDENTITY
+					      : AUTH_RULE_EAP_IDENTITY,
+			  eap_id);
 		ike_sa->add_auth_cfg(ike_sa, FALSE, auth);
 	}
 }
@@ -314,8 +321,12 @@ static void establish(ike_sa_t *ike_sa, const phalanx_ike_state_t *s,
 	time_t now = time_monotonic(NULL);
 	job_t *job;
 
-	ike_sa->set_message_id(ike_sa, TRUE, import->send_mid);
-	ike_sa->set_message_id(ike_sa, FALSE, import->recv_mid);
+	if (s->version == IKEV1)
+		phalanx_isakmp_begin(ike_sa, s);
+	else {
+		ike_sa->set_message_id(ike_sa, TRUE, import->send_mid);
+		ike_sa->set_message_id(ike_sa, FALSE, import->recv_mid);
+	}
 	ike_sa->set_state(ike_sa, IKE_CONNECTING);
 	if (s->rekeyed) {
 		ike_sa->set_state(ike_sa, IKE_REKEYED);
@@ -459,9 +470,10 @@ static const char *build(private_phalanx_import_t *this, const phalanx_ike_state
 	free(name);
 	if (!config)
 		return "its connection is missing in this charon";
-	id = ike_sa_id_create(IKEV2_MAJOR_VERSION, htobe64(s->spi_i), htobe64(s->spi_r),
-			      s->initiator);
-	ike_sa = ike_sa_create(id, s->initiator, IKEV2);
+	id = ike_sa_id_create(s->version == IKEV1 ? IKEV1_MAJOR_VERSION
+						  : IKEV2_MAJOR_VERSION,
+			      htobe64(s->spi_i), htobe64(s->spi_r), s->initiator);
+	ike_sa = ike_sa_create(id, s->initiator, s->version);
 	id->destroy(id);
 	if (!ike_sa) {
 		config->destroy(config);

@@ -50,8 +50,6 @@ struct private_phalanx_plugin_t {
 static private_phalanx_plugin_t *instance;
 static time_t started;
 static void (*roam)(kernel_interface_t *kernel, bool address);
-static ike_cfg_t *(*configured)(backend_manager_t *backends, host_t *me, host_t *other,
-				ike_version_t version);
 
 /* charon's libraries don't say which version they are, but its program has the version as
  * a string of its own. */
@@ -86,9 +84,11 @@ static bool check_charon(void)
 		return FALSE;
 	}
 	if (!dlsym(RTLD_DEFAULT, "mediation_manager_create") ||
+	    !dlsym(RTLD_DEFAULT, "keymat_v1_create") ||
 	    !dlsym(RTLD_DEFAULT, "keymat_v2_create")) {
-		DBG1(DBG_LIB, "the phalanx plugin needs a charon with mediation and "
-			      "IKEv2 support: the plugin is disabled");
+		DBG1(DBG_LIB,
+		     "the phalanx plugin needs a charon with mediation, IKEv1 and "
+		     "IKEv2 support: the plugin is disabled");
 		return FALSE;
 	}
 	return TRUE;
@@ -137,27 +137,12 @@ static void greeted(private_phalanx_plugin_t *this)
 	this->configs->announce(this->configs);
 }
 
-/* An IKEv1 SA could not survive its owner, and phalanxd would not know its CHILD SAs: the
- * peer hears at once that it cannot begin. */
-static ike_cfg_t *get_ike_cfg(backend_manager_t *backends, host_t *me, host_t *other,
-			      ike_version_t version)
-{
-	if (version == IKEV1) {
-		DBG1(DBG_CFG, "%H speaks IKEv1, which phalanx does not have: refused",
-		     other);
-		return NULL;
-	}
-	return configured(backends, me, other, version);
-}
-
 static bool connect_cb(private_phalanx_plugin_t *this, plugin_feature_t *feature,
 		       bool reg, void *data)
 {
 	if (reg) {
 		roam = charon->kernel->roam;
 		charon->kernel->roam = no_roam;
-		configured = charon->backends->get_ike_cfg;
-		charon->backends->get_ike_cfg = get_ike_cfg;
 		this->units->attach(this->units);
 		this->half->attach(this->half);
 		this->sessions->attach(this->sessions);
@@ -179,8 +164,6 @@ static bool connect_cb(private_phalanx_plugin_t *this, plugin_feature_t *feature
 		this->units->detach(this->units);
 		if (charon->kernel)
 			charon->kernel->roam = roam;
-		if (charon->backends)
-			charon->backends->get_ike_cfg = configured;
 	}
 	return TRUE;
 }

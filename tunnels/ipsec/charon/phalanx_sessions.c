@@ -6,6 +6,7 @@
 #include <threading/mutex.h>
 
 #include "tunnels/ipsec/charon/phalanx_convert.h"
+#include "tunnels/ipsec/charon/phalanx_isakmp.h"
 #include "tunnels/ipsec/charon/phalanx_sessions.h"
 #include "tunnels/ipsec/charon/phalanx_unique.h"
 #include "tunnels/ipsec/charon/phalanx_units.h"
@@ -183,6 +184,7 @@ static void send_ike(private_phalanx_sessions_t *this, ike_sa_t *ike_sa, chunk_t
 	m.ike_put.vips = phalanx_blob(vips);
 	m.ike_put.state = phalanx_blob(state);
 	m.ike_put.peer = phalanx_peer_digest(ike_sa);
+	m.ike_put.version = ike_sa->get_version(ike_sa) == IKEV1 ? 1 : 2;
 	this->link->send(this->link, &m);
 	free(vips.ptr);
 }
@@ -228,7 +230,7 @@ METHOD(listener_t, ike_keys, bool, private_phalanx_sessions_t *this, ike_sa_t *i
 	session_t *session;
 	chunk_t secret, skd;
 
-	if (ike_sa->get_version(ike_sa) != IKEV2 || !dh->get_shared_secret(dh, &secret))
+	if (!dh->get_shared_secret(dh, &secret))
 		return TRUE;
 	session = add_session(this, ike_sa);
 	session->keys = (phalanx_keys_t){
@@ -237,7 +239,9 @@ METHOD(listener_t, ike_keys, bool, private_phalanx_sessions_t *this, ike_sa_t *i
 		.nonce_r = chunk_clone(nonce_r),
 		.old_prf = PRF_UNDEFINED,
 	};
-	if (rekey) {
+	if (ike_sa->get_version(ike_sa) == IKEV1)
+		phalanx_isakmp_keys(ike_sa, dh, dh_other, shared, method, &session->keys);
+	else if (rekey) {
 		keymat = (keymat_v2_t *)rekey->get_keymat(rekey);
 		session->keys.old_prf = keymat->get_skd(keymat, &skd);
 		session->keys.old_skd = chunk_clone(skd);
@@ -269,6 +273,16 @@ static void strip_addresses(message_t *message)
 	enumerator->destroy(enumerator);
 }
 
+static void note_dpd(private_phalanx_sessions_t *this, ike_sa_t *ike_sa,
+		     message_t *message)
+{
+	session_t *session = get_session(this, phalanx_own_spi(ike_sa));
+	uint32_t number;
+
+	if (session && phalanx_isakmp_dpd(message, &number))
+		session->keys.dpd = number + 1;
+}
+
 METHOD(listener_t, message_, bool, private_phalanx_sessions_t *this, ike_sa_t *ike_sa,
        message_t *message, bool incoming, bool plain)
 {
@@ -276,6 +290,11 @@ METHOD(listener_t, message_, bool, private_phalanx_sessions_t *this, ike_sa_t *i
 		strip_addresses(message);
 		report(this, ike_sa);
 	}
+	/* The IV is that of the encrypted message. */
+	if (!incoming && !plain && ike_sa->get_version(ike_sa) == IKEV1)
+		report(this, ike_sa);
+	if (!incoming && plain && ike_sa->get_version(ike_sa) == IKEV1)
+		note_dpd(this, ike_sa, message);
 	return TRUE;
 }
 

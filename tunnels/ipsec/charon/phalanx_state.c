@@ -2,6 +2,7 @@
 #include <time.h>
 
 #include <daemon.h>
+#include <sa/ikev1/keymat_v1.h>
 
 #include "tunnels/ipsec/charon/phalanx_convert.h"
 #include "tunnels/ipsec/charon/phalanx_state.h"
@@ -15,6 +16,11 @@ void phalanx_keys_clone(phalanx_keys_t *to, const phalanx_keys_t *from)
 	to->nonce_r = chunk_clone(from->nonce_r);
 	to->old_skd = chunk_clone(from->old_skd);
 	to->old_prf = from->old_prf;
+	to->own = chunk_clone(from->own);
+	to->other = chunk_clone(from->other);
+	to->psk = chunk_clone(from->psk);
+	to->method = from->method;
+	to->dpd = from->dpd;
 }
 
 void phalanx_keys_clear(phalanx_keys_t *keys)
@@ -23,6 +29,9 @@ void phalanx_keys_clear(phalanx_keys_t *keys)
 	chunk_clear(&keys->nonce_i);
 	chunk_clear(&keys->nonce_r);
 	chunk_clear(&keys->old_skd);
+	chunk_clear(&keys->own);
+	chunk_clear(&keys->other);
+	chunk_clear(&keys->psk);
 }
 
 static void put_addr(struct pack *p, const struct local_addr *addr)
@@ -139,12 +148,39 @@ static void put_time(struct pack *p, ike_sa_t *ike_sa, statistic_t which)
 	pack_u64(p, at ? (uint64_t)(time(NULL) - time_monotonic(NULL)) + at : 0);
 }
 
+/* The IV with which the first message of each later exchange is made (RFC 2409 appendix B). */
+static void put_isakmp(struct pack *p, ike_sa_t *ike_sa, const phalanx_keys_t *keys)
+{
+	keymat_v1_t *keymat = (keymat_v1_t *)ike_sa->get_keymat(ike_sa);
+	chunk_t iv = chunk_empty;
+
+	if (!keymat->get_iv(keymat, 0, &iv) || !iv.len)
+		p->bad = true;
+	put_chunk(p, keys->own);
+	put_chunk(p, keys->other);
+	put_chunk(p, keys->psk);
+	pack_u16(p, keys->method);
+	pack_u32(p, keys->dpd);
+	put_chunk(p, iv);
+}
+
+static void get_isakmp(struct unpack *u, phalanx_ike_state_t *s)
+{
+	s->keys.own = get_chunk(u);
+	s->keys.other = get_chunk(u);
+	s->keys.psk = get_chunk(u);
+	s->keys.method = unpack_u16(u);
+	s->keys.dpd = unpack_u32(u);
+	s->iv = get_chunk(u);
+}
+
 static void put_ike(struct pack *p, ike_sa_t *ike_sa, const phalanx_keys_t *keys)
 {
 	ike_sa_id_t *id = ike_sa->get_id(ike_sa);
 	proposal_t *proposal = ike_sa->get_proposal(ike_sa);
 
-	pack_u8(p, PHALANX_STATE_VERSION);
+	pack_u8(p, ike_sa->get_version(ike_sa) == IKEV1 ? PHALANX_STATE_ISAKMP
+							: PHALANX_STATE_VERSION);
 	pack_u64(p, be64toh(id->get_initiator_spi(id)));
 	pack_u64(p, be64toh(id->get_responder_spi(id)));
 	pack_u8(p, id->is_initiator(id));
@@ -166,6 +202,8 @@ static void put_ike(struct pack *p, ike_sa_t *ike_sa, const phalanx_keys_t *keys
 	pack_u32(p, flags(ike_sa, has_extension));
 	pack_u32(p, flags(ike_sa, has_condition));
 	put_vips(p, ike_sa);
+	if (ike_sa->get_version(ike_sa) == IKEV1)
+		put_isakmp(p, ike_sa, keys);
 }
 
 static uint64_t digest_of(const uint8_t *from, const uint8_t *to)
@@ -207,7 +245,8 @@ bool phalanx_state_read_ike(struct local_blob bytes, phalanx_ike_state_t *s)
 	u_int i;
 
 	memset(s, 0, sizeof(*s));
-	if (unpack_u8(&u) != PHALANX_STATE_VERSION)
+	s->version = unpack_u8(&u) == PHALANX_STATE_ISAKMP ? IKEV1 : IKEV2;
+	if (u.bad || (s->version == IKEV2 && bytes.bytes[0] != PHALANX_STATE_VERSION))
 		return FALSE;
 	s->spi_i = unpack_u64(&u);
 	s->spi_r = unpack_u64(&u);
@@ -236,6 +275,8 @@ bool phalanx_state_read_ike(struct local_blob bytes, phalanx_ike_state_t *s)
 		return FALSE;
 	for (i = 0; i < s->vip_count; i++)
 		get_addr(&u, &s->vips[i]);
+	if (s->version == IKEV1)
+		get_isakmp(&u, s);
 	s->established = unpack_u64(&u);
 	s->rekey = unpack_u64(&u);
 	s->reauth = unpack_u64(&u);

@@ -7,6 +7,9 @@
  *                    extensions, conditions, virtual addresses, whether rekeyed, times
  *   essential, CHILD: both SPIs, connection's name, mode, encapsulation, proposal, selectors,
  *                    how far it has ended. No keys: those are in phalanxd's SAs
+ *   essential, IKEv1: both public DH values, how the peers have authenticated, with the
+ *                    preshared key if there is one, the IV that main mode has led to, the
+ *                    next number of a DPD request
  *   calculable:      the keys of the IKE SA, lifetimes of the CHILD SAs, jobs
  *
  * Times travel as wall-clock seconds, because members' monotonic clocks differ; whoever
@@ -22,6 +25,7 @@
 #include "tunnels/ipsec/local.h"
 
 #define PHALANX_STATE_VERSION 1
+#define PHALANX_STATE_ISAKMP 2 /* of an IKEv1 SA */
 #define PHALANX_VIPS_MAX 16
 
 typedef enum phalanx_child_phase_t phalanx_child_phase_t;
@@ -35,14 +39,19 @@ enum phalanx_child_phase_t {
 	PHALANX_CHILD_DELETED, /* kept for a moment, for packets that are late */
 };
 
-/* What an IKE SA's keys are derived from. */
+/* What an IKE SA's keys are derived from; from `own` on of IKEv1 only. */
 struct phalanx_keys_t {
 	chunk_t secret, nonce_i, nonce_r, old_skd;
 	uint16_t old_prf;
+	chunk_t own, other; /* public values */
+	chunk_t psk;
+	uint16_t method; /* auth_method_t */
+	uint32_t dpd;	 /* the next number */
 };
 
 /* Chunks point into the decoded bytes. Numbers are in host byte order. */
 struct phalanx_ike_state_t {
+	ike_version_t version;
 	uint64_t spi_i, spi_r;
 	uint8_t initiator, rekeyed;
 	struct local_addr local, remote;
@@ -53,6 +62,7 @@ struct phalanx_ike_state_t {
 	uint8_t vip_count;
 	struct local_addr vips[PHALANX_VIPS_MAX];
 	uint64_t established, rekey, reauth; /* wall clock; 0: none */
+	chunk_t iv;			     /* of IKEv1 */
 };
 
 struct phalanx_child_state_t {

@@ -140,7 +140,11 @@ static uint64_t choose_spi(private_phalanx_units_t *this)
 	rng->destroy(rng);
 	if (current)
 		unit = first_unit(this, current);
-	else if (connection && !owns(this, connection)) {
+	else if (connection ? connection->get_ike_version(connection) == IKEV1
+			    : ike_sa && ike_sa->get_version(ike_sa) == IKEV1) {
+		DBG1(DBG_IKE, "only peers begin IKEv1 SAs with a cluster");
+		return 0;
+	} else if (connection && !owns(this, connection)) {
 		DBG1(DBG_IKE, "it is for another member to begin connection '%s'",
 		     connection->get_name(connection));
 		return 0;

@@ -6,6 +6,8 @@
  * An SA that a peer begins takes the unit that the filter computed for its first message; a
  * rekeyed SA stays in the unit of the old one; an SA that charon begins takes the unit of
  * its connection, and only the unit's owner may begin it.
+ * IKEv1 SAs are begun by peers only: nothing in an answer to us would tell the filter which
+ * of the two cookies is ours.
  */
 #ifndef PHALANX_UNITS_H_
 #define PHALANX_UNITS_H_

@@ -1,0 +1,76 @@
+#!/bin/bash
+# SPDX-License-Identifier: GPL-2.0-or-later
+# Clients of IKEv1, with a preshared key or RSA certificates, with and without XAuth, all
+# with an address by mode config, and all at one member, which dies: their ESP goes on, and at the
+# new owners either side can begin a quick mode, the client can authenticate anew, and ends
+# its session. What IKE speaks has nothing to do with how frames find their member.
+# modes: multicast
+set -euo pipefail
+. "$(dirname "${BASH_SOURCE[0]}")/lib.sh"
+
+# in_use CLIENT: the SPIs of its newest CHILD SA. Those before stay until they expire.
+in_use()
+{
+	lab exec "$1" swanctl --list-sas --raw --ike home |
+		grep -o 'state=INSTALLED .* spi-out=[0-9a-f]*' | grep -o 'spi-[a-z]*=[0-9a-f]*$'
+}
+uses_other() { [[ -n $(in_use "$1") && $(in_use "$1") != "$2" ]]; }
+
+# quick_mode CLIENT [MEMBER]: begun by the client, or by that member.
+quick_mode()
+{
+	local before
+	before=$(in_use "$1")
+	if (($# == 2)); then
+		lab exec "$2" timeout 10 swanctl --rekey --child-id "$(sa_id "$1" child "$2")" \
+			>/dev/null || return 1
+	else
+		lab exec "$1" timeout 10 swanctl --rekey --child net >/dev/null || return 1
+	fi
+	wait_for 5 "new keys of $1" uses_other "$1" "$before"
+}
+
+has_ended() { [[ -z $(owner_of "$1" "$2") ]]; }
+
+net_begin "$@"
+
+declare -A kinds=([c1]=ipsec-v1psk [c2]=ipsec-v1cert [c3]=ipsec-v1xpsk-ip6 [c4]=ipsec-v1xcert-nat)
+lab_clients='c1 c2 c3 c4'
+restore
+wait_for 40 "all members" whole m1
+for client in $lab_clients; do
+	lab client "$client" up --kind "${kinds[$client]}" || {
+		echo "not ok ikev1-$MODE - $client cannot log in as ${kinds[$client]}"
+		exit 1
+	}
+done
+scenario_begin ikev1 quiet
+victim=m3 witness=m1
+gather "$victim" || fail "the sessions cannot be gathered at $victim"
+lab kill "$victim"
+must 20 "$victim's units to be taken over" owns_nothing "$victim" "$witness"
+must 20 "all clients to reach the server again" all_reach
+prints_judge
+# What was lost meanwhile was lost for good: the old SAs stay, and would take it.
+windows_pass
+for client in $lab_clients; do
+	owner=$(owner_of "$client" "$witness")
+	quick_mode "$client" "$owner" || fail "$owner cannot begin a quick mode with $client"
+	quick_mode "$client" || fail "$client (${kinds[$client]}) cannot begin a quick mode"
+done
+must 10 "all clients to reach the server with new keys" all_reach
+for client in c1 c4; do
+	before=$(spis "$client" ike)
+	lab exec "$client" timeout 10 swanctl --rekey --ike home >/dev/null
+	must 10 "$client to authenticate anew" has_other_spis "$client" ike "$before"
+done
+must 10 "all clients to reach the server after that" all_reach
+for client in $lab_clients; do scenario_prints[$client]=$(fingerprint "$client"); done
+scenario_end
+for client in $lab_clients; do lab client "$client" down; done
+scenario_name ikev1-ended
+for client in $lab_clients; do
+	must 10 "the end of $client's session" has_ended "$client" "$witness"
+done
+scenario_verdict
+revive "$victim"
