@@ -2,7 +2,7 @@
 /*
  * Who may join: the master's verdict on a JOIN REQUEST, and its order to go.
  *
- * In this order: one that is out of date, or not wanted; one with another configuration;
+ * In this order: one that may have ended meanwhile; one that is out of date, or not wanted; one with another configuration;
  * one who does not know all who are there, or is not known to all of them; one that dies
  * all the time; and at last the applications are asked. Who is not let in is told why, and
  * when it should ask again.
@@ -61,7 +61,7 @@ static bool past_run(struct member *m, uint64_t incarnation)
 	return false;
 }
 
-void admission_note_run(struct member *m, uint64_t incarnation)
+void admission_note_run(struct cluster *c, struct member *m, uint64_t incarnation)
 {
 	uint64_t run = incarnation >> 16;
 
@@ -69,6 +69,22 @@ void admission_note_run(struct member *m, uint64_t incarnation)
 		return;
 	memmove(m->runs + 1, m->runs, sizeof(m->runs) - sizeof(m->runs[0]));
 	m->runs[0] = run;
+	m->run_since = c->now;
+}
+
+/*
+ * A request may be late, and its run have ended since: then it must not displace the run that
+ * came after it. So a run other than the latest has to echo what it was told since that was
+ * heard of.
+ */
+static bool speaks_now(struct cluster *c, struct member *m, uint64_t incarnation,
+		       uint64_t echo)
+{
+	if (!m->runs[0] || m->runs[0] == incarnation >> 16 ||
+	    (echo > m->run_since.ns && echo <= c->now.ns))
+		return true;
+	join_nak(c, m, incarnation, WIRE_REASON_ECHO, MONO_MS, "");
+	return false;
 }
 
 static bool wanted(struct cluster *c, struct member *m)
@@ -181,11 +197,13 @@ static bool approved(struct cluster *c, struct member *m)
 bool admission_judge(struct cluster *c, struct member *m, const struct wire_header *h,
 		     const struct wire_join_request *r)
 {
+	if (!speaks_now(c, m, h->incarnation, r->echo))
+		return false;
 	m->wish = h->incarnation;
 	admission_roster(c, m, m->wish, r->roster, r->roster_count);
 	if (!wanted(c, m))
 		return false;
-	admission_note_run(m, h->incarnation);
+	admission_note_run(c, m, h->incarnation);
 	if (m->present) {
 		/* A new run without a word of the old one: that was no farewell. */
 		if (m->incarnation >> 16 != h->incarnation >> 16)

@@ -137,6 +137,7 @@ static struct member *heir(struct cluster *c, struct unit *unit, struct load *lo
 			   unsigned n)
 {
 	struct member *successor = core_member(c, unit->e.successor);
+	struct member *previous = core_member(c, unit->e.previous);
 	uint64_t since = mono_since(c->now, unit->orphan);
 	struct load *l;
 
@@ -149,6 +150,13 @@ static struct member *heir(struct cluster *c, struct unit *unit, struct load *lo
 	/* Who has joined since does not hold what nobody could send it. */
 	if (unit->e.vacant && successor && table_fit(c, successor->id))
 		return successor;
+	/* It was dismissed, and may not know it yet; then it takes over. */
+	if (!unit->e.successor && holds(c, previous)) {
+		if (since < c->cfg.detection / 2)
+			return NULL;
+		if (table_fit(c, previous->id))
+			return previous;
+	}
 	if (epoch_owner(unit->e.epoch) && unit->orphan.ns != UINT64_MAX) {
 		if (since < 2 * c->cfg.detection &&
 		    (holds(c, successor) || unheard(c, successor)))
@@ -193,6 +201,25 @@ static bool unserved(const struct cluster *c, const struct unit *unit)
 	return !m || !m->present || unit->orphan.ns != UINT64_MAX;
 }
 
+/* Nobody is to have them: this member shows them to others, but what has a successor that is
+ * about to take over. */
+static void keep_orphans(struct cluster *c)
+{
+	EACH_UNIT(u) {
+		struct unit *unit = &c->units[u];
+		struct member *successor = core_member(c, unit->e.successor);
+
+		if (!unit->floor || !c->complete || !unserved(c, unit))
+			continue;
+		if (unit->orphan.ns == UINT64_MAX)
+			unit->orphan = c->now;
+		if (successor != c->self && holds(c, successor) &&
+		    mono_since(c->now, unit->orphan) < 2 * c->cfg.detection)
+			continue;
+		handover_keep(c, u);
+	}
+}
+
 static void assign_orphans(struct cluster *c)
 {
 	struct load loads[CLUSTER_MEMBERS_MAX];
@@ -201,9 +228,7 @@ static void assign_orphans(struct cluster *c)
 
 	c->orphans_at = mono_add(c->now, ORPHAN_PERIOD);
 	if (!n) {
-		EACH_UNIT(u)
-			if (c->units[u].floor && c->complete && unserved(c, &c->units[u]))
-				handover_keep(c, u);
+		keep_orphans(c);
 		return;
 	}
 	memset(to, 0, sizeof(to));

@@ -386,6 +386,15 @@ void election_rival(struct cluster *c, struct member *m, const struct wire_heade
 	keepalive_send(c);
 }
 
+/*
+ * Who is late, and whose master resigned meanwhile, goes on by itself when nobody has called
+ * it dead for an interval.
+ */
+static struct mono alone_due(const struct cluster *c)
+{
+	return mono_add(serving_rival(c) ? c->rival : c->late_since, c->cfg.detection);
+}
+
 void election_tick(struct cluster *c)
 {
 	if (c->leaving && !c->complete)
@@ -397,7 +406,7 @@ void election_tick(struct cluster *c)
 		 due(c, mono_max(c->offer_at, c->not_before)) && !c->late)
 		offer(c);
 	else if (c->late && c->role == CLUSTER_MEMBER && !c->master &&
-		 mono_since(c->now, c->late_since) >= c->cfg.detection)
+		 due(c, alone_due(c)))
 		c->late = false;
 }
 
@@ -410,6 +419,6 @@ struct mono election_timeout(const struct cluster *c)
 	if (c->role == CLUSTER_JOINING || (c->role == CLUSTER_MEMBER && !c->master))
 		t = mono_max(c->offer_at, c->not_before);
 	if (c->late && c->role == CLUSTER_MEMBER && !c->master)
-		t = mono_add(c->late_since, c->cfg.detection);
+		t = alone_due(c);
 	return t;
 }

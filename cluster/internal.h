@@ -190,12 +190,15 @@ struct member {
 	unsigned per_interval;
 	unsigned stress; /* it says so */
 
+	uint64_t nak_stamp; /* of its last NAK to us, echoed by our next request */
+
 	/* Its joins, as the master sees them. */
 	uint64_t wish; /* the incarnation that asks */
 	struct barred barred;
-	uint64_t runs[RUNS]; /* of its daemon, the latest first */
-	uint32_t roster;     /* whom it knows: bits of our places */
-	uint64_t roster_of;  /* the incarnation that said so */
+	uint64_t runs[RUNS];   /* of its daemon, the latest first */
+	struct mono run_since; /* when the latest was heard of */
+	uint32_t roster;       /* whom it knows: bits of our places */
+	uint64_t roster_of;    /* the incarnation that said so */
 	bool revoked;
 	uint8_t expelled;     /* the order to go that it was given, 0: none */
 	enum verdict verdict; /* of the applications */
@@ -534,7 +537,7 @@ bool admission_judge(struct cluster *c, struct member *m, const struct wire_head
 		     const struct wire_join_request *r);
 bool admission_bar(struct cluster *c, struct member *m, uint8_t reason, const char *why);
 const char *admission_barred(const struct member *m, struct mono now);
-void admission_note_run(struct member *m, uint64_t incarnation);
+void admission_note_run(struct cluster *c, struct member *m, uint64_t incarnation);
 /* Whom the member says it knows; whom this one knows. */
 void admission_roster(struct cluster *c, struct member *m, uint64_t incarnation,
 		      const struct wire_peer *list, unsigned n);
@@ -571,7 +574,7 @@ void membership_list(struct cluster *c, struct member *from,
 bool membership_listed(const struct wire_member *list, unsigned n, member_id id,
 		       uint64_t incarnation);
 void membership_check_complete(struct cluster *c);
-bool membership_active(const struct cluster *c);    /* this member is in a cluster */
+bool membership_active(const struct cluster *c); /* this member is in a cluster */
 void membership_stand_in(struct cluster *c); /* if the last who was willing has died */
 unsigned membership_count(const struct cluster *c); /* members present, this one too */
 

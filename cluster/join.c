@@ -19,6 +19,7 @@ void join_nak(struct cluster *c, struct member *to, uint64_t target, uint8_t rea
 		.reason = reason,
 		.wait = (uint32_t)(wait / MONO_MS),
 		.version = c->cfg.shared.version,
+		.stamp = c->now.ns,
 		.why = (const uint8_t *)why,
 		.why_len = strlen(why),
 	};
@@ -74,13 +75,13 @@ void recv_join_request(struct cluster *c, struct member *from,
 			 "the master is leaving");
 		return;
 	}
-	from->capacity = m.capacity ? m.capacity : 1;
 	if (from->present && from->incarnation == h->incarnation) {
 		send_ok(c, from, m.stamp);
 		return;
 	}
 	if (!admission_judge(c, from, h, &m))
 		return;
+	from->capacity = m.capacity ? m.capacity : 1;
 	core_log(c, "member %u joins", from->id);
 	election_rise(c, h->term);
 	membership_enlist(c, from, h->incarnation);
@@ -146,6 +147,8 @@ static void heed_bar(struct cluster *c, struct member *from, const struct wire_n
 	uint64_t wait = (uint64_t)m->wait * MONO_MS;
 	bool news = c->barred.reason != m->reason;
 
+	from->nak_stamp = m->stamp;
+
 	if (c->role == CLUSTER_OFFERING)
 		core_set_role(c, CLUSTER_JOINING, "nak");
 	c->offer_end = MONO_NEVER;
@@ -153,6 +156,8 @@ static void heed_bar(struct cluster *c, struct member *from, const struct wire_n
 		c->join_at = mono_add(c->now, wait < ASK_AGAIN ? wait : ASK_AGAIN);
 	c->offer_at = mono_add(mono_max(c->now, wait ? c->join_at : c->now),
 			       START_WAIT + core_jitter(c, JOIN_RETRY));
+	if (m->reason == WIRE_REASON_ECHO)
+		return;
 	c->barred.reason = m->reason;
 	c->barred.at = c->now;
 	core_copy_text(c->barred.why, sizeof(c->barred.why), m->why, m->why_len);
@@ -205,9 +210,10 @@ void recv_nak(struct cluster *c, struct member *from, const struct wire_header *
 		return;
 	if (from->id == c->master)
 		membership_rejoin(c, "not a member any more");
-	else if (!c->master)
+	else if (!c->master) {
+		c->rival = c->late ? c->now : c->rival;
 		serving_challenge(c, from);
-	else if (c->late && c->role == CLUSTER_MASTER && m.reason != WIRE_REASON_MERGED)
+	} else if (c->late && c->role == CLUSTER_MASTER && m.reason != WIRE_REASON_MERGED)
 		resign(c);
 	else if (c->late) {
 		c->rival = c->now;
@@ -276,8 +282,10 @@ void join_ask(struct cluster *c)
 	shared_describe(c, &m);
 	m.roster_count = admission_list(c, m.roster);
 	EACH_MEMBER(c, p)
-		if (p != c->self)
+		if (p != c->self) {
+			m.echo = p->nak_stamp;
 			DATAGRAM(c, p, join_request, &m);
+		}
 	c->join_at = mono_add(c->now, JOIN_RETRY + core_jitter(c, JOIN_RETRY / 5));
 }
 

@@ -181,7 +181,7 @@ void membership_enlist(struct cluster *c, struct member *m, uint64_t incarnation
 	relay_begin(c, m);
 	m->joined_at = c->now;
 	m->barred.reason = 0;
-	admission_note_run(m, incarnation);
+	admission_note_run(c, m, incarnation);
 	if (c->complete)
 		m->lost.ns = 0;
 	count(c, STAT_joins);

@@ -212,7 +212,8 @@ void slow_tick(struct cluster *c)
 	if (!due(c, c->watch_at))
 		return;
 	c->watch_at = MONO_NEVER;
-	if (!c->late && membership_active(c))
+	/* Who is not heard, or does not hear, has no lease: then the fault is not theirs. */
+	if (cluster_lives(c, c->now))
 		EACH_PRESENT(c, m)
 			look(c, m);
 }

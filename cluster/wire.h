@@ -17,7 +17,7 @@
 #include "cluster/cluster.h"
 #include "cluster/pack.h"
 
-#define WIRE_VERSION 2
+#define WIRE_VERSION 3
 #define WIRE_HEADER_SIZE 18
 #define WIRE_WHY_MAX 63
 #define WIRE_BARRED_MAX 191 /* why a member is not let in */
@@ -79,6 +79,7 @@
 	V(u32, capacity)                                                                 \
 	V(u32, activation)                                                               \
 	V(u64, stamp)                                                                    \
+	V(u64, echo)                                                                     \
 	V(u64, detection)                                                                \
 	V(u32, version)                                                                  \
 	L(part, parts, CLUSTER_PARTS_MAX)                                                \
@@ -95,6 +96,7 @@
 	V(u8, reason)                                                                    \
 	V(u32, wait)                                                                     \
 	V(u32, version)                                                                  \
+	V(u64, stamp)                                                                    \
 	B(why, WIRE_BARRED_MAX)
 #define WIRE_MASTER_OFFER(V, L, B, K, R)                                                 \
 	V(u8, flags)                                                                     \
@@ -353,6 +355,7 @@ enum wire_reason {
 	WIRE_REASON_EXPELLED, /* EXIT REQUEST: the receiver is to go, and may come back */
 	WIRE_REASON_REVOKED,  /* the same, and may not */
 	WIRE_REASON_RESIGNS,  /* the sender goes, and comes back */
+	WIRE_REASON_ECHO,     /* ask again, with the stamp: an earlier run was heard of */
 };
 
 enum wire_order {

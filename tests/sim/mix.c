@@ -282,7 +282,7 @@ unsigned mix_members(uint64_t seed)
 		return 1;
 	if (r < 12)
 		return 2;
-	if (r < 48)
+	if (r < 55)
 		return 3;
 	if (r < 98)
 		return 4 + (unsigned)below(&m, 5);

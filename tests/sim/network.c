@@ -12,6 +12,8 @@
 #define RESUME_MAX (300 * MONO_MS)
 /* A slow line drops datagrams that would wait for longer. */
 #define BUFFER_TIME (200 * MONO_MS)
+/* As in src/seal.h. */
+#define SEAL_WINDOW 2048
 
 struct link *network_link(struct world *w, unsigned a, unsigned b)
 {
@@ -35,11 +37,16 @@ bool network_connected(const struct world *w, unsigned a, unsigned b)
 
 /* Parts. */
 
+static bool passes_on(const struct node *n)
+{
+	return world_alive(n) && cluster_role(n->c) != CLUSTER_JOINING;
+}
+
 static void spread_part(struct world *w, unsigned i, unsigned part)
 {
 	w->nodes[i].part = part;
-	/* Who is dead or stopped passes nothing on. */
-	if (!world_alive(&w->nodes[i]))
+	/* Who is dead or stopped passes nothing on, nor is one believed that is yet to join. */
+	if (!passes_on(&w->nodes[i]))
 		return;
 	for (unsigned j = 0; j < w->nnodes; j++)
 		if (!w->nodes[j].part && network_connected(w, i, j))
@@ -52,9 +59,10 @@ static unsigned number_parts(struct world *w)
 
 	for (unsigned i = 0; i < w->nnodes; i++)
 		w->nodes[i].part = 0;
-	for (unsigned pass = 0; pass < 2; pass++)
+	for (unsigned pass = 0; pass < 3; pass++)
 		for (unsigned i = 0; i < w->nnodes; i++)
-			if (!w->nodes[i].part && (pass || world_alive(&w->nodes[i])))
+			if (!w->nodes[i].part && (pass > 1 || passes_on(&w->nodes[i]) ||
+						  (pass && world_alive(&w->nodes[i]))))
 				spread_part(w, i, ++parts);
 	return parts;
 }
@@ -107,6 +115,45 @@ void network_parts(struct world *w)
 	number_sides(w);
 }
 
+/* Sealing: which datagrams arrive as such, apart from copies, which may come by relays. */
+
+/* The process begins anew, and has no keys. */
+static void forget_keys(struct world *w, unsigned i)
+{
+	for (unsigned j = 0; j < w->nnodes; j++) {
+		struct link *l = network_link(w, i, j);
+
+		if (j == i)
+			continue;
+		l->sealed[i > j].seals = 0;
+		memset(l->sealed[j > i].opens, 0, sizeof(l->sealed[0].opens));
+	}
+}
+
+static void new_key(struct link *l)
+{
+	l->keys++;
+	for (unsigned d = 0; d < 2; d++) {
+		l->sealed[d].seals = l->keys;
+		l->sealed[d].sequence = 0;
+		l->sealed[d].opens[1] = l->sealed[d].opens[0];
+		l->sealed[d].opens[0] = (struct opener){ .key = l->keys };
+	}
+}
+
+static bool opens(struct link *l, const struct event *e)
+{
+	struct opener *of = l->sealed[e->from > e->to].opens;
+
+	if (of->key != e->key)
+		of++;
+	if (of->key != e->key || e->sequence + SEAL_WINDOW <= of->highest)
+		return false;
+	if (e->sequence > of->highest)
+		of->highest = e->sequence;
+	return true;
+}
+
 /* Sending. */
 
 /* How long it takes; UINT64_MAX: a datagram that a slow line has no room for. */
@@ -134,8 +181,12 @@ void network_datagram(struct world *w, unsigned from, unsigned to, const uint8_t
 		      size_t len)
 {
 	unsigned copies = 1 + world_chance(w, w->duplicate);
-	bool cut = !network_reaches(w, from, to);
+	bool cut = !network_reaches(w, from, to), direction = from > to;
+	struct link *l = network_link(w, from, to);
 
+	if (!l->sealed[direction].seals)
+		return;
+	l->sealed[direction].sequence++;
 	w->faults[FAULT_doubled] += copies - 1;
 	if (cut && !w->stale)
 		return;
@@ -153,7 +204,8 @@ void network_datagram(struct world *w, unsigned from, unsigned to, const uint8_t
 			continue;
 		}
 		e = event_new(EV_DATAGRAM, from, to, msg, len);
-		e->run = w->nodes[to].run;
+		e->key = l->sealed[direction].seals;
+		e->sequence = l->sealed[direction].sequence;
 		e->at = w->now;
 		if (cut)
 			/* Waits for a neighbour to be found, or for the carrier. */
@@ -262,6 +314,8 @@ static void set_link(struct world *w, unsigned from, unsigned to, bool up)
 	l->queued[0] = l->queued[1] = 0;
 	l->stalled = false;
 	drop_held(l);
+	if (up)
+		new_key(l);
 	tell(w, a, b, up);
 	tell(w, b, a, up);
 	if (!up && a->c && b->c)
@@ -277,8 +331,8 @@ static void deliver(struct world *w, struct event *e)
 		return;
 	if (e->type == EV_STREAM)
 		cluster_recv_stream(n->c, from->id, e->bytes, e->len, world_now(w, n));
-	/* Also what an earlier run of the sender has said, as long as that may take. */
-	else if (network_reaches(w, e->from, e->to) && n->run == e->run)
+	else if (network_reaches(w, e->from, e->to) &&
+		 opens(network_link(w, e->from, e->to), e))
 		cluster_recv_datagram(n->c, from->id, e->bytes, e->len, world_now(w, n));
 	world_touch(w, n);
 }
@@ -327,6 +381,7 @@ void network_fire(struct world *w, struct event *e)
 
 void network_started(struct world *w, unsigned i)
 {
+	forget_keys(w, i);
 	for (unsigned j = 0; j < w->nnodes; j++) {
 		if (j == i || !w->nodes[j].c)
 			continue;

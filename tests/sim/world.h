@@ -8,7 +8,8 @@
  * world_step() advances to the next event and fires exactly that one. All randomness comes
  * from the seed, so a run repeats itself.
  *
- * A *part* is a set of members that reach one another, if need be through others. The main
+ * A *part* is a set of members that reach one another, if need be through others that have
+ * joined. The main
  * part is the one with more living members than any other. A member that was outside of
  * the main part is *tainted* until it has come to terms with that. Members that share a
  * past are on one *side*: the numbers of a session are unique within it.
@@ -71,7 +72,7 @@ struct node {
 	int64_t skew;	/* how much too fast it goes, in parts per million */
 	uint32_t capacity;
 	uint64_t tick_at;
-	uint64_t run;	 /* counts its starts: what was sent to another is lost */
+	uint64_t run;	 /* counts its starts */
 	uint32_t disk;	 /* activation number */
 	uint32_t handed; /* last activation number that units() was called with */
 	struct unit_set owned;
@@ -85,10 +86,23 @@ struct node {
 	size_t nheld, held_cap;
 };
 
+/* What one end opens datagrams with, see src/seal.h. */
+struct opener {
+	uint64_t key; /* 0: none */
+	uint64_t highest;
+};
+
 /* The connection of two nodes. Directions: 0 is from the lower index. */
 struct link {
 	bool up;
 	uint64_t generation;
+	/* Each connection that comes up has a new key. One that has begun anew has none until
+	 * then; the other end does not know that, and goes on with the last one. */
+	uint64_t keys;
+	struct {
+		uint64_t seals, sequence;
+		struct opener opens[2]; /* the current and the previous one */
+	} sealed[2];
 	uint64_t last[2]; /* delivery time of the last stream message */
 	size_t queued[2]; /* bytes under way */
 	bool cut[2];   /* datagrams of that direction are lost, and the stream stalls */
@@ -255,8 +269,8 @@ struct event {
 	enum event_type type;
 	unsigned from, to;
 	uint64_t generation;
-	bool arrived; /* in the stopped receiver's socket */
-	uint64_t run; /* of the receiver of a datagram, whose keys it is sealed with */
+	bool arrived;		/* in the stopped receiver's socket */
+	uint64_t key, sequence; /* of a datagram */
 	size_t len;
 	uint8_t bytes[];
 };

@@ -427,6 +427,7 @@ static size_t ask_as(uint8_t *msg, size_t size, uint64_t incarnation, struct mon
 {
 	struct wire_join_request r = { .capacity = 1,
 				       .stamp = now.ns,
+				       .echo = now.ns,
 				       .detection = DETECTION,
 				       .roster_count = 2,
 				       .roster = { { 10 }, { 20 } } };
@@ -447,6 +448,7 @@ static void of_two_with_one_id_the_newer_stays(void **state)
 	k->lose = NULL;
 	cores_deliver(k, 20, 0, msg, len);
 	assert_int_equal(cores_view(k, 0, 1).incarnation, newer);
+	k->now = mono_add(k->now, 1);
 	for (unsigned i = 1; i < 6; i++) {
 		len = ask_as(msg, sizeof(msg), older + i, k->now);
 		cores_deliver(k, 20, 0, msg, len);
@@ -458,6 +460,36 @@ static void of_two_with_one_id_the_newer_stays(void **state)
 	len = ask_as(msg, sizeof(msg), newer + (7 << 16), k->now);
 	cores_deliver(k, 20, 0, msg, len);
 	assert_int_equal(cores_view(k, 0, 1).incarnation, newer + (7 << 16));
+	cores_free(k);
+}
+
+/* Requests may be late. One of a run that has ended does not displace the run that came after
+ * it, and is no second daemon. */
+static void a_late_request_is_told_to_ask_again(void **state)
+{
+	struct cores *k = cluster_of(2, 2);
+	uint64_t living = cluster_incarnation(k->at[1].c), joins, naks;
+	const uint64_t runs[] = { living + (3 << 16), living + (4 << 16) };
+	const struct mono times[] = { { 0 },
+				      { k->now.ns - 60 * MONO_SEC },
+				      { k->now.ns + 60 * MONO_SEC } };
+	uint8_t msg[256];
+
+	joins = cores_statistic(k, 0, "joins");
+	for (unsigned i = 0; i < 6; i++) {
+		size_t len = ask_as(msg, sizeof(msg), runs[i % 2], times[i % 3]);
+
+		naks = k->sent[0][wire_type_nak];
+		cores_deliver(k, 20, 0, msg, len);
+		cores_run(k, 10 * MONO_MS);
+		assert_int_equal(k->sent[0][wire_type_nak], naks + 1);
+	}
+	assert_int_equal(cores_view(k, 0, 1).incarnation, living);
+	assert_int_equal(cores_view(k, 0, 1).capacity, cores_view(k, 1, 1).capacity);
+	assert_int_equal(cores_statistic(k, 0, "joins"), joins);
+	assert_int_equal(cores_statistic(k, 0, "duplicates"), 0);
+	assert_int_equal(cluster_role(k->at[1].c), CLUSTER_MEMBER);
+	assert_true(cores_settled(k));
 	cores_free(k);
 }
 
@@ -509,6 +541,7 @@ static void the_term_rises_above_what_a_joiner_has_seen(void **state)
 	uint64_t before = cluster_term(k->at[0].c);
 	struct wire_join_request r = { .capacity = 1,
 				       .stamp = k->now.ns,
+				       .echo = k->now.ns,
 				       .detection = DETECTION,
 				       .roster_count = 3,
 				       .roster = { { 10 }, { 20 }, { 30 } } };
@@ -541,6 +574,7 @@ int main(void)
 		cmocka_unit_test(other_orders_are_not_heeded),
 		cmocka_unit_test(own_words_from_elsewhere_are_refused),
 		cmocka_unit_test(of_two_with_one_id_the_newer_stays),
+		cmocka_unit_test(a_late_request_is_told_to_ask_again),
 		cmocka_unit_test(the_older_one_is_told),
 		cmocka_unit_test(a_clock_that_goes_back_is_harmless),
 		cmocka_unit_test(the_term_rises_above_what_a_joiner_has_seen),
