@@ -14,6 +14,7 @@
  *   drop A|B       that charon is told to drop all SAs
  *   hold N         requests of IKE_AUTH from number N on are lost; 0: none
  *   half A|B       that charon becomes the active one and gets the last half-open SA
+ *   lose N         whether responses to CREATE_CHILD_SA are lost
  *   fail N         requests of IKE_AUTH from number N on are to be refused; 0: none
  *   verify A|B     that charon is asked whether the last response was authentic
  *   forge A|B      and whether it were with another last byte
@@ -44,6 +45,8 @@
 #include "tunnels/ipsec/local.h"
 
 #define SAS_MAX 64
+#define BEGUN_MAX 512
+#define REQUEST_MAX 2048
 #define CHILDREN_MAX 16
 #define ADDRESSES_MAX 64
 #define IKE_HEADER 28
@@ -69,6 +72,13 @@ struct sa {
 	size_t len;
 	unsigned child_count;
 	struct child children[CHILDREN_MAX];
+	/* The last CREATE_CHILD_SA of ours, and what it begins. */
+	uint8_t begun[BEGUN_MAX], request[REQUEST_MAX];
+	size_t begun_len, request_len;
+	uint32_t begun_mid, request_mid;
+	struct sockaddr_in to;
+	unsigned port;
+	bool unanswered, inherited, resumed;
 };
 
 struct peer {
@@ -91,7 +101,7 @@ static struct sa sas[SAS_MAX];
 static unsigned sa_count;
 static const uint8_t fold_key[UNIT_KEY_SIZE] = "a key of 16 byte";
 static char identities[ADDRESSES_MAX][300];
-static unsigned shift, refuse, hold, fail;
+static unsigned shift, refuse, hold, fail, lose;
 static struct {
 	struct local_message verify;
 	uint8_t bytes[4096];
@@ -220,6 +230,21 @@ static bool parse_ike(const uint8_t *bytes, size_t len, struct ike *ike)
 static uint64_t first_spi_i;
 static uint16_t first_unit;
 
+/* Whether it answers what a former owner has asked; or what this one has, and then it is
+ * answered. */
+static bool is_inherited(const struct ike *ike)
+{
+	struct sa *sa;
+
+	if (!(ike->flags & IKE_FLAG_RESPONSE))
+		return false;
+	sa = find_sa(ike->flags & IKE_FLAG_INITIATOR ? ike->spi_r : ike->spi_i);
+	if (!sa || sa->request_mid != ike->mid)
+		return false;
+	sa->unanswered = false;
+	return sa->inherited && !sa->resumed;
+}
+
 static void receive_udp(unsigned i)
 {
 	uint8_t packet[65536];
@@ -265,6 +290,12 @@ static void receive_udp(unsigned i)
 	}
 	if (ike.exchange == IKE_AUTH && hold && ike.mid >= hold) {
 		say("held");
+	} else if (ike.exchange == CREATE_CHILD_SA && lose &&
+		   ike.flags & IKE_FLAG_RESPONSE) {
+		say("lost");
+	} else if (is_inherited(&ike)) {
+		/* As long as charon has not said that it waits for it. */
+		tell(active, &last.verify);
 	} else if (ike.exchange == IKE_AUTH && fail && ike.mid >= fail) {
 		struct local_message f = { .type = LOCAL_HALF_FAIL };
 
@@ -325,6 +356,39 @@ static void import_half(struct peer *p)
 		say("%c cannot be told", p->name);
 }
 
+static void repeat_request(const struct sa *sa)
+{
+	if (sendto(udp[sa->port], sa->request, sa->request_len, 0,
+		   (const struct sockaddr *)&sa->to, sizeof(sa->to)) < 0)
+		say("sendto: %s", strerror(errno));
+}
+
+static void keep_begun(struct peer *p, const struct local_ike_begun *b)
+{
+	struct sa *sa = get_sa(b->spi);
+
+	say("%c IKE_BEGUN mid=%u ike=%d child=%d state=%zu", p->name, b->mid, b->ike != 0,
+	    b->child != 0, b->state.len);
+	sa->begun_mid = b->mid;
+	sa->begun_len = b->state.len < BEGUN_MAX ? b->state.len : 0;
+	memcpy(sa->begun, b->state.bytes, sa->begun_len);
+}
+
+static void keep_request(struct sa *sa, const struct ike *ike, const struct iovec *iov,
+			 const struct sockaddr_in *to, unsigned port)
+{
+	if (iov[0].iov_len + iov[1].iov_len > REQUEST_MAX)
+		return;
+	memcpy(sa->request, iov[0].iov_base, iov[0].iov_len);
+	memcpy(sa->request + iov[0].iov_len, iov[1].iov_base, iov[1].iov_len);
+	sa->request_len = iov[0].iov_len + iov[1].iov_len;
+	sa->request_mid = ike->mid;
+	sa->to = *to;
+	sa->port = port;
+	sa->unanswered = true;
+	sa->inherited = sa->resumed = false;
+}
+
 static void transmit(struct peer *p, const struct local_ike_tx *tx)
 {
 	static const uint8_t marker[4];
@@ -356,6 +420,15 @@ static void transmit(struct peer *p, const struct local_ike_tx *tx)
 		return;
 	memcpy(&to.sin_addr, tx->dst.bytes, 4);
 	to.sin_port = htons((uint16_t)(tx->dst.port - shift));
+	if (!(ike.flags & IKE_FLAG_RESPONSE) && sa->inherited &&
+	    ike.mid == sa->request_mid) {
+		say("%c repeats IKE %u mid=%u", p->name, ike.exchange, ike.mid);
+		if (sa->resumed)
+			repeat_request(sa);
+		return;
+	}
+	if (!(ike.flags & IKE_FLAG_RESPONSE) && ike.exchange == CREATE_CHILD_SA)
+		keep_request(sa, &ike, iov, &to, i);
 	if (sendmsg(udp[i], &msg, 0) < 0)
 		say("sendmsg: %s", strerror(errno));
 }
@@ -512,6 +585,13 @@ static void handle(struct peer *p, const struct local_message *m)
 		say("%c IMPORT_FAILED %.*s", p->name, (int)m->import_failed.reason.len,
 		    m->import_failed.reason.bytes);
 		break;
+	case LOCAL_IKE_BEGUN:
+		keep_begun(p, &m->ike_begun);
+		break;
+	case LOCAL_IKE_RESUMED:
+		say("%c IKE_RESUMED mid=%u", p->name, m->ike_resumed.mid);
+		get_sa(m->ike_resumed.spi)->resumed = true;
+		break;
 	case LOCAL_HALF_OPEN:
 		keep_half(p, m);
 		break;
@@ -555,7 +635,7 @@ static void receive_local(struct peer *p)
 		handle(p, &m);
 }
 
-static void import_sa(struct peer *p, const struct sa *sa)
+static void import_sa(struct peer *p, struct sa *sa)
 {
 	struct local_message m = { .type = LOCAL_IKE_IMPORT };
 
@@ -564,6 +644,13 @@ static void import_sa(struct peer *p, const struct sa *sa)
 	m.ike_import.recv_mid = sa->recv_mid;
 	m.ike_import.send_mid = sa->send_mid;
 	m.ike_import.state = (struct local_blob){ sa->state, sa->len };
+	if (sa->unanswered) {
+		sa->inherited = true;
+		sa->resumed = false;
+		if (sa->begun_mid == sa->request_mid)
+			m.ike_import.begun =
+			    (struct local_blob){ sa->begun, sa->begun_len };
+	}
 	tell(p, &m);
 	for (unsigned i = 0; i < sa->child_count; i++) {
 		m.type = LOCAL_CHILD_IMPORT;
@@ -576,6 +663,8 @@ static void import_sa(struct peer *p, const struct sa *sa)
 	m.type = LOCAL_IKE_ACTIVATE;
 	m.ike_activate.spi = sa->spi;
 	tell(p, &m);
+	if (sa->inherited)
+		repeat_request(sa);
 	say("%c imports spi=%016" PRIx64 " children=%u recv_mid=%u send_mid=%u", p->name,
 	    sa->spi, sa->child_count, sa->recv_mid, sa->send_mid);
 }
@@ -629,7 +718,8 @@ static bool command(void)
 	}
 	if (sscanf(line, "shift %u", &shift) == 1 ||
 	    sscanf(line, "refuse %u", &refuse) == 1 ||
-	    sscanf(line, "hold %u", &hold) == 1 || sscanf(line, "fail %u", &fail) == 1)
+	    sscanf(line, "lose %u", &lose) == 1 || sscanf(line, "hold %u", &hold) == 1 ||
+	    sscanf(line, "fail %u", &fail) == 1)
 		return true;
 	sscanf(line, "%15s %c", verb, &who);
 	if (!strcmp(verb, "quit"))

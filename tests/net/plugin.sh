@@ -462,6 +462,42 @@ half_eap() { # FROM TO
 	check "it connects anew" sas_have "$2" '^eap: .*ESTABLISHED'
 }
 
+child_of() { # MEMBER CONNECTION
+	on "$1" --list-sas --ike "$2" | sed -n 's/^ *net: #\([0-9]*\),.*INSTALLED.*/\1/p' | tail -1
+}
+
+# The member begins to rekey one client's IKE_SA and the other one's CHILD_SA, and dies
+# before it gets the answers.
+rekey_lost() { # FROM TO IKE_CONNECTION CHILD_CONNECTION
+	local c child
+	mark "lost-$2"
+	tell "lose 1"
+	child=$(child_of "$1" "$4")
+	on "$1" --rekey --ike "$3" >/dev/null
+	on "$1" --rekey --child-id "$child" >/dev/null
+	check "the clients' answers to $1 are lost" since_count "lost-$2" '^lost' 2
+	check "what was begun was told before the requests" [ -n "$(since "lost-$2" |
+		sed '/> IKE 36 request/q' | grep "^$1 IKE_BEGUN")" ]
+	tell "drop $1"
+	tell "lose 0"
+	mark "resumed-$2"
+	tell "takeover $2"
+	check "$2 goes on with both rekeyings" since_count "resumed-$2" "^$2 IKE_RESUMED" 2
+	check "the $3 client's new IKE_SA is reported" since_has "resumed-$2" "^$2 IKE_PUT"
+	check "the $4 client's new CHILD_SA is reported" since_has "resumed-$2" \
+		"^$2 SA_ADD .*in unit=ok"
+	check "the old IKE_SA is deleted" since_has "resumed-$2" "^$2 IKE_DEL"
+	for c in c1 c2; do
+		check "$c has one IKE_SA" sas_count $c 'ESTABLISHED' 1
+		check "$c has one CHILD_SA" sas_count $c 'home:.*INSTALLED' 1
+	done
+	check "$2 has two CHILD_SAs" sas_count "$2" 'net:.*INSTALLED' 2
+	mark "alive-$2"
+	check "both clients reach $2 under the keys that they have" since_count "alive-$2" \
+		"$2 > IKE 37 response" 4
+	check_not "nobody has connected anew" since_has "lost-$2" '< IKE 34 request'
+}
+
 # The gateway connects to c1, which other members are or are not connected to.
 own_contact() { # MEMBER
 	local known file=$work/$1/swanctl/swanctl.conf
@@ -598,6 +634,9 @@ main() {
 	check_not "a drop is silent" since_has drop \
 		'^B (IKE_DEL|CHILD_DEL|SA_DEL|ADDRESS_RELEASE|> IKE)'
 	rekey_on A
+
+	rekey_lost A B psk cert
+	rekey_lost B A cert psk
 
 	mark end
 	tell "end A"

@@ -1,9 +1,10 @@
 #!/bin/bash
 # SPDX-License-Identifier: GPL-2.0-or-later
-# Two clients rekey, one its CHILD SA and one its IKE SA, and the gateway rekeys the CHILD SAs
-# of two others; the owner of all four dies when it has answered, or asked, and nothing of that has
-# reached the clients. Nobody logs in again, and everybody can rekey at the new owners. Who
-# owns a session has nothing to do with how frames find their member.
+# Two clients rekey, one its CHILD SA and one its IKE SA, and the gateway rekeys the CHILD SA
+# and the IKE SA of two others; the owner of all four dies when it has answered, or asked, and
+# nothing of that has reached the clients. The new owners go on with it. Nobody logs in again,
+# and everybody can rekey at the new owners. Who owns a session has nothing to do with how
+# frames find their member.
 # modes: multicast
 set -euo pipefail
 . "$(dirname "${BASH_SOURCE[0]}")/lib.sh"
@@ -29,14 +30,10 @@ go_on()
 	for client in $lab_clients; do lab exec "$client" nft delete table inet halt; done
 }
 
-# one_of_each CLIENT: an IKE SA with a CHILD SA, and nothing more. But a CHILD SA that the
-# gateway had begun stays with the client until it rekeys it.
-one_of_each()
-{
-	local children
-	children=$(spis "$1" child | wc -w)
-	(($(spis "$1" ike | wc -w) == 2 && (children == 2 || (children == 4 && $2))))
-}
+# one_of_each CLIENT: an IKE SA with a CHILD SA, and nothing more.
+one_of_each() { (($(spis "$1" ike | wc -w) == 2 && $(spis "$1" child | wc -w) == 2)); }
+# rekeyed CLIENT child|ike: whether they are others than before.
+rekeyed() { [[ $(spis "$1" "$2") != "${begun[$1]}" ]]; }
 
 net_begin "$@"
 lab_clients='c1 c2 c3 c4'
@@ -46,22 +43,24 @@ gather "$victim" || fail "the sessions cannot be gathered at $victim"
 declare -A before=()
 for client in $lab_clients; do before[$client]=$(logins "$client"); done
 words=$(spoken "$victim")
-c3=$(sa_id c3 child "$victim") c4=$(sa_id c4 child "$victim")
+c3=$(sa_id c3 child "$victim") c4=$(sa_id c4 ike "$victim")
+declare -A begun=([c3]=$(spis c3 child) [c4]=$(spis c4 ike))
 halt
 lab exec c1 timeout 10 swanctl --rekey --child net >/dev/null
 lab exec c2 timeout 10 swanctl --rekey --ike home >/dev/null
 lab exec "$victim" timeout 10 swanctl --rekey --child-id "$c3" >/dev/null
-lab exec "$victim" timeout 10 swanctl --rekey --child-id "$c4" >/dev/null
+lab exec "$victim" timeout 10 swanctl --rekey --ike-id "$c4" >/dev/null
 all_spoken() { (($(spoken "$victim") >= words + 4)); }
 must 10 "$victim to answer two clients, and to ask two" all_spoken
 lab kill "$victim"
 go_on
 must 20 "$victim's units to be taken over" owns_nothing "$victim" "$witness"
 must 20 "all clients to reach the server again" all_reach
+must 20 "the rekeying of c3's CHILD SA to be ended" rekeyed c3 child
+must 20 "the rekeying of c4's IKE SA to be ended" rekeyed c4 ike
 for client in $lab_clients; do
-	[[ $client == c[34] ]] && begun=1 || begun=0
-	must 20 "one IKE SA and one CHILD SA of $client" one_of_each "$client" "$begun"
-	((begun)) || rekey "$client" child || fail "$client cannot rekey its CHILD SA afterwards"
+	must 20 "one IKE SA and one CHILD SA of $client" one_of_each "$client"
+	rekey "$client" child || fail "$client cannot rekey its CHILD SA afterwards"
 	rekey "$client" ike || fail "$client cannot rekey its IKE SA afterwards"
 	[[ $(logins "$client") == "${before[$client]}" ]] || fail "$client has logged in again"
 	scenario_prints[$client]=$(fingerprint "$client")

@@ -127,6 +127,7 @@ static void test_copies_travel(void **state)
 	memset(x.response.digest, 7, IKE_DIGEST_SIZE);
 	assert_int_equal(ike_copy_add(&x.request, 9, &here, &there, b, sizeof(b)), 0);
 	x.outstanding = true;
+	x.begun = (struct ike_begun){ .mid = 9, .child = 4711, .len = 3, .state = "abc" };
 	assert_int_equal(ike_next_received(&x), 5);
 	assert_int_equal(ike_next_sent(&x), 10);
 
@@ -143,6 +144,10 @@ static void test_copies_travel(void **state)
 	assert_memory_equal(back.response.digest, x.response.digest, IKE_DIGEST_SIZE);
 	assert_int_equal(back.response.dst.port, 1024);
 	assert_int_equal(ike_next_sent(&back), 10);
+	assert_int_equal(back.begun.mid, 9);
+	assert_int_equal(back.begun.child, 4711);
+	assert_int_equal(back.begun.len, 3);
+	assert_memory_equal(back.begun.state, "abc", 3);
 	ike_exchanges_clear(&x);
 	ike_exchanges_clear(&back);
 }

@@ -353,6 +353,90 @@ static void test_a_second_takeover_repeats_only_what_is_committed(void **state)
 	assert_int_equal(times_sent(s.successor, &more), 1);
 }
 
+/* What charon is about to begin by its request number 0. */
+static void say_begun(struct node *n, uint64_t spi, uint64_t new_ike)
+{
+	struct local_message m = { .type = LOCAL_IKE_BEGUN };
+
+	m.ike_begun.spi = spi;
+	m.ike_begun.ike = new_ike;
+	m.ike_begun.state = (struct local_blob){ (const uint8_t *)"secret", 6 };
+	gateways_say(n, &m);
+}
+
+static void test_a_rekeying_is_begun_once_more(void **state)
+{
+	struct scene s = begin();
+	struct ike ours = ike(s.spi, false, false, 0, 'o');
+	struct ike again = ike(s.spi, false, false, 0, 'x');
+	struct ike next = ike(s.spi, false, false, 1, 'n');
+	struct ike response = ike(s.spi, true, true, 0, 'r');
+	struct local_message m;
+	unsigned before;
+
+	say_begun(s.owner, s.spi, s.spi + CLUSTER_UNITS);
+	transmit(s.owner, &ours);
+	gateways_kill(s.owner);
+	assert_true(gateways_hear(s.successor, LOCAL_IKE_IMPORT, &m));
+	assert_int_equal(m.ike_import.begun.len, 6);
+	assert_memory_equal(m.ike_import.begun.bytes, "secret", 6);
+	assert_int_equal(m.ike_import.replaced, 0);
+	assert_int_equal(m.ike_import.send_mid, 1);
+	gateways_run(100);
+	before = times_sent(s.successor, &ours);
+	assert_int_equal(before, 1);
+	/* charon may say it, but not in its own words; and to it the answer goes. */
+	m = (struct local_message){ .type = LOCAL_IKE_RESUMED };
+	m.ike_resumed.spi = s.spi;
+	gateways_say(s.successor, &m);
+	gateways_run(3000);
+	assert_int_equal(times_sent(s.successor, &ours), before);
+	transmit(s.successor, &again);
+	assert_int_equal(times_sent(s.successor, &again), 0);
+	assert_int_equal(times_sent(s.successor, &ours), before + 1);
+	receive(s.successor, &response);
+	assert_true(gateways_hear(s.successor, LOCAL_IKE_RX, &m));
+	transmit(s.successor, &next);
+	assert_int_equal(times_sent(s.successor, &next), 1);
+	/* It is ended by that. */
+	assert_int_equal(login_find(s.successor->t, s.spi)->exchanges.begun.len, 0);
+}
+
+/* The new SA was there before its owner could end the old one. */
+static void test_a_rekeying_that_was_ended_is_not_begun(void **state)
+{
+	struct scene s = begin();
+	struct ike ours = ike(s.spi, false, false, 0, 'o');
+	struct local_message m;
+
+	say_begun(s.owner, s.spi, s.spi + CLUSTER_UNITS);
+	transmit(s.owner, &ours);
+	establish(s.owner, s.spi + CLUSTER_UNITS);
+	gateways_kill(s.owner);
+	do
+		assert_true(gateways_hear(s.successor, LOCAL_IKE_IMPORT, &m));
+	while (m.ike_import.spi != s.spi);
+	assert_int_equal(m.ike_import.begun.len, 0);
+	assert_int_equal(m.ike_import.replaced, 1);
+}
+
+/* charon was about to say something else. */
+static void test_another_request_begins_nothing(void **state)
+{
+	struct scene s = begin();
+	struct ike ours = ike(s.spi, false, false, 0, 'o');
+	struct ike more = ike(s.spi, false, false, 1, 'm');
+	struct local_message m;
+
+	say_begun(s.owner, s.spi, s.spi + CLUSTER_UNITS);
+	transmit(s.owner, &ours);
+	transmit(s.owner, &more);
+	gateways_kill(s.owner);
+	assert_true(gateways_hear(s.successor, LOCAL_IKE_IMPORT, &m));
+	assert_int_equal(m.ike_import.begun.len, 0);
+	assert_int_equal(m.ike_import.replaced, 0);
+}
+
 static void test_children_follow_a_rekeyed_ike_sa(void **state)
 {
 	struct scene s = begin();
@@ -922,6 +1006,9 @@ int main(void)
 		TEST(test_nothing_is_said_before_it_is_committed),
 		TEST(test_a_lost_unit_is_silent),
 		TEST(test_a_second_takeover_repeats_only_what_is_committed),
+		TEST(test_a_rekeying_is_begun_once_more),
+		TEST(test_a_rekeying_that_was_ended_is_not_begun),
+		TEST(test_another_request_begins_nothing),
 		TEST(test_children_follow_a_rekeyed_ike_sa),
 		TEST(test_numbers_of_esp_go_on_above_the_lease),
 		TEST(test_an_unproven_takeover_skips_and_rekeys),

@@ -86,6 +86,7 @@
 	X(ike_doubted, "ipsec.ike-response-to-verify")                                   \
 	X(ike_unasked, "ipsec.ike-response-unasked")                                     \
 	X(ike_resent, "ipsec.ike-request-repeated")                                      \
+	X(ike_resumed, "ipsec.ike-rekeyings-resumed")                                    \
 	X(ike_uncopied, "ipsec.ike-message-without-copy")                                \
 	X(ike_dropped, "ipsec.ike-uncommitted-dropped")                                  \
 	X(ike_deferred, "ipsec.ike-request-deferred")                                    \
@@ -136,6 +137,8 @@ struct ike_sa {
 	struct ike_exchanges exchanges;
 	bool inherited; /* the outstanding request is a dead owner's: charon knows nothing
 			 */
+	bool resumed;	/* it is charon's, too, but in other bytes */
+	struct ike_begun *begins; /* by charon's next request, see IKE_BEGUN */
 	bool imported;	/* and so is the last response */
 	bool unkept;	/* the exchanges are not in the store as they stand here */
 	bool unwanted;	/* it is to be removed: charon does not know it */
@@ -347,6 +350,9 @@ void login_transmit(struct ipsec *t, const struct local_ike_tx *tx, struct mono 
 void login_put(struct ipsec *t, const struct local_message *m, struct mono now);
 /* An inherited request is answered. */
 void login_verified(struct ipsec *t, const struct local_ike_verified *v, struct mono now);
+/* charon waits for the answer to an inherited request itself. */
+void login_resumed(struct ipsec *t, const struct local_ike_resumed *r);
+void login_begun(struct ipsec *t, const struct local_ike_begun *b);
 void login_delete(struct ipsec *t, uint64_t spi, struct mono now);
 /* The shadow's record changed; or goes, which frees the IKE SA. */
 void login_shadow(struct ipsec *t, struct session *s, struct mono now);

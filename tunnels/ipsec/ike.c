@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 #include <errno.h>
+#include <openssl/crypto.h>
 #include <openssl/evp.h>
 #include <stdlib.h>
 #include <string.h>
@@ -119,6 +120,7 @@ void ike_exchanges_clear(struct ike_exchanges *x)
 	ike_copy_clear(&x->request);
 	x->outstanding = false;
 	memset(&x->replaces, 0, sizeof(x->replaces));
+	OPENSSL_cleanse(&x->begun, sizeof(x->begun));
 }
 
 static void encode_address(struct pack *p, const struct local_addr *a)
@@ -214,6 +216,34 @@ static void decode_replaces(struct unpack *u, struct ike_replaces *r)
 	}
 }
 
+static void encode_begun(struct pack *p, const struct ike_begun *b)
+{
+	pack_blob16(p, b->state, b->len);
+	if (!b->len)
+		return;
+	pack_u32(p, b->mid);
+	pack_u64(p, b->ike);
+	pack_u32(p, b->child);
+}
+
+static void decode_begun(struct unpack *u, struct ike_begun *b)
+{
+	size_t len;
+	const uint8_t *state = unpack_blob16(u, &len);
+
+	if (!state || !len)
+		return;
+	if (len > sizeof(b->state)) {
+		u->bad = true;
+		return;
+	}
+	memcpy(b->state, state, len);
+	b->len = (uint16_t)len;
+	b->mid = unpack_u32(u);
+	b->ike = unpack_u64(u);
+	b->child = unpack_u32(u);
+}
+
 size_t ike_exchanges_encode(const struct ike_exchanges *x, uint8_t *buf, size_t size)
 {
 	struct pack p = pack_to(buf, size);
@@ -222,6 +252,7 @@ size_t ike_exchanges_encode(const struct ike_exchanges *x, uint8_t *buf, size_t 
 	encode_copy(&p, &x->request);
 	pack_u8(&p, x->outstanding);
 	encode_replaces(&p, &x->replaces);
+	encode_begun(&p, &x->begun);
 	return p.bad ? 0 : (size_t)(p.at - buf);
 }
 
@@ -236,6 +267,7 @@ int ike_exchanges_decode(struct ike_exchanges *x, const uint8_t *buf, size_t len
 		err = decode_copy(&u, &out.request);
 	out.outstanding = unpack_u8(&u);
 	decode_replaces(&u, &out.replaces);
+	decode_begun(&u, &out.begun);
 	if (!err && !unpack_done(&u))
 		err = -EBADMSG;
 	if (err) {
@@ -244,6 +276,7 @@ int ike_exchanges_decode(struct ike_exchanges *x, const uint8_t *buf, size_t len
 	}
 	ike_exchanges_clear(x);
 	*x = out;
+	OPENSSL_cleanse(&out.begun, sizeof(out.begun));
 	return 0;
 }
 

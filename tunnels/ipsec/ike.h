@@ -81,12 +81,25 @@ struct ike_replaces {
 	bool late[IKE_REPLACES_MAX]; /* its peer seems to authenticate anew */
 };
 
+/* A rekeying that the last request has begun: what a new owner's charon needs to begin the
+ * same. */
+#define IKE_BEGUN_MAX 512
+
+struct ike_begun {
+	uint32_t mid;		      /* of the request */
+	uint64_t ike;		      /* the new IKE SA's SPI, or 0 */
+	uint32_t child;		      /* the new CHILD SA's, or 0 */
+	uint16_t len;		      /* 0: none is known */
+	uint8_t state[IKE_BEGUN_MAX]; /* the plugin's own, and secret */
+};
+
 /* The exchanges of an IKE SA, both ways: the essential state of its record. */
 struct ike_exchanges {
 	struct ike_copy response; /* our answer to the peer's last request */
 	struct ike_copy request;  /* our last request */
 	bool outstanding;	  /* the peer has not answered it yet */
 	struct ike_replaces replaces;
+	struct ike_begun begun;
 };
 
 void ike_exchanges_clear(struct ike_exchanges *x);
@@ -94,7 +107,8 @@ void ike_exchanges_clear(struct ike_exchanges *x);
 size_t ike_exchanges_encode(const struct ike_exchanges *x, uint8_t *buf, size_t size);
 /* Replaces *x. -EBADMSG or -ENOMEM leave it as it was. */
 int ike_exchanges_decode(struct ike_exchanges *x, const uint8_t *buf, size_t len);
-#define IKE_EXCHANGES_MAX (2 * (IKE_COPY_MAX + 2 * IKE_COPY_PACKETS + 256))
+#define IKE_EXCHANGES_MAX                                                                \
+	(2 * (IKE_COPY_MAX + 2 * IKE_COPY_PACKETS + 256) + IKE_BEGUN_MAX + 32)
 
 /* The next message numbers: of the peer's requests, and of ours. An IKE SA is established
  * by exchanges 0 and 1, so the original responder expects 2 and begins at 0. */

@@ -47,6 +47,20 @@ static int import_child(void *ctx, struct session *s)
 	return 0;
 }
 
+/* What the new owner's charon is to begin once more, unless it has come to its end: then the
+ * new SA is there. */
+static void describe_begun(struct ipsec *t, const struct ike_sa *sa,
+			   struct local_ike_import *m)
+{
+	const struct ike_begun *b = &sa->exchanges.begun;
+
+	if (!b->len || !sa->exchanges.outstanding || sa->exchanges.request.mid != b->mid)
+		return;
+	m->replaced = b->ike && login_find(t, b->ike);
+	if (!m->replaced && !(b->child && child_find(t, b->child)))
+		m->begun = (struct local_blob){ b->state, b->len };
+}
+
 static void send_import(struct ipsec *t, struct ike_sa *sa)
 {
 	struct local_message put, m = { .type = LOCAL_IKE_IMPORT };
@@ -64,6 +78,7 @@ static void send_import(struct ipsec *t, struct ike_sa *sa)
 	m.ike_import.recv_mid = ike_next_received(&sa->exchanges);
 	m.ike_import.send_mid = ike_next_sent(&sa->exchanges);
 	m.ike_import.state = put.ike_put.state;
+	describe_begun(t, sa, &m.ike_import);
 	plugin_send(t->plugin, &m);
 	cluster_each(t->host.cluster, sa->unit, import_child, &import);
 	m.type = LOCAL_IKE_ACTIVATE;

@@ -137,6 +137,12 @@ static void plugin_message(void *ctx, const struct local_message *m)
 	case LOCAL_IKE_VERIFIED:
 		login_verified(t, &m->ike_verified, now);
 		break;
+	case LOCAL_IKE_BEGUN:
+		login_begun(t, &m->ike_begun);
+		break;
+	case LOCAL_IKE_RESUMED:
+		login_resumed(t, &m->ike_resumed);
+		break;
 	case LOCAL_CONTACT_ASK:
 		unique_contact(t, &m->contact_ask);
 		break;

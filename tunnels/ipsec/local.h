@@ -146,9 +146,11 @@ unsigned local_ts_count(const struct local_blob *list);
 	/* P> the CHILD SA ended. */                                                     \
 	M(CHILD_DEL, child_del, F(u64, ike) F(u32, spi_in))                              \
 	/* D> takeover of an IKE SA. recv_mid: the next request expected of the peer;    \
-	   send_mid: the next request of ours. remote: as last seen. */                  \
+	   send_mid: the next request of ours. remote: as last seen. begun: the rekeying \
+	   that a former owner has begun, by our last request; empty: there is none, and \
+	   if so, replaced: it has come to its end, and another IKE SA is in its place. */ \
 	M(IKE_IMPORT, ike_import, F(u64, spi) F(addr, remote) F(u32, recv_mid)           \
-	  F(u32, send_mid) F(blob, state))                                               \
+	  F(u32, send_mid) F(blob, state) F(blob, begun) F(u8, replaced))                \
 	M(CHILD_IMPORT, child_import, F(u64, ike) F(u32, spi_in) F(blob, state))         \
 	M(IKE_ACTIVATE, ike_activate, F(u64, spi))                                       \
 	M(IKE_DROP, ike_drop, F(u64, spi))                                               \
@@ -202,6 +204,14 @@ unsigned local_ts_count(const struct local_blob *list);
 	M(IKE_VERIFY, ike_verify, F(u64, spi) F(u32, mid) F(addr, src) F(addr, dst)      \
 	  F(blob, packet))                                                               \
 	M(IKE_VERIFIED, ike_verified, F(u64, spi) F(u32, mid))                           \
+	/* P> charon is about to begin a rekeying by our request with this number, of    \
+	   an IKE SA or of a CHILD SA. ike, child: the SPI of the new one; 0: none. The  \
+	   request is next. state: the plugin's own, and secret. */                      \
+	M(IKE_BEGUN, ike_begun, F(u64, spi) F(u32, mid) F(u64, ike) F(u32, child)        \
+	  F(blob, state))                                                                \
+	/* P> charon has begun once more what IKE_IMPORT said, and waits for the answer  \
+	   to this request of a former owner itself. */                                  \
+	M(IKE_RESUMED, ike_resumed, F(u64, spi) F(u32, mid))                             \
 	/* P> a CHILD SA's configuration that charon has loaded; without a name a         \
 	   connection that has none. actions: LOCAL_START_ and so on. remote: the peer's \
 	   addresses, as configured. The selectors have no dynamic ones, unless the peer \

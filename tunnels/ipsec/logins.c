@@ -187,11 +187,48 @@ static void copy_response(struct ipsec *t, struct ike_sa *sa, const struct ike_h
 	sa->imported = false;
 }
 
+static void forget_begins(struct ike_sa *sa)
+{
+	if (sa->begins)
+		OPENSSL_cleanse(sa->begins, sizeof(*sa->begins));
+	free(sa->begins);
+	sa->begins = NULL;
+}
+
+void login_begun(struct ipsec *t, const struct local_ike_begun *b)
+{
+	struct ike_sa *sa = login_find(t, b->spi);
+
+	if (!sa || !sa->live || !b->state.len || b->state.len > IKE_BEGUN_MAX)
+		return;
+	forget_begins(sa);
+	sa->begins = calloc(1, sizeof(*sa->begins));
+	if (!sa->begins)
+		return;
+	sa->begins->mid = b->mid;
+	sa->begins->ike = b->ike;
+	sa->begins->child = b->child;
+	sa->begins->len = (uint16_t)b->state.len;
+	memcpy(sa->begins->state, b->state.bytes, b->state.len);
+}
+
+/* With its first packet a request brings what it begins, and ends what was before. */
+static void take_begun(struct ike_sa *sa, uint32_t mid)
+{
+	OPENSSL_cleanse(&sa->exchanges.begun, sizeof(sa->exchanges.begun));
+	if (sa->begins && sa->begins->mid == mid)
+		sa->exchanges.begun = *sa->begins;
+	forget_begins(sa);
+	sa->resumed = false;
+}
+
 static void copy_request(struct ipsec *t, struct ike_sa *sa, const struct ike_header *h,
 			 const struct local_ike_tx *tx)
 {
 	struct ike_copy *copy = &sa->exchanges.request;
 
+	if (!copy->valid || copy->mid != h->mid)
+		take_begun(sa, h->mid);
 	if (copy->valid && copy->mid == h->mid && copy->packets && h->fragment <= 1)
 		ike_copy_clear(copy);
 	if (ike_copy_add(copy, h->mid, &tx->src, &tx->dst, tx->packet.bytes,
@@ -256,6 +293,15 @@ void login_transmit(struct ipsec *t, const struct local_ike_tx *tx, struct mono 
 	 * charon repeats this one. */
 	if (!h.response && sa->inherited) {
 		t->statistics.ike_deferred++;
+		return;
+	}
+	/* charon has begun again what a former owner has asked: the peer gets the former's
+	 * words, or it would see two requests in one. */
+	if (!h.response && sa->resumed && sa->exchanges.request.mid == h.mid) {
+		if (h.fragment <= 1 && sayable(t, sa, now)) {
+			t->statistics.ike_resent++;
+			send_copy(t, &sa->exchanges.request);
+		}
 		return;
 	}
 	if (h.response) {
@@ -356,6 +402,19 @@ void login_verified(struct ipsec *t, const struct local_ike_verified *v, struct 
 	t->statistics.ike_kept++;
 	session_heard(sa->session, now);
 	keep(t, sa, now);
+}
+
+/* Nobody else repeats it any more: charon does, and it is outstanding as one of charon's. */
+void login_resumed(struct ipsec *t, const struct local_ike_resumed *r)
+{
+	struct ike_sa *sa = login_find(t, r->spi);
+
+	if (!sa || !sa->live || !sa->inherited || sa->exchanges.request.mid != r->mid)
+		return;
+	sa->inherited = false;
+	t->inherited--;
+	sa->resumed = true;
+	t->statistics.ike_resumed++;
 }
 
 static bool is_awaited(const struct ike_sa *sa, const struct ike_header *h)
@@ -564,6 +623,7 @@ void login_free(struct ipsec *t, struct ike_sa *sa)
 	imports_forget(t, sa);
 	if (sa->inherited)
 		t->inherited--;
+	forget_begins(sa);
 	LIST_REMOVE(sa, by_spi);
 	LIST_REMOVE(sa, by_peer);
 	ike_exchanges_clear(&sa->exchanges);
@@ -614,6 +674,8 @@ void login_shadow(struct ipsec *t, struct session *s, struct mono now)
 void login_inherit(struct ipsec *t, struct ike_sa *sa, struct mono now)
 {
 	sa->imported = true;
+	sa->resumed = false;
+	forget_begins(sa);
 	if (!sa->exchanges.outstanding || sa->inherited)
 		return;
 	sa->inherited = true;

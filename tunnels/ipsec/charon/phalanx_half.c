@@ -139,7 +139,7 @@ METHOD(nonce_gen_t, nonce_destroy, void, given_nonce_t *this)
 	free(this);
 }
 
-static nonce_gen_t *given_nonce_create(chunk_t nonce)
+nonce_gen_t *phalanx_given_nonce(chunk_t nonce)
 {
 	given_nonce_t *this;
 
@@ -157,7 +157,7 @@ static nonce_gen_t *given_nonce_create(chunk_t nonce)
 static nonce_gen_t *create_nonce_gen(crypto_factory_t *factory)
 {
 	if (current.given)
-		return given_nonce_create(phalanx_chunk(current.given->nonce));
+		return phalanx_given_nonce(phalanx_chunk(current.given->nonce));
 	return attached->create_nonce_gen(factory);
 }
 

@@ -7,6 +7,7 @@
 #define PHALANX_HALF_H_
 
 #include <bus/listeners/listener.h>
+#include <crypto/nonce_gen.h>
 
 #include "tunnels/ipsec/charon/phalanx_link.h"
 #include "tunnels/ipsec/charon/phalanx_units.h"
@@ -28,6 +29,9 @@ struct phalanx_half_t {
 
 	void (*destroy)(phalanx_half_t *this);
 };
+
+/* Makes just this one. */
+nonce_gen_t *phalanx_given_nonce(chunk_t nonce);
 
 phalanx_half_t *phalanx_half_create(phalanx_link_t *link, phalanx_units_t *units);
 

@@ -46,6 +46,7 @@ struct private_phalanx_import_t {
 	phalanx_import_t public;
 	phalanx_link_t *link;
 	phalanx_sessions_t *sessions;
+	phalanx_begun_t *begun;
 	hashtable_t *parked; /* parked_t by our SPI */
 	time_t first;	     /* when the first SA came */
 };
@@ -75,6 +76,15 @@ static void fail(private_phalanx_import_t *this, uint64_t spi, const char *reaso
 	     reason);
 	m.import_failed.spi = spi;
 	m.import_failed.reason = phalanx_blob(chunk_from_str((char *)reason));
+	this->link->send(this->link, &m);
+}
+
+static void tell_resumed(private_phalanx_import_t *this, uint64_t spi, uint32_t mid)
+{
+	struct local_message m = { .type = LOCAL_IKE_RESUMED };
+
+	m.ike_resumed.spi = spi;
+	m.ike_resumed.mid = mid;
 	this->link->send(this->link, &m);
 }
 
@@ -457,36 +467,64 @@ static const char *fill(ike_sa_t *ike_sa, const phalanx_ike_state_t *s, parked_t
 	return reason;
 }
 
-static const char *build(private_phalanx_import_t *this, const phalanx_ike_state_t *s,
-			 parked_t *parked)
+/* The message ID of the request that has begun what is to be resumed. */
+static uint32_t begun_mid(const struct local_ike_import *import)
 {
+	return import->send_mid - 1;
+}
+
+static bool is_begun(const phalanx_ike_state_t *s, const struct local_ike_import *import)
+{
+	return import->begun.len && !s->rekeyed && s->version == IKEV2;
+}
+
+/* Sets *ike_sa, or says why not. */
+static const char *make(const phalanx_ike_state_t *s, parked_t *parked,
+			peer_cfg_t *config, ike_sa_t **ike_sa)
+{
+	const char *reason;
+	ike_sa_id_t *id;
+
+	id = ike_sa_id_create(s->version == IKEV1 ? IKEV1_MAJOR_VERSION
+						  : IKEV2_MAJOR_VERSION,
+			      htobe64(s->spi_i), htobe64(s->spi_r), s->initiator);
+	*ike_sa = ike_sa_create(id, s->initiator, s->version);
+	id->destroy(id);
+	if (!*ike_sa)
+		return "charon refuses it";
+	charon->bus->set_sa(charon->bus, *ike_sa);
+	(*ike_sa)->set_peer_cfg(*ike_sa, config);
+	reason = fill(*ike_sa, s, parked);
+	if (reason)
+		(*ike_sa)->destroy(*ike_sa);
+	return reason;
+}
+
+static const char *build(private_phalanx_import_t *this, const phalanx_ike_state_t *s,
+			 parked_t *parked, bool *resumed)
+{
+	const struct local_ike_import *import = &parked->ike->message.ike_import;
 	ike_sa_manager_t *manager = charon->ike_sa_manager;
 	char *name = strndup((char *)s->name.ptr, s->name.len);
 	peer_cfg_t *config = find_config(this, name);
 	const char *reason;
-	ike_sa_id_t *id;
 	ike_sa_t *ike_sa;
 
 	free(name);
 	if (!config)
 		return "its connection is missing in this charon";
-	id = ike_sa_id_create(s->version == IKEV1 ? IKEV1_MAJOR_VERSION
-						  : IKEV2_MAJOR_VERSION,
-			      htobe64(s->spi_i), htobe64(s->spi_r), s->initiator);
-	ike_sa = ike_sa_create(id, s->initiator, s->version);
-	id->destroy(id);
-	if (!ike_sa) {
-		config->destroy(config);
-		return "charon refuses it";
+	reason = make(s, parked, config, &ike_sa);
+	if (!reason && is_begun(s, import)) {
+		*resumed = this->begun->resume(this->begun, ike_sa, begun_mid(import),
+					       import->begun);
+		if (!*resumed) {
+			ike_sa->destroy(ike_sa);
+			reason = make(s, parked, config, &ike_sa);
+		}
 	}
-	charon->bus->set_sa(charon->bus, ike_sa);
-	ike_sa->set_peer_cfg(ike_sa, config);
 	config->destroy(config);
-	reason = fill(ike_sa, s, parked);
-	if (reason) {
-		ike_sa->destroy(ike_sa);
+	if (reason)
 		return reason;
-	}
 	this->sessions->adopt(this->sessions, ike_sa, &s->keys);
 	DBG1(DBG_IKE, "took over IKE_SA %s[%u] between %H[%Y]...%H[%Y]",
 	     ike_sa->get_name(ike_sa), ike_sa->get_unique_id(ike_sa),
@@ -501,6 +539,7 @@ static void activate(private_phalanx_import_t *this, uint64_t spi)
 	parked_t *parked = this->parked->get(this->parked, spi_key(spi));
 	phalanx_ike_state_t state;
 	const char *reason;
+	bool resumed = FALSE;
 
 	if (!parked) {
 		fail(this, spi, "it was not described");
@@ -514,10 +553,13 @@ static void activate(private_phalanx_import_t *this, uint64_t spi)
 	else {
 		drop(this, spi);
 		phalanx_quiet(TRUE);
-		reason = build(this, &state, parked);
+		state.rekeyed |= parked->ike->message.ike_import.replaced;
+		reason = build(this, &state, parked, &resumed);
 		phalanx_quiet(FALSE);
 	}
 	memwipe(&state, sizeof(state));
+	if (resumed && !reason)
+		tell_resumed(this, spi, begun_mid(&parked->ike->message.ike_import));
 	if (reason)
 		fail(this, spi, reason);
 	else
@@ -624,7 +666,8 @@ METHOD(phalanx_import_t, destroy, void, private_phalanx_import_t *this)
 }
 
 phalanx_import_t *phalanx_import_create(phalanx_link_t *link,
-					phalanx_sessions_t *sessions)
+					phalanx_sessions_t *sessions,
+					phalanx_begun_t *begun)
 {
 	private_phalanx_import_t *this;
 
@@ -635,6 +678,7 @@ phalanx_import_t *phalanx_import_create(phalanx_link_t *link,
 		},
 		.link = link,
 		.sessions = sessions,
+		.begun = begun,
 		.parked = hashtable_create(hashtable_hash_ptr, hashtable_equals_ptr, 64),
 	);
 	return &this->public;

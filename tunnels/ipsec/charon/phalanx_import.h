@@ -9,6 +9,7 @@
 #ifndef PHALANX_IMPORT_H_
 #define PHALANX_IMPORT_H_
 
+#include "tunnels/ipsec/charon/phalanx_begun.h"
 #include "tunnels/ipsec/charon/phalanx_link.h"
 #include "tunnels/ipsec/charon/phalanx_sessions.h"
 
@@ -21,6 +22,7 @@ struct phalanx_import_t {
 };
 
 phalanx_import_t *phalanx_import_create(phalanx_link_t *link,
-					phalanx_sessions_t *sessions);
+					phalanx_sessions_t *sessions,
+					phalanx_begun_t *begun);
 
 #endif

@@ -22,6 +22,14 @@ struct private_phalanx_kernel_t {
 	hashtable_t *inbound; /* our SPIs in use, in network byte order */
 };
 
+/* In network byte order. */
+static __thread uint32_t forced;
+
+void phalanx_kernel_force(uint32_t spi)
+{
+	forced = spi;
+}
+
 METHOD(kernel_ipsec_t, get_features, kernel_feature_t, private_phalanx_kernel_t *this)
 {
 	/* With this one charon installs the outbound SA of a rekeying at once, so that
@@ -59,6 +67,11 @@ METHOD(kernel_ipsec_t, get_spi, status_t, private_phalanx_kernel_t *this, host_t
 	if (!ike_sa) {
 		DBG1(DBG_KNL, "an SPI is wanted without an IKE SA, refused");
 		return FAILED;
+	}
+	if (forced) {
+		reserve_spi(this, forced);
+		*spi = forced;
+		return SUCCESS;
 	}
 	rng = lib->crypto->create_rng(lib->crypto, RNG_WEAK);
 	for (i = 0; rng && i < SPI_TRIES && status != SUCCESS; i++) {

@@ -13,6 +13,9 @@
 
 kernel_ipsec_t *phalanx_kernel_create(phalanx_link_t *link);
 
+/* The SPI, in network byte order, that the calling thread gets from now on; 0: any. */
+void phalanx_kernel_force(uint32_t spi);
+
 /* phalanxd sees the peer elsewhere, behind a NAT. */
 void phalanx_kernel_moved(const struct local_sa_moved *moved);
 /* A lifetime ran out in phalanxd. */

@@ -7,6 +7,7 @@
 
 #include <daemon.h>
 
+#include "tunnels/ipsec/charon/phalanx_begun.h"
 #include "tunnels/ipsec/charon/phalanx_configs.h"
 #include "tunnels/ipsec/charon/phalanx_half.h"
 #include "tunnels/ipsec/charon/phalanx_import.h"
@@ -41,6 +42,7 @@ struct private_phalanx_plugin_t {
 	phalanx_pools_t *pools;
 	phalanx_unique_t *unique;
 	phalanx_half_t *half;
+	phalanx_begun_t *begun;
 	phalanx_configs_t *configs;
 	phalanx_starts_t *starts;
 	phalanx_terminate_t *terminate;
@@ -107,7 +109,7 @@ static kernel_ipsec_t *create_kernel(void)
 static socket_t *create_socket(void)
 {
 	return phalanx_socket_create(instance->link, instance->import, instance->unique,
-				     instance->half, instance->starts);
+				     instance->half, instance->begun, instance->starts);
 }
 
 /* Without connections charon would refuse the clients of the units that it is given. They
@@ -145,6 +147,7 @@ static bool connect_cb(private_phalanx_plugin_t *this, plugin_feature_t *feature
 		charon->kernel->roam = no_roam;
 		this->units->attach(this->units);
 		this->half->attach(this->half);
+		this->begun->attach(this->begun);
 		this->sessions->attach(this->sessions);
 		this->pools->attach(this->pools);
 		this->unique->attach(this->unique);
@@ -160,6 +163,7 @@ static bool connect_cb(private_phalanx_plugin_t *this, plugin_feature_t *feature
 		this->unique->detach(this->unique);
 		this->pools->detach(this->pools);
 		this->sessions->detach(this->sessions);
+		this->begun->detach(this->begun);
 		this->half->detach(this->half);
 		this->units->detach(this->units);
 		if (charon->kernel)
@@ -193,6 +197,7 @@ METHOD(plugin_t, destroy, void, private_phalanx_plugin_t *this)
 		this->link->stop(this->link);
 		this->import->destroy(this->import);
 		this->link->destroy(this->link);
+		this->begun->destroy(this->begun);
 		this->half->destroy(this->half);
 		this->unique->destroy(this->unique);
 		this->pools->destroy(this->pools);
@@ -217,7 +222,8 @@ static void create_parts(private_phalanx_plugin_t *this)
 				   SOCKET_DEFAULT, lib->ns),
 	    this->units);
 	this->sessions = phalanx_sessions_create(this->link);
-	this->import = phalanx_import_create(this->link, this->sessions);
+	this->begun = phalanx_begun_create(this->link, this->units, this->sessions);
+	this->import = phalanx_import_create(this->link, this->sessions, this->begun);
 	this->half = phalanx_half_create(this->link, this->units);
 	this->unique = phalanx_unique_create(this->link, this->sessions);
 	this->configs = phalanx_configs_create(this->link);

@@ -16,6 +16,7 @@ struct private_phalanx_socket_t {
 	phalanx_import_t *import;
 	phalanx_unique_t *unique;
 	phalanx_half_t *half;
+	phalanx_begun_t *begun;
 	phalanx_starts_t *starts;
 };
 
@@ -79,6 +80,19 @@ static void answer_ping(private_phalanx_socket_t *this, uint32_t id)
 				      NULL, JOB_PRIO_HIGH));
 }
 
+/* The answer to what a former owner has begun is charon's, if charon has begun it, too. */
+static packet_t *awaited(private_phalanx_socket_t *this,
+			 const struct local_ike_verify *response)
+{
+	const struct local_ike_rx rx = { .src = response->src,
+					 .dst = response->dst,
+					 .packet = response->packet };
+
+	if (!this->begun->awaits(this->begun, response->spi, response->mid))
+		return NULL;
+	return make_packet(&rx);
+}
+
 METHOD(socket_t, receive, status_t, private_phalanx_socket_t *this, packet_t **packet)
 {
 	phalanx_event_t *event;
@@ -92,6 +106,11 @@ METHOD(socket_t, receive, status_t, private_phalanx_socket_t *this, packet_t **p
 			break;
 		case LOCAL_PING:
 			answer_ping(this, event->message.ping.id);
+			break;
+		case LOCAL_IKE_VERIFY:
+			received = awaited(this, &event->message.ike_verify);
+			if (!received)
+				event = this->import->process(this->import, event);
 			break;
 		case LOCAL_HALF_IMPORT:
 			this->half->import(this->half, &event->message.half_import);
@@ -158,7 +177,7 @@ METHOD(socket_t, destroy, void, private_phalanx_socket_t *this)
 
 socket_t *phalanx_socket_create(phalanx_link_t *link, phalanx_import_t *import,
 				phalanx_unique_t *unique, phalanx_half_t *half,
-				phalanx_starts_t *starts)
+				phalanx_begun_t *begun, phalanx_starts_t *starts)
 {
 	private_phalanx_socket_t *this;
 
@@ -174,6 +193,7 @@ socket_t *phalanx_socket_create(phalanx_link_t *link, phalanx_import_t *import,
 		.import = import,
 		.unique = unique,
 		.half = half,
+		.begun = begun,
 		.starts = starts,
 	);
 	return &this->public;

@@ -8,6 +8,7 @@
 
 #include <network/socket.h>
 
+#include "tunnels/ipsec/charon/phalanx_begun.h"
 #include "tunnels/ipsec/charon/phalanx_half.h"
 #include "tunnels/ipsec/charon/phalanx_import.h"
 #include "tunnels/ipsec/charon/phalanx_link.h"
@@ -16,6 +17,6 @@
 
 socket_t *phalanx_socket_create(phalanx_link_t *link, phalanx_import_t *import,
 				phalanx_unique_t *unique, phalanx_half_t *half,
-				phalanx_starts_t *starts);
+				phalanx_begun_t *begun, phalanx_starts_t *starts);
 
 #endif
