@@ -4,7 +4,8 @@
  *
  * When the master dies, the vice-master (the complete member with the lowest id) offers
  * at once, the next ones after a delay by rank. Whoever agrees that there is no master
- * accepts; with all accepts, or after 100 ms without an objection, the offerer is master.
+ * accepts; with all accepts, or after 100 ms (half a detection
+ * interval if that is longer, up to 500 ms) without an objection, the offerer is master.
  * Objections: the master is alive; a lower id stands too; the offerer holds nothing while
  * a cluster exists that does.
  *
@@ -16,9 +17,26 @@
  */
 #include "cluster/internal.h"
 
-#define OFFER_TIME (100 * MONO_MS)
+#define OFFER_TIME_MIN (100 * MONO_MS)
+#define OFFER_TIME_MAX (500 * MONO_MS)
+#define NO_MASTER 30 /* offers, before a complete member begins anew */
 #define RANK_STEP (60 * MONO_MS)
 #define OFFER_RETRY (50 * MONO_MS)
+
+/* Where the detection interval is long, datagrams may take longer, and so do objections. */
+static uint64_t offer_time(const struct cluster *c)
+{
+	uint64_t half = c->cfg.detection / 2;
+
+	if (half < OFFER_TIME_MIN)
+		return OFFER_TIME_MIN;
+	return half < OFFER_TIME_MAX ? half : OFFER_TIME_MAX;
+}
+
+uint64_t election_patience(const struct cluster *c)
+{
+	return NO_MASTER * offer_time(c);
+}
 
 static unsigned rank(const struct cluster *c)
 {
@@ -99,7 +117,7 @@ static void offer(struct cluster *c)
 
 	count(c, STAT_offers);
 	c->offer = ((top >> 16) + 1) << 16 | c->cfg.self;
-	c->offer_end = mono_add(c->now, OFFER_TIME);
+	c->offer_end = mono_add(c->now, offer_time(c));
 	c->offer_at = MONO_NEVER;
 	c->accepted = 0;
 	if (c->role != CLUSTER_OFFERING)
@@ -151,7 +169,7 @@ void election_begin(struct cluster *c)
 		struct wire_offer_accept m = { .offer = c->pending_offer };
 
 		DATAGRAM(c, c->pending_from, offer_accept, &m);
-		c->offer_at = mono_add(c->now, OFFER_TIME + OFFER_RETRY +
+		c->offer_at = mono_add(c->now, offer_time(c) + OFFER_RETRY +
 						   (uint64_t)rank(c) * RANK_STEP);
 		c->pending_from = NULL;
 	}
@@ -176,7 +194,7 @@ static void accept_offer(struct cluster *c, struct member *to, uint64_t offered,
 	if (!c->late && echo <= c->now.ns && mono_before(c->lease, until))
 		c->lease = until;
 	c->offer_at =
-	    mono_add(c->now, OFFER_TIME + OFFER_RETRY + (uint64_t)rank(c) * RANK_STEP);
+	    mono_add(c->now, offer_time(c) + OFFER_RETRY + (uint64_t)rank(c) * RANK_STEP);
 }
 
 static void judge_as_member(struct cluster *c, struct member *from, uint64_t offered,
@@ -233,11 +251,11 @@ void recv_master_offer(struct cluster *c, struct member *from,
 		    mono_min(c->offer_at, mono_add(c->now, core_random(c) % OFFER_RETRY));
 	} else if (c->role == CLUSTER_JOINING) {
 		c->offer_at =
-		    mono_add(c->now, 2 * OFFER_TIME + core_random(c) % OFFER_RETRY);
+		    mono_add(c->now, 2 * offer_time(c) + core_random(c) % OFFER_RETRY);
 	} else if (better(c, from, &m)) {
 		object(c, from, h->term);
 	} else {
-		withdraw(c, "a better offer", 2 * OFFER_TIME);
+		withdraw(c, "a better offer", 2 * offer_time(c));
 		if (c->role == CLUSTER_MEMBER && known)
 			accept_offer(c, from, h->term, m.echo);
 	}
@@ -269,10 +287,10 @@ void recv_other_master_exists(struct cluster *c, struct member *from,
 		return;
 	}
 	if (c->role == CLUSTER_OFFERING && m.offer == c->offer)
-		withdraw(c, "objection", c->complete ? OFFER_RETRY : 3 * OFFER_TIME);
+		withdraw(c, "objection", c->complete ? OFFER_RETRY : 3 * offer_time(c));
 	else if (c->role == CLUSTER_JOINING)
 		c->offer_at =
-		    mono_add(c->now, 3 * OFFER_TIME + core_random(c) % OFFER_RETRY);
+		    mono_add(c->now, 3 * offer_time(c) + core_random(c) % OFFER_RETRY);
 }
 
 /* It has lately shown that it knows us as its master. */

@@ -358,6 +358,8 @@ static void review_released(struct cluster *c, unit_id u, struct unit_set *again
 		return;
 	unit->gone.ns = 0;
 	if (!give_up(c)) {
+		/* It may have begun, and died before anybody heard of that. */
+		unit->e.unproven = unit->e.unproven || (to && unit->nsessions);
 		unit_set_add(again, u);
 	} else {
 		member_id next = table_choose(c, u, c->cfg.self);

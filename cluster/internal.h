@@ -145,7 +145,8 @@ struct member {
 	member_id id;
 	char name[CLUSTER_NAME_MAX];
 	bool linked;
-	bool present; /* in the member list */
+	struct mono shown_at; /* when it was sent the whole table; 0: never */
+	bool present;	      /* in the member list */
 	bool complete, able;
 	bool drained;	/* and so not able */
 	bool confirmed; /* has spoken in the term of this master */
@@ -162,8 +163,9 @@ struct member {
 	uint64_t lost_run;	    /* and the run that it was */
 	struct session_list claims; /* what it offers, until MERGE_END */
 	size_t claimed;		    /* bytes of them */
-	struct unit_set merged;	    /* units of ours that hold what it has offered */
-	struct unit_set owed; /* of these, what it is to be told when it is committed */
+	struct unit_set claimed_units;
+	struct unit_set merged; /* units of ours that hold what it has offered */
+	struct unit_set owed;	/* of these, what it is to be told when it is committed */
 
 	/* Its messages that were not heeded. */
 	uint64_t refused;
@@ -585,6 +587,8 @@ struct mono verdict_timeout(const struct cluster *c);
 
 /* election.c */
 void election_begin(struct cluster *c); /* the master is gone */
+/* So long may it take until there is a new one. */
+uint64_t election_patience(const struct cluster *c);
 /* The master's term becomes higher than this one. */
 void election_rise(struct cluster *c, uint64_t above);
 void election_tick(struct cluster *c);

@@ -10,8 +10,6 @@
 
 #include "cluster/internal.h"
 
-#define NO_MASTER_MAX (3 * MONO_SEC)
-
 bool membership_active(const struct cluster *c)
 {
 	return c->role == CLUSTER_MEMBER || c->role == CLUSTER_MASTER ||
@@ -447,7 +445,8 @@ void membership_check_complete(struct cluster *c)
 /* Who holds nothing yet cannot stand for master, and begins anew soon. */
 static void watch_orphan(struct cluster *c)
 {
-	uint64_t wait = c->complete ? NO_MASTER_MAX : START_WAIT + c->cfg.detection;
+	uint64_t wait =
+	    c->complete ? election_patience(c) : START_WAIT + c->cfg.detection;
 
 	if (c->role == CLUSTER_MEMBER && !c->master &&
 	    mono_since(c->now, c->orphaned) >= wait)

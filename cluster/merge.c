@@ -75,6 +75,7 @@ static void drop_claims(struct member *m)
 {
 	discard(&m->claims);
 	m->claimed = 0;
+	memset(&m->claimed_units, 0, sizeof(m->claimed_units));
 }
 
 void merge_free(struct cluster *c)
@@ -296,8 +297,9 @@ static int offer_unit(struct cluster *c, struct member *to, unit_id u, size_t *b
 		/* An end of before the cut is none. */
 		if (s->ended && !s->heard.ns)
 			continue;
-		if (!rc)
-			rc = STREAM(c, to, merge_put, &m);
+		rc = STREAM(c, to, merge_put, &m);
+		if (rc)
+			break;
 		*bytes += s->initial_len + s->essential_len + 64;
 		count(c, STAT_merge_offered);
 	}
@@ -379,6 +381,23 @@ struct mono merge_timeout(const struct cluster *c)
 
 /* The owner. */
 
+/*
+ * Claims come unit after unit, and each session, and each end of one, once. So it is the
+ * latest ones that a claim is compared with.
+ */
+static bool claimed_before(const struct member *from, const struct wire_merge_put *m)
+{
+	const struct session *s = LIST_FIRST(&from->claims);
+
+	if (s && unit_set_has(&from->claimed_units, m->unit) && s->unit != m->unit)
+		return true;
+	for (; s && s->unit == m->unit; s = LIST_NEXT(s, in_unit))
+		if (s->ended == !!(m->flags & WIRE_PUT_ENDED) &&
+		    store_key_equal(&s->key, &m->key))
+			return true;
+	return false;
+}
+
 static int claim(struct cluster *c, struct member *from, const struct wire_merge_put *m)
 {
 	struct session *s = store_new(m->unit, &m->key);
@@ -401,6 +420,7 @@ static int claim(struct cluster *c, struct member *from, const struct wire_merge
 	s->heard = merge_time(c, from, m->stamp, m->heard);
 	s->told.ns = m->flags & WIRE_PUT_TOLD ? c->now.ns : 0;
 	LIST_INSERT_HEAD(&from->claims, s, in_unit);
+	unit_set_add(&from->claimed_units, m->unit);
 	from->claimed += m->initial_len + m->essential_len + sizeof(*s);
 	return 0;
 }
@@ -418,6 +438,13 @@ void recv_merge_put(struct cluster *c, struct member *from, const struct wire_he
 		c->units[m.unit].floor = m.epoch;
 	if (from->claimed == CLAIM_FAILED)
 		return;
+	if (claimed_before(from, &m)) {
+		drop_claims(from);
+		from->claimed = CLAIM_FAILED;
+		count(c, STAT_merge_refused);
+		count(c, STAT_bad_message);
+		return;
+	}
 	if (from->claimed > CLAIM_BYTES || claim(c, from, &m)) {
 		drop_claims(from);
 		from->claimed = CLAIM_FAILED;
@@ -642,7 +669,7 @@ void recv_merge_end(struct cluster *c, struct member *from, const struct wire_he
 		else
 			store_discard(s);
 	}
-	from->claimed = 0;
+	drop_claims(from);
 	done = merge(c, &set);
 	EACH_IN(&set, unit)
 		discard(&c->units[unit].offers);

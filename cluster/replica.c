@@ -192,12 +192,12 @@ static int send_ended(struct cluster *c, struct member *m, unit_id u, size_t *by
 	int rc = 0;
 
 	LIST_FOREACH(e, &c->units[u].ended, in_unit) {
-		if (rc)
-			return rc;
 		w.key = e->key;
 		w.heard = merge_age(c, e->heard);
 		*bytes += 64;
-		rc = STREAM(c, m, remove, &w);
+		rc = send_put(c, m, NULL, ENCODE(c, remove, &w));
+		if (rc)
+			break;
 	}
 	return rc;
 }

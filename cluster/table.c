@@ -355,6 +355,11 @@ void table_send(struct cluster *c, struct member *to, uint8_t flags)
 	struct wire_entries m;
 	struct unit_set known = { { 0 } };
 
+	/* A request by datagram may have come in many copies, and costs many datagrams. */
+	if (!to->linked && to->shown_at.ns &&
+	    mono_since(c->now, to->shown_at) < c->cfg.detection / 4)
+		return;
+	to->shown_at = c->now;
 	count(c, STAT_table_exchanges);
 	EACH_UNIT(u)
 		if (c->units[u].e.epoch)

@@ -453,11 +453,45 @@ static void test_takeover_by_drained(void **state)
 	assert_int_equal(cores_statistic(k, 1, "unproven"), 0);
 }
 
+/* Whom a unit was released to may have begun, and died before anybody has heard of that. */
+static void what_is_taken_back_is_unproven(void **state)
+{
+	const struct session_key key = { .type = 1, .len = 1, .bytes = { 7 } };
+	struct cores *k = cores_new(2);
+	unit_id u = 0;
+
+	cores_start(k, 0);
+	cores_wait(k, 3 * MONO_SEC, cores_settled(k));
+	cores_start(k, 1);
+	cores_wait(k, 3 * MONO_SEC, cores_settled(k));
+	assert_int_equal(cluster_put(k->at[0].c, u, &key, NULL, 0, (const uint8_t *)"x",
+				     1, NULL, k->now),
+			 0);
+	cores_run(k, 100 * MONO_MS);
+	assert_false(cluster_unproven(k->at[0].c, u));
+	cluster_set_able(k->at[0].c, false, "test", k->now);
+	while (!k->sent[0][wire_type_release])
+		cores_run(k, 20 * MONO_US);
+	k->cut[1][0] = true;
+	while (!unit_set_has(&k->at[1].owned, u))
+		cores_run(k, 20 * MONO_US);
+	assert_false(unit_set_has(&k->at[0].owned, u));
+	cores_kill(k, 1, false);
+	cluster_set_able(k->at[0].c, true, NULL, k->now);
+	cores_wait(k, 2 * MONO_SEC, unit_set_has(&k->at[0].owned, u));
+	assert_true(cores_logged(k, 0, "taken back"));
+	assert_true(cluster_unproven(k->at[0].c, u));
+	/* Of a unit without sessions nothing can be behind. */
+	assert_false(cluster_unproven(k->at[0].c, u + 1));
+	cores_free(k);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
 #define TEST(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
 		TEST(test_empty_units),
+		cmocka_unit_test(what_is_taken_back_is_unproven),
 		TEST(test_sessions),
 		TEST(test_traffic),
 		TEST(test_noise),

@@ -202,9 +202,35 @@ static void a_master_told_to_leave_goes_in_good_order(void **state)
 	cores_free(k);
 }
 
+/* Half a detection interval is waited for objections, within bounds. */
+static void a_long_interval_gives_objections_time(void **state)
+{
+	const uint64_t intervals[] = { 50, 200, 600, 5000 },
+		       windows[] = { 100, 100, 300, 500 };
+
+	for (unsigned i = 0; i < 4; i++) {
+		struct cores *k = cores_new(2);
+		struct mono offered;
+		uint64_t took;
+
+		k->at[0].config.detection = intervals[i] * MONO_MS;
+		cores_start(k, 0);
+		cores_wait(k, 20 * MONO_SEC,
+			   cluster_role(k->at[0].c) == CLUSTER_OFFERING);
+		offered = k->now;
+		cores_wait(k, 2 * MONO_SEC, cluster_role(k->at[0].c) == CLUSTER_MASTER);
+		took = mono_since(k->now, offered) / MONO_MS;
+		if (took + 2 < windows[i] || took > windows[i] + 2)
+			fail_msg("D is %d ms: it waited %d ms", (int)intervals[i],
+				 (int)took);
+		cores_free(k);
+	}
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(a_long_interval_gives_objections_time),
 		cmocka_unit_test(a_dead_master_costs_one_round),
 		cmocka_unit_test(the_next_one_stands_when_both_are_gone),
 		cmocka_unit_test(of_those_who_start_together_one_is_master),

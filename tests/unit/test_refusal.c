@@ -19,7 +19,7 @@ struct fixture {
 	struct cluster *c;
 	struct mono now;
 	uint8_t msg[CLUSTER_DATAGRAM_MAX];
-	unsigned upcalls;
+	unsigned upcalls, datagrams;
 	member_id last_from;
 	char last_why[32];
 	bool last_fault;
@@ -27,6 +27,9 @@ struct fixture {
 
 static void io_datagram(void *ctx, member_id to, const uint8_t *msg, size_t len)
 {
+	struct fixture *f = ctx;
+
+	f->datagrams++;
 }
 
 static int io_stream(void *ctx, member_id to, const uint8_t *msg, size_t len)
@@ -191,6 +194,19 @@ static void datagram(struct fixture *f, member_id from, size_t len)
 	cluster_recv_datagram(f->c, from, f->msg, len, f->now);
 }
 
+static uint64_t statistic(const struct fixture *f, const char *name)
+{
+	const char *names[128];
+	uint64_t values[128];
+	unsigned n = cluster_statistics(f->c, names, values, 128);
+
+	for (unsigned i = 0; i < n; i++)
+		if (!strcmp(names[i], name))
+			return values[i];
+	fail_msg("no statistic %s", name);
+	return 0;
+}
+
 static void garbage_is_refused(void **state)
 {
 	struct fixture *f = *state;
@@ -221,19 +237,119 @@ static void garbage_is_refused(void **state)
 	assert_true(member(f, PEER).present);
 }
 
-static void another_version_is_refused(void **state)
+static void older_and_newer_versions_are_refused(void **state)
 {
 	struct fixture *f = *state;
 	struct wire_member_keepalive k = { .seq = 1 };
 	size_t len = wire_encode_member_keepalive(f->msg, sizeof(f->msg),
 						  cluster_term(f->c), RUN, &k);
 
-	f->msg[0] = WIRE_VERSION - 1;
-	datagram(f, PEER, len);
-	check_refused(f, PEER, "bad_version", true, 1);
+	for (unsigned version = 0; version < WIRE_VERSION; version++) {
+		f->msg[0] = (uint8_t)version;
+		datagram(f, PEER, len);
+		check_refused(f, PEER, "bad_version", true, version + 1);
+	}
 	f->msg[0] = WIRE_VERSION + 1;
 	datagram(f, PEER, len);
-	check_refused(f, PEER, "bad_version", true, 2);
+	check_refused(f, PEER, "bad_version", true, WIRE_VERSION + 1);
+	cluster_recv_stream(f->c, PEER, f->msg, len, f->now);
+	check_refused(f, PEER, "bad_version", true, WIRE_VERSION + 2);
+}
+
+static void own_all(struct fixture *f)
+{
+	struct cluster_unit_state unit;
+
+	cluster_set_able(f->c, true, NULL, f->now);
+	run(f, 60 * MONO_MS);
+	cluster_unit(f->c, CLUSTER_UNITS - 1, &unit);
+	assert_int_equal(unit.owner, 2);
+}
+
+/* A table is 21 datagrams: it is not sent for each copy of a short request. */
+static void the_table_is_not_sent_for_every_request(void **state)
+{
+	struct fixture *f = *state;
+	struct wire_entries ask = { .flags = WIRE_ENTRIES_ANSWER };
+	unsigned before;
+	size_t len;
+
+	own_all(f);
+	cluster_link(f->c, PEER, false, f->now);
+	len = wire_encode_entries(f->msg, sizeof(f->msg), cluster_term(f->c), RUN, &ask);
+	before = f->datagrams;
+	for (unsigned i = 0; i < 100; i++)
+		datagram(f, PEER, len);
+	assert_true(f->datagrams > before + 20);
+	assert_true(f->datagrams < before + 2 * 30);
+	run(f, 60 * MONO_MS);
+	before = f->datagrams;
+	datagram(f, PEER, len);
+	assert_true(f->datagrams > before + 20);
+	assert_true(member(f, PEER).present);
+}
+
+static void claim(struct fixture *f, unit_id unit, uint8_t key, uint8_t flags)
+{
+	static uint8_t msg[256];
+	struct wire_merge_put m = { .unit = unit,
+				    .epoch = 1,
+				    .flags = flags | WIRE_PUT_ESSENTIAL,
+				    .key = { .type = 1, .len = 1, .bytes = { key } },
+				    .heard = 1,
+				    .essential = (const uint8_t *)"x",
+				    .essential_len = 1 };
+
+	cluster_recv_stream(
+	    f->c, PEER, msg,
+	    wire_encode_merge_put(msg, sizeof(msg), cluster_term(f->c), RUN, &m), f->now);
+}
+
+static void end_of_claims(struct fixture *f)
+{
+	struct wire_merge_end m = {
+		.units_count = 3, .units = { { .unit = 1 }, { .unit = 2 }, { .unit = 3 } }
+	};
+
+	cluster_recv_stream(
+	    f->c, PEER, f->msg,
+	    wire_encode_merge_end(f->msg, sizeof(f->msg), cluster_term(f->c), RUN, &m),
+	    f->now);
+}
+
+/* What was cut off offers each session once, unit after unit; else nothing of it is taken. */
+static void claims_of_one_key_are_refused(void **state)
+{
+	struct fixture *f = *state;
+
+	own_all(f);
+	claim(f, 1, 1, 0);
+	claim(f, 1, 2, 0);
+	/* The end of a session, and another session under its key. */
+	claim(f, 1, 2, WIRE_PUT_ENDED);
+	claim(f, 2, 1, 0);
+	assert_int_equal(f->upcalls, 0);
+	claim(f, 2, 1, 0);
+	check_refused(f, PEER, "bad_message", true, 1);
+	/* All that follows belongs to it. */
+	claim(f, 3, 1, 0);
+	end_of_claims(f);
+	assert_int_equal(statistic(f, "merge_judged"), 0);
+	/* A unit that comes back could hide the second one. */
+	claim(f, 1, 1, 0);
+	claim(f, 2, 2, 0);
+	claim(f, 1, 2, 0);
+	check_refused(f, PEER, "bad_message", true, 2);
+	end_of_claims(f);
+	assert_int_equal(statistic(f, "merge_judged"), 0);
+	assert_int_equal(statistic(f, "merge_refused"), 2);
+	/* And what is as it should be goes on. */
+	claim(f, 1, 1, 0);
+	claim(f, 2, 1, 0);
+	end_of_claims(f);
+	assert_int_equal(statistic(f, "merge_judged"), 2);
+	assert_int_equal(statistic(f, "merge_taken"), 2);
+	assert_int_equal(f->upcalls, 2);
 }
 
 static void words_of_another_id_are_refused(void **state)
@@ -361,7 +477,9 @@ int main(void)
 #define T(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
 	const struct CMUnitTest tests[] = {
 		T(garbage_is_refused),
-		T(another_version_is_refused),
+		T(older_and_newer_versions_are_refused),
+		T(the_table_is_not_sent_for_every_request),
+		T(claims_of_one_key_are_refused),
 		T(words_of_another_id_are_refused),
 		T(the_wrong_transport_is_refused),
 		T(who_is_no_member_is_refused),
