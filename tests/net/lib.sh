@@ -17,9 +17,25 @@ export BUILD
 # shellcheck source=/dev/null
 . "$net/../leftovers.sh"
 # shellcheck source=/dev/null
+. "$net/../poll.sh"
+# shellcheck source=/dev/null
 . "$net/lab.d/util.sh"
+# shellcheck source=/dev/null
+. "$net/lab.d/guest.sh"
+# shellcheck source=/dev/null
+. "$net/lab.d/node.sh"
 
-lab() { "$net/lab" "$@"; }
+# lab VERB...: nearly all calls are exec, which needs no process of its own to be prepared.
+lab()
+{
+	local node_words
+	if [[ $1 == exec && -e ${LAB_DIR-}/nodes/$2/holder ]] && ! is_guest "$2"; then
+		node_env "$2"
+		"${node_words[@]}" env -C "$PWD" "${@:3}"
+	else
+		"$net/lab" "$@"
+	fi
+}
 
 # Where the lab of this LAB_PREFIX is, as `lab` says.
 lab_dir()
@@ -96,7 +112,8 @@ net_begin()
 }
 
 # detection: the interval for this machine. A virtual machine that its host stops is dead to
-# its peers, so the interval must be well above such stops.
+# its peers, so the interval must be well above such stops. LAB_STALL: the longest, if that
+# was measured before.
 detection()
 {
 	local worst need
@@ -104,7 +121,7 @@ detection()
 		echo "$net_detection"
 		return
 	fi
-	worst=$("$BUILD/tests/net/tools/stalls" 3)
+	worst=${LAB_STALL:-$("$BUILD/tests/net/tools/stalls" 3)}
 	need=$(((worst * 6 + 99) / 100 * 100))
 	((need <= 3000)) || need=3000
 	if ((need > net_detection)); then
@@ -162,12 +179,13 @@ save_logs()
 
 # ---- what the cluster says
 
-# ask MEMBER COMMAND...: clusterctl's answer there, as JSON.
+# ask MEMBER COMMAND...: clusterctl's answer there, as JSON. Asked from outside of the
+# namespaces, which is much quicker.
 ask()
 {
-	local member=$1
-	shift
-	lab exec "$member" timeout 5 clusterctl "$@" --json
+	local holder
+	holder=$(<"$LAB_DIR/nodes/$1/holder")
+	timeout 5 clusterctl -s "/proc/$holder/root/run/phalanx/control.sock" "${@:2}" --json
 }
 
 # other_member NODE: a member that is not this one.

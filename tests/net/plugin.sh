@@ -18,7 +18,9 @@ work=$(mktemp -d /tmp/plug.XXXXXX)
 address=192.0.2.1
 passed=0 failed=0
 pids=()
-. "$(dirname "${BASH_SOURCE[0]}")/../leftovers.sh"
+tests=$(dirname "${BASH_SOURCE[0]}")/..
+. "$tests/leftovers.sh"
+. "$tests/poll.sh"
 prefix=plug.$(maker_of $$)-
 namespaces_sweep plug
 
@@ -36,21 +38,11 @@ trap 'exit 129' HUP INT TERM
 pass() { passed=$((passed + 1)); echo "ok $*"; }
 fail() { failed=$((failed + 1)); echo "not ok $*"; }
 
-# wait_for SECONDS COMMAND...
-wait_for() {
-	local end=$((SECONDS + $1))
-	shift
-	until "$@"; do
-		((SECONDS < end)) || return 1
-		sleep 0.1
-	done
-}
-
 # check WHAT COMMAND...: waits up to 10 s for it.
 check() {
 	local what=$1
 	shift
-	if wait_for 10 "$@"; then pass "$what"; else fail "$what"; fi
+	if wait_for 10 "$what" "$@" 2>/dev/null; then pass "$what"; else fail "$what"; fi
 }
 
 # Once, now.
@@ -69,7 +61,7 @@ since_count() { [ "$(since "$1" | grep -cE -- "$2")" -ge "$3" ]; }
 # Whether it was logged between a mark and the next response to CREATE_CHILD_SA.
 before_response() { since "$1" | sed '/> IKE 36 response/q' | grep -qE -- "$2"; }
 tell() { echo "$*" >&7; }
-mark() { tell "mark $1" && wait_for 5 log_has "^MARK $1\$"; }
+mark() { tell "mark $1" && wait_for 5 "the mark" log_has "^MARK $1\$"; }
 
 # ---- networks
 
@@ -310,7 +302,7 @@ start_charon() { # NODE NETNS
 	" >"$work/$1/out.log" 2>&1 &
 	pids+=($!)
 	declare -g "pid_$1=$!"
-	wait_for 10 test -S "$work/$1/vici" || return 1
+	wait_for 10 "charon $1" test -S "$work/$1/vici" || return 1
 	on "$1" --load-all >"$work/$1/load.log" 2>&1
 }
 
@@ -336,7 +328,7 @@ start_fake() {
 		<"$work/commands" >"$work/fake.log" 2>&1 7>&- &
 	pids+=($!)
 	pid_fake=$!
-	wait_for 5 log_has '^ready'
+	wait_for 5 fakephalanx log_has '^ready'
 }
 
 # ---- scenarios

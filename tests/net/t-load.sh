@@ -4,6 +4,7 @@
 # for the most of them is killed. Every one goes on, by ESP and by IKE, with the SAs and the
 # address that it had. tests/bench/sessions does the same with thousands, and measures.
 # lab: own
+# alone
 # modes: unicast
 set -euo pipefail
 . "$(dirname "${BASH_SOURCE[0]}")/lib.sh"

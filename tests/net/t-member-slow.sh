@@ -13,14 +13,15 @@ succeeds_nothing()
 		'[.sessions[] | select(.owner == $owner and .successor == $victim)] == []'
 }
 
-# reconnects CLIENT
-reconnects()
-{
-	lab client "$1" down && lab client "$1" up && scenario_prints[$1]=$(fingerprint "$1")
-}
-
 # owned CLIENT MEMBER: that member says who its owner is.
 owned() { [[ $(owner_of "$1" "$2") == m* ]]; }
+
+# reconnects CLIENT MEMBER: and not at one that can tell that member nothing.
+reconnects()
+{
+	lab client "$1" down && lab client "$1" up && wait_for 2 "its session" owned "$@" &&
+		scenario_prints[$1]=$(fingerprint "$1")
+}
 
 # ready VICTIM MEMBER: that member thinks so.
 ready()
@@ -36,7 +37,7 @@ for victim in $lab_members; do [[ $victim == "$owner" ]] || break; done
 for member in $lab_members; do
 	[[ $member == "$victim" ]] || lab clog "$victim" "$member"
 done
-must 30 "c1 to log in at $owner while $victim takes nothing" reconnects c1
+must 30 "c1 to log in at $owner while $victim takes nothing" reconnects c1 "$owner"
 must 20 "$owner to choose other successors than $victim" succeeds_nothing "$victim" "$owner"
 ask "$owner" members | jq -c --arg victim "$victim" \
 	'.members[] | select(.name == $victim) | {state, slow, behind_ms, lag}' |

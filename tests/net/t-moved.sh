@@ -4,6 +4,7 @@
 # 1 ms pass through it in both directions: none is lost.
 # In the unicast mode frames come as in the multicast mode.
 # modes: multicast forwarding
+# alone
 set -euo pipefail
 . "$(dirname "${BASH_SOURCE[0]}")/lib.sh"
 

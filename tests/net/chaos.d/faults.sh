@@ -218,6 +218,6 @@ session_field()
 {
 	local user=$1@
 	[[ $1 != g1 ]] || user=site.example.org
-	ask_directly "$other" sessions | jq -r --arg user "$user" \
+	ask "$other" sessions | jq -r --arg user "$user" \
 		"first(.sessions[] | select(.user | startswith(\$user))) | $2"
 }

@@ -32,7 +32,8 @@ verb_capture()
 	wait_for 10 "tcpdump" grep -q 'listening on' "$dir/log" || die "$(cat "$dir/log")"
 }
 
-process_gone() { ! kill -0 "$1" 2>/dev/null; }
+# Whoever has to reap it may take long.
+process_gone() { [[ -z $(process_start "$1") ]]; }
 
 capture_settle()
 {

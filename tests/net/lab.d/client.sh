@@ -40,6 +40,7 @@ verb_client()
 		[[ $node == g1 ]] || die "the site is called g1"
 		if ! grep -qx g1 "$LAB_DIR/namespaces"; then
 			PEER=1
+			make_authority "$LAB_DIR/site-ca" g1
 			make_peer
 			peer_start
 			lab_save

@@ -132,9 +132,8 @@ verb_clog()
 
 verb_heal()
 {
-	local node
 	ip netns exec "$(ns sw)" nft flush chain bridge lab cuts
-	for node in $(node_list); do
-		[[ $node == sw ]] || set_ports "$node" all up
-	done
+	ip -n "$(ns sw)" -o link show type veth |
+		sed -n 's/^[0-9]*: \([a-z0-9-]*\)@.*/link set \1 up/p' |
+		ip -n "$(ns sw)" -batch -
 }

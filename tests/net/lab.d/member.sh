@@ -82,15 +82,16 @@ set_of()
 	done | sort
 }
 
+# make_authority DIRECTORY MEMBER...: a cluster's own, and its members' certificates.
 make_authority()
 {
-	local node
-	"$(program clusterctl)" ca init "$LAB_DIR/ca" >"$LAB_DIR/ca.log" 2>&1 ||
-		die "clusterctl ca init: $(cat "$LAB_DIR/ca.log")"
-	for node in $(members); do
-		"$(program clusterctl)" cert issue "$LAB_DIR/ca" "$node" \
-			--id "$(node_index "$node")" >>"$LAB_DIR/ca.log" 2>&1 ||
-			die "clusterctl cert issue: $(cat "$LAB_DIR/ca.log")"
+	local dir=$1 node
+	"$(program clusterctl)" ca init "$dir" >"$dir.log" 2>&1 ||
+		die "clusterctl ca init: $(cat "$dir.log")"
+	for node in "${@:2}"; do
+		"$(program clusterctl)" cert issue "$dir" "$node" \
+			--id "$(node_index "$node")" >>"$dir.log" 2>&1 ||
+			die "clusterctl cert issue: $(cat "$dir.log")"
 	done
 }
 
@@ -158,10 +159,7 @@ plain_start()
 peer_start()
 {
 	local node
-	"$(program clusterctl)" ca init "$LAB_DIR/site-ca" >"$LAB_DIR/ca.log" 2>&1
 	for node in $(sites); do
-		"$(program clusterctl)" cert issue "$LAB_DIR/site-ca" "$node" \
-			--id "$(node_index "$node")" >>"$LAB_DIR/ca.log" 2>&1
 		member_strongswan "$node"
 		gateway_start "$node"
 	done
@@ -237,8 +235,11 @@ verb_up()
 	: >"$LAB_DIR/namespaces"
 	lab_save
 	gather_plugins
+	abreast make_pki
+	((PLAIN)) || abreast make_authority "$LAB_DIR/ca" $(members)
+	((PLAIN || !PEER)) || abreast make_authority "$LAB_DIR/site-ca" $(sites)
 	up_networks
-	make_pki
+	abreast_done
 	up_members
 }
 
@@ -267,12 +268,12 @@ up_networks()
 {
 	local node
 	make_switch
-	make_routers
-	make_servers
-	for node in $(members); do make_member "$node"; done
-	for node in $(clients); do make_client "$node"; done
-	if ((PEER)); then make_peer; fi
-	if ((ACCOUNTING)); then radius_start; fi
+	abreast make_routers
+	abreast make_servers
+	for node in $(members); do abreast make_member "$node"; done
+	for node in $(clients); do abreast make_client "$node"; done
+	if ((PEER)); then abreast make_peer; fi
+	if ((ACCOUNTING)); then abreast radius_start; fi
 }
 
 up_members()
@@ -283,9 +284,9 @@ up_members()
 		plain_start
 		return
 	fi
-	make_authority
-	for node in $(members); do gateway_start "$node"; done
-	((PEER)) && peer_start
+	for node in $(members); do abreast gateway_start "$node"; done
+	((PEER)) && abreast peer_start
+	abreast_done
 	wait_for 20 "the cluster" cluster_complete "$MEMBERS" ||
 		die "the members did not join: see lab logs and lab status"
 }

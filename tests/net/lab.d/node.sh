@@ -3,19 +3,18 @@
 
 charon_bin=/usr/lib/ipsec/charon
 
-node_holder() { cat "$(node_dir "$1")/holder"; }
+node_holder() { echo "$(<"$(node_dir "$1")/holder")"; }
 
 # node_env NODE: the words before a command that is to run there, in its environment.
 node_env()
 {
-	local dir guest_words=()
-	dir=$(node_dir "$1")
+	local dir=$LAB_DIR/nodes/$1 guest_words=()
 	if is_guest "$1"; then guest_prefix; fi
 	node_words=(
 		"${guest_words[@]}" env
 		"STRONGSWAN_CONF=$dir/strongswan.conf" "SWANCTL_DIR=$dir/swanctl"
 		"PATH=$BUILD:$BUILD/src:$BUILD/tests/net/tools:$PATH"
-		nsenter --target "$(node_holder "$1")" --net --mount --
+		nsenter --target "$(<"$dir/holder")" --net --mount --
 	)
 }
 

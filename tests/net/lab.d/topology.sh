@@ -32,9 +32,8 @@ node_make()
 {
 	local node=$1 dir
 	dir=$(node_dir "$node")
-	if ip netns list | grep -qE "^$(ns "$node")( |\$)"; then
+	[[ ! -e /run/netns/$(ns "$node") ]] ||
 		die "the namespace $(ns "$node") exists already (another lab?)"
-	fi
 	echo "$node" >>"$LAB_DIR/namespaces"
 	ip netns add "$(ns "$node")"
 	mkdir -p "$dir/log"

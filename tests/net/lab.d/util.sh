@@ -7,33 +7,20 @@ die()
 	exit 1
 }
 
-now_ms()
+# abreast COMMAND...: while other things go on. abreast_done: all of that has come to its
+# end; if something has failed, so do we.
+abreast_pids=()
+abreast()
 {
-	local t=${EPOCHREALTIME/[.,]/}
-	echo $((t / 1000))
+	"$@" &
+	abreast_pids+=($!)
 }
-
-# A pipe that never has anything to read: waiting for it is the lab's only sleep.
-exec {nap_fd}<> <(:)
-nap()
+abreast_done()
 {
-	read -r -t 0.04 -u "$nap_fd" || true
-}
-
-# wait_for SECONDS DESCRIPTION COMMAND...: polls until the command succeeds. The seconds are
-# those of a steady machine; an unsteady one gets LAB_PATIENCE times as many.
-wait_for()
-{
-	local seconds=$(($1 * ${LAB_PATIENCE:-4})) what=$2 end
-	shift 2
-	end=$(($(now_ms) + seconds * 1000))
-	until "$@" >/dev/null 2>&1; do
-		if (($(now_ms) > end)); then
-			echo "lab: gave up waiting for $what after $seconds s" >&2
-			return 1
-		fi
-		nap
-	done
+	local pid failed=0
+	for pid in "${abreast_pids[@]}"; do wait "$pid" || failed=1; done
+	abreast_pids=()
+	((!failed)) || exit 1
 }
 
 need()
