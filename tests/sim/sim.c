@@ -26,7 +26,12 @@
 #include "tests/sim/memory.h"
 #include "tests/sim/script.h"
 
-#if defined(__SANITIZE_ADDRESS__) || defined(__OPTIMIZE__) == 0
+#if defined(__has_feature)
+#if __has_feature(address_sanitizer)
+#define SLOW
+#endif
+#endif
+#if defined(SLOW) || defined(__SANITIZE_ADDRESS__) || !defined(__OPTIMIZE__)
 #define CLUSTERS 100
 #else
 #define CLUSTERS 2000
