@@ -15,8 +15,8 @@ other=$(other_member "$first")
 conf=$LAB_DIR/nodes/$first/phalanx.conf
 fetched=$LAB_DIR/nodes/$other/state/phalanx.conf
 
-published() { lab logs "$first" | grep -q "version 2 is given to members"; }
-mtu_is() { lab exec "$1" ip -o link show phalanx0 | grep -q " mtu $2 "; }
+published() { lab logs "$first" | grep "version 2 is given to members" >/dev/null; }
+mtu_is() { [[ $(lab exec "$1" ip -o link show phalanx0) == *" mtu $2 "* ]]; }
 
 reasons=()
 {

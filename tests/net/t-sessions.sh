@@ -36,14 +36,14 @@ session() { ask m1 sessions --user "$1@*" | jq -r ".sessions[0].$2"; }
 client=${lab_clients%% *}
 id=$(session "$client" id) owner=$(session "$client" owner)
 virtual=${client^^}_VIRTUAL
-lab exec "$client" swanctl --list-sas --raw --ike home | grep -q "responder-spi=$id" ||
+lab exec "$client" swanctl --list-sas --raw --ike home | grep "responder-spi=$id" >/dev/null ||
 	fail "$id is not the SPI of $client's IKE SA"
 [[ $(ask "$owner" sessions --address "${!virtual}" | jq -c '.sessions[0] |
 	[.id, (.lag | type), .bytes_in > 0]') == "[\"$id\",\"number\",true]" ]] ||
 	fail "$owner does not show what it owns: $(ask "$owner" sessions --address "${!virtual}")"
 [[ $(ask m1 sessions --member "$owner" --user nobody) == *'"sessions": []'* ]] ||
 	fail "a session of nobody's is listed"
-lab exec m1 clusterctl sessions | grep -q "^$id  $client@" || fail "no row for $id"
+lab exec m1 clusterctl sessions | grep "^$id  $client@" >/dev/null || fail "no row for $id"
 
 lab exec m1 clusterctl session kill nobody@example.org 2>/dev/null &&
 	fail "a session that is not there was ended"
