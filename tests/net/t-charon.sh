@@ -4,7 +4,7 @@
 # other members and hear nothing of it. And a client that comes back after a crash, through
 # whatever member, has one session: its INITIAL_CONTACT counts everywhere.
 # A charon's end has nothing to do with how frames find their member.
-# modes: multicast
+# modes: unicast
 set -euo pipefail
 . "$(dirname "${BASH_SOURCE[0]}")/lib.sh"
 

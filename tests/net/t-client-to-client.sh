@@ -3,7 +3,7 @@
 # A client reaches another one whose session another member owns: members hand the packets
 # to each other, and none of it passes the inside network. Then the two owners change.
 # Between the members packets go the same way in all modes.
-# modes: multicast
+# modes: unicast
 set -euo pipefail
 . "$(dirname "${BASH_SOURCE[0]}")/lib.sh"
 

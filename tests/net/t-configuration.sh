@@ -3,7 +3,7 @@
 # A newer configuration is given to the master; the other member fetches it when it comes
 # back, and uses it.
 # lab: own
-# modes: multicast
+# modes: unicast
 set -euo pipefail
 . "$(dirname "${BASH_SOURCE[0]}")/lib.sh"
 

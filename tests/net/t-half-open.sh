@@ -3,7 +3,7 @@
 # The member that has answered a client's IKE_SA_INIT dies before the IKE_AUTH comes: the
 # login goes on with another member, which the client's own repetition reaches.
 # What a login needs has nothing to do with how frames find their member.
-# modes: multicast
+# modes: unicast
 set -euo pipefail
 . "$(dirname "${BASH_SOURCE[0]}")/lib.sh"
 

@@ -2,6 +2,8 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 # The member that works for the most clients stops in the middle of everything, is
 # replaced, and wakes up again: what it says then must not do harm.
+# In the unicast mode frames come as in the multicast mode.
+# modes: multicast forwarding
 set -euo pipefail
 . "$(dirname "${BASH_SOURCE[0]}")/lib.sh"
 

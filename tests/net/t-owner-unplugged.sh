@@ -2,6 +2,8 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 # The member that works for the most clients loses the carrier of all of its networks,
 # and gets them back.
+# In the multicast mode frames come as in the unicast mode.
+# modes: unicast forwarding
 set -euo pipefail
 . "$(dirname "${BASH_SOURCE[0]}")/lib.sh"
 

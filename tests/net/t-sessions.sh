@@ -3,7 +3,7 @@
 # Every member lists the same sessions; one is ended at a member that does not own it, and
 # its client hears of that.
 # An operator's commands have nothing to do with how frames find their member.
-# modes: multicast
+# modes: unicast
 set -euo pipefail
 . "$(dirname "${BASH_SOURCE[0]}")/lib.sh"
 

@@ -3,7 +3,7 @@
 # A site's tunnel ends while the inside speaks to it: nothing of that goes on in clear,
 # neither from the inside nor from the members themselves.
 # The kernel's routes and the protected prefixes are the same in all modes.
-# modes: multicast
+# modes: unicast
 set -euo pipefail
 . "$(dirname "${BASH_SOURCE[0]}")/lib.sh"
 
