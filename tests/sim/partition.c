@@ -22,7 +22,13 @@
 #define LEASE 64
 #define SKIP 8192
 #define TIE (5 * MONO_MS) /* of the times at which two members heard somebody */
-#define SEEDS 2		  /* of each course, if nothing else is asked for */
+
+/* Of each course, if nothing else is asked for. */
+#ifdef SIM_SLOW
+#define SEEDS 1
+#else
+#define SEEDS 2
+#endif
 
 struct copy {
 	bool exists;

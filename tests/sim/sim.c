@@ -26,12 +26,7 @@
 #include "tests/sim/memory.h"
 #include "tests/sim/script.h"
 
-#if defined(__has_feature)
-#if __has_feature(address_sanitizer)
-#define SLOW
-#endif
-#endif
-#if defined(SLOW) || defined(__SANITIZE_ADDRESS__) || !defined(__OPTIMIZE__)
+#ifdef SIM_SLOW
 #define CLUSTERS 100
 #else
 #define CLUSTERS 2000

@@ -21,6 +21,16 @@
 
 #define NODES_MAX CLUSTER_MEMBERS_MAX
 
+/* A build that takes several times as long for the same. */
+#if defined(__has_feature)
+#if __has_feature(address_sanitizer)
+#define SIM_SLOW
+#endif
+#endif
+#if defined(__SANITIZE_ADDRESS__) || !defined(__OPTIMIZE__)
+#define SIM_SLOW
+#endif
+
 /* What is done to a cluster, for the count at the end. */
 #define FAULTS(X)                                                                        \
 	X(kill, "kills")                                                                 \
