@@ -241,12 +241,14 @@ owns_nothing()
 			.units.without_owner == 0'
 }
 
-# whole MEMBER: all members are there and complete, and each has some units.
+# whole MEMBER: all members are there and complete, each has some units, and each of these
+# a successor.
 whole()
 {
 	ask "$1" status | jq -e --argjson n "$(wc -w <<<"$lab_members")" \
 		'([.members[] | select(.present and .complete and .able and .units > 0)] |
-			length) == $n and .units.without_owner == 0'
+			length) == $n and .units.without_owner == 0 and
+			.units.without_successor == 0'
 }
 
 # ---- clients

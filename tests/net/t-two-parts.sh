@@ -12,6 +12,7 @@ set -euo pipefail
 net_members=2 net_clients=1 net_peer=0
 net_begin "$@"
 scenario_name two-parts
+wait_for 40 "both members" whole m1
 connect_all
 unit=$(unit_of c1 m1)
 prints=$(fingerprint c1)

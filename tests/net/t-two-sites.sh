@@ -57,6 +57,8 @@ started()
 	echo "$sum"
 }
 
+wait_for 40 "all members here" whole m1
+wait_for 40 "all members there" whole_site g1
 for member in $lab_members; do load "$member" start; done
 must 10 "the connection" connected
 must 10 "packets both ways" both_ways
