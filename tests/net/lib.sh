@@ -373,11 +373,18 @@ connect_all()
 # restore: undoes what an earlier scenario that failed has left behind.
 restore()
 {
-	local member
+	local member slow
 	lab heal
 	for member in $lab_members; do
 		lab thaw "$member" 2>/dev/null || true
 		lab revive "$member"
+	done
+	# Who has been slow is not relied on for long, unless it begins anew.
+	for member in $lab_members; do
+		for slow in $(ask "$member" members | jq -r '.members[] | select(.slow).name'); do
+			lab kill "$slow"
+			lab revive "$slow"
+		done
 	done
 }
 
