@@ -125,9 +125,25 @@ ike_proposals=aes128gcm16-prfsha256-ecp256,aes256gcm16-prfsha384-ecp384
 ike_proposals+=,aes128-sha256-ecp256
 esp_proposals=aes128gcm16,aes256gcm16,aes128-sha256
 
+# Of gateways and clients, whoever they are.
+secrets()
+{
+	cat <<-CONF
+	secrets {
+		ike-all {
+			secret = $lab_psk
+		}
+		eap-all {
+			secret = $lab_password
+		}
+	}
+	CONF
+}
+
 # gateway_login NAME CERTIFICATE REMOTE MOBIKE [SECOND]: a connection of those whose identity
 # ends in NAME.example.org, that is, of the kinds of clients called so. Without a certificate
-# the gateway has the common key. SECOND: how they authenticate besides.
+# the gateway has the common key. SECOND: how they authenticate besides. The caller may set
+# pool, dpd and protected, too.
 gateway_login()
 {
 	local own="auth = psk" version=2
@@ -140,8 +156,8 @@ gateway_login()
 			mobike = $4
 			local_addrs = $VIP_OUTSIDE, $VIP6_OUTSIDE
 			proposals = $ike_proposals
-			pools = clients
-			dpd_delay = 30s
+			pools = ${pool:-clients}
+			dpd_delay = ${dpd:-30s}
 			local {
 				$own
 				id = vpn.example.org
@@ -155,7 +171,7 @@ gateway_login()
 			\}}
 			children {
 				net {
-					local_ts = 10.1.0.0/16, 10.3.0.0/24
+					local_ts = ${protected:-10.1.0.0/16, 10.3.0.0/24}
 					esp_proposals = $esp_proposals
 				}
 			}
@@ -231,14 +247,7 @@ gateway_connections()
 			addrs = 10.3.0.0/24
 		}
 	}
-	secrets {
-		ike-all {
-			secret = $lab_psk
-		}
-		eap-all {
-			secret = $lab_password
-		}
-	}
+	$(secrets)
 	CONF
 }
 
@@ -270,11 +279,7 @@ site_connections()
 			}
 		}
 	}
-	secrets {
-		ike-all {
-			secret = $lab_psk
-		}
-	}
+	$(secrets)
 	CONF
 }
 
@@ -352,13 +357,6 @@ client_config()
 			}
 		}
 	}
-	secrets {
-		ike-all {
-			secret = $lab_psk
-		}
-		eap-all {
-			secret = $lab_password
-		}
-	}
+	$(secrets)
 	CONF
 }

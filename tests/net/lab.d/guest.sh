@@ -230,11 +230,7 @@ transport_config()
 			}
 		}
 	}
-	secrets {
-		ike-all {
-			secret = $lab_psk
-		}
-	}
+	$(secrets)
 	CONF
 }
 

@@ -92,30 +92,10 @@ load_members()
 
 load_gateway()
 {
+	local pool=load dpd=120s protected=10.1.0.0/16
 	cat <<-CONF
 	connections {
-		load {
-			version = 2
-			mobike = no
-			local_addrs = $VIP_OUTSIDE
-			proposals = $ike_proposals
-			pools = load
-			dpd_delay = 120s
-			local {
-				auth = psk
-				id = vpn.example.org
-			}
-			remote {
-				auth = psk
-				id = *@load.example.org
-			}
-			children {
-				net {
-					local_ts = 10.1.0.0/16
-					esp_proposals = $esp_proposals
-				}
-			}
-		}
+		$(gateway_login load '' 'auth = psk' no)
 	}
 	pools {
 		load {
@@ -182,11 +162,7 @@ load_secrets()
 			remote_addrs = $VIP_OUTSIDE
 		}
 	}
-	secrets {
-		ike-all {
-			secret = $lab_psk
-		}
-	}
+	$(secrets)
 	CONF
 }
 
