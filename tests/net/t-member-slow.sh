@@ -16,6 +16,16 @@ succeeds_nothing()
 # owned CLIENT MEMBER: that member says who its owner is.
 owned() { [[ $(owner_of "$1" "$2") == m* ]]; }
 
+# kept CLIENT MEMBER: sets $owner to its owner, as that member knows; a successor has all of
+# its session.
+kept()
+{
+	owner=$(owner_of "$1" "$2")
+	ask "$owner" sessions | jq -e --arg client "$1@" --arg owner "$owner" 'any(.sessions[];
+		(.user | startswith($client)) and .owner == $owner and
+		.successor != null and .lag == 0)'
+}
+
 # reconnects CLIENT MEMBER: and not at one that can tell that member nothing.
 reconnects()
 {
@@ -46,9 +56,8 @@ must 20 "$owner to choose other successors than $victim" succeeds_nothing "$vict
 ask "$owner" members | jq -c --arg victim "$victim" \
 	'.members[] | select(.name == $victim) | {state, slow, behind_ms, lag}' |
 	sed 's/^/# /' >&2
-must 20 "an owner of c1" owned c1 "$owner"
+must 20 "an owner and a successor of c1" kept c1 "$owner"
 print=$(fingerprint c1)
-owner=$(owner_of c1 "$owner")
 mark "$scenario" "kill-$owner"
 lab kill "$owner"
 must 20 "all clients to reach the server without $owner" all_reach
