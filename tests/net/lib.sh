@@ -518,11 +518,11 @@ downloads_done()
 	done
 }
 
-# received CLIENT: bytes of its download so far.
+# received CLIENT: bytes of its download so far; nothing if it is through.
 received()
 {
 	lab exec "$(speaker "$1")" ss -Htin dst "$S1" | grep -o 'bytes_received:[0-9]*' |
-		cut -d: -f2 | sort -n | tail -n 1
+		cut -d: -f2 | sort -n | tail -n 1 || true
 }
 
 declare -A received_then=()
