@@ -330,7 +330,7 @@ static const struct option tunnel_options[] = {
 	OTHER("device", set_interface, tunnel.device),
 	NUMBER("mtu", tunnel.mtu, 576, 9000),
 	/* 253 and above are the kernel's own. */
-	NUMBER("table", tunnel.table, 1, 252),
+	NUMBER("table", tunnel.table, 1, 251),
 	{ "protect", set_protect, 0, 0, 0, 0, true },
 	END,
 };

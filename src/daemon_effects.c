@@ -331,6 +331,22 @@ static void host_route_remove(void *ctx, const struct address *prefix, unsigned 
 	routes_remove(d->routes, prefix, len, unit);
 }
 
+static void host_peer_add(void *ctx, const struct address *peer, uint8_t protocol,
+			  uint16_t port)
+{
+	struct daemon *d = ctx;
+
+	peers_add(d->peers, peer, protocol, port);
+}
+
+static void host_peer_remove(void *ctx, const struct address *peer, uint8_t protocol,
+			     uint16_t port)
+{
+	struct daemon *d = ctx;
+
+	peers_remove(d->peers, peer, protocol, port);
+}
+
 static void host_pool_add(void *ctx, const struct address *prefix, unsigned len)
 {
 	struct daemon *d = ctx;
@@ -387,6 +403,8 @@ const struct tunnel_host daemon_tunnel_host = {
 	.send_inside = host_send_inside,
 	.route_add = host_route_add,
 	.route_remove = host_route_remove,
+	.peer_add = host_peer_add,
+	.peer_remove = host_peer_remove,
 	.pool_add = host_pool_add,
 	.protect = host_protect,
 	.pass_on = host_pass_on,

@@ -204,6 +204,8 @@ static int make_neighbours(struct daemon *d, unsigned i, char err[DAEMON_ERROR_S
 
 static int make_network(struct daemon *d, unsigned i, char err[DAEMON_ERROR_SIZE])
 {
+	const struct rtable table = { d->netlink, d->conf->tunnel.table,
+				      tun_ifindex(d->tun) };
 	struct port_handler handler = daemon_port_handler;
 	const struct conf_network *n = &d->conf->networks[i];
 
@@ -217,6 +219,12 @@ static int make_network(struct daemon *d, unsigned i, char err[DAEMON_ERROR_SIZE
 
 		if (failed) {
 			snprintf(err, DAEMON_ERROR_SIZE, "cluster address %s on lo: %s",
+				 address_print(address, text), strerror(-failed));
+			return failed;
+		}
+		failed = rtable_peer_rule(&table, address);
+		if (failed) {
+			snprintf(err, DAEMON_ERROR_SIZE, "routing rule from %s: %s",
 				 address_print(address, text), strerror(-failed));
 			return failed;
 		}
@@ -243,8 +251,9 @@ static int make_routes(struct daemon *d, char err[DAEMON_ERROR_SIZE])
 	}
 	handler.ctx = d;
 	d->routes = routes_new(d->filter, &table);
+	d->peers = peers_new(d->filter, &table);
 	d->guard = d->routes ? guard_open(d->conf->state_directory, &handler) : NULL;
-	if (!d->guard) {
+	if (!d->guard || !d->peers) {
 		snprintf(err, DAEMON_ERROR_SIZE, "out of memory");
 		return -ENOMEM;
 	}
@@ -378,6 +387,7 @@ void daemon_free(struct daemon *d)
 	pathmtu_close(d->pathmtu);
 	guard_close(d->guard);
 	routes_free(d->routes);
+	peers_free(d->peers);
 	filter_free(d->filter);
 	waiting_free(d->waiting);
 	fragments_free(d->fragments);

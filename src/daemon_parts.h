@@ -29,6 +29,7 @@
 #include "src/port.h"
 #include "src/refusal.h"
 #include "src/pathmtu.h"
+#include "src/peers.h"
 #include "src/routes.h"
 #include "src/status.h"
 #include "src/tun.h"
@@ -67,6 +68,7 @@ struct daemon {
 	struct netlink_watch *watch;
 	struct routes *routes;
 	struct guard *guard;
+	struct peers *peers;
 	struct tun *tun;
 	struct pathmtu *pathmtu;
 	struct port *ports[CONF_NETWORKS_MAX];

@@ -13,6 +13,7 @@
  * in clear.
  */
 #include <errno.h>
+#include <netinet/in.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -374,10 +375,27 @@ static void inside_take(struct daemon *d, int unit, uint8_t *ip, size_t len)
 		take(d, (unit_id)unit, &tag, ip, len);
 }
 
+/* What the kernel has cut up for the device, on its way to a peer of transport mode, must be
+ * whole again: ESP is for whole packets there. */
+static bool is_peers_fragment(struct daemon *d, const uint8_t *ip, size_t len)
+{
+	bool ipv6 = ip[0] >> 4 == 6;
+	struct address to = { .family = ipv6 ? AF_INET6 : AF_INET };
+
+	if (ipv6 ? len < 48 || ip[6] != IPPROTO_FRAGMENT
+		 : len < 20 || !((ip[6] & 0x3f) | ip[7]))
+		return false;
+	memcpy(to.bytes, ip + (ipv6 ? 24 : 16), address_size(to.family));
+	return peers_know(d->peers, &to);
+}
+
 static void tun_receive(void *ctx, uint8_t *ip, size_t len)
 {
 	struct daemon *d = ctx;
 
+	if (is_peers_fragment(d, ip, len) &&
+	    fragments_add(d->fragments, ip, len, daemon_now(d), &ip, &len) != 1)
+		return;
 	inside_take(d, filter_route_find(d->filter, ip, len), ip, len);
 }
 

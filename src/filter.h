@@ -106,6 +106,16 @@ int filter_route_del(struct filter *f, int family, const void *address,
 		     unsigned prefixlen);
 
 /*
+ * Guards: from `source`, packets of `protocol` to `port` of a cluster address come in ESP
+ * only; those that come from outside in clear are dropped. 0: any port, any protocol. 0,
+ * -ENOSPC; -EEXIST, -ENOENT.
+ */
+int filter_guard_add(struct filter *f, const struct address *source, uint8_t protocol,
+		     uint16_t port);
+int filter_guard_del(struct filter *f, const struct address *source, uint8_t protocol,
+		     uint16_t port);
+
+/*
  * Attaches the tc program to the configured network number `network`, in place of an
  * earlier daemon's. 0 or -errno and a line in `err`.
  */

@@ -239,6 +239,33 @@ int rtable_begin(const struct rtable *t)
 	return err;
 }
 
+int rtable_peer_rule(const struct rtable *t, const struct address *cluster)
+{
+	uint8_t buffer[MESSAGE_MAX];
+	struct nlmsghdr *h = mnl_nlmsg_put_header(buffer);
+	struct fib_rule_hdr *rule = mnl_nlmsg_put_extra_header(h, sizeof(*rule));
+	size_t size = address_size(cluster->family);
+
+	h->nlmsg_type = RTM_NEWRULE;
+	h->nlmsg_flags = NLM_F_CREATE | NLM_F_EXCL;
+	rule->family = (uint8_t)cluster->family;
+	rule->action = FR_ACT_TO_TBL;
+	rule->src_len = (uint8_t)(size * 8);
+	mnl_attr_put(h, FRA_SRC, size, cluster->bytes);
+	mnl_attr_put_u32(h, FRA_TABLE, t->number + 1);
+	mnl_attr_put_u32(h, FRA_PRIORITY, t->number);
+	mnl_attr_put_u8(h, FRA_PROTOCOL, PROTOCOL);
+	return excuse(cluster->family, netlink_run(t->netlink, h, NULL, NULL));
+}
+
+int rtable_peer(const struct rtable *t, const struct address *peer, bool add)
+{
+	const struct rtable next = { t->netlink, t->number + 1, t->ifindex };
+
+	return route_change(&next, add, RTN_UNICAST, METRIC_TUN, peer,
+			    8 * (unsigned)address_size(peer->family));
+}
+
 struct near_list {
 	const struct rtable *t;
 	struct rtable_near *out;

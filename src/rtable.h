@@ -42,6 +42,13 @@ int rtable_remove(struct netlink *n);
 int rtable_set(const struct rtable *t, const struct address *prefix, unsigned len,
 	       enum rtable_way was, enum rtable_way is);
 
+/*
+ * Peers of transport mode have the table behind that one: a rule for each cluster address
+ * leads what this machine itself sends from there to it. -errno
+ */
+int rtable_peer_rule(const struct rtable *t, const struct address *cluster);
+int rtable_peer(const struct rtable *t, const struct address *peer, bool add);
+
 /* What the machine reaches without tunnels: by a route that is not its default one. */
 struct rtable_near {
 	struct address prefix;

@@ -105,6 +105,16 @@ UNIT_INLINE int unit_is_cluster6(void *ctx, const uint8_t *address)
 	return is_cluster(ctx, AF_INET6, address);
 }
 
+UNIT_INLINE int unit_is_guarded(void *ctx, const struct unit_guard *guard)
+{
+	const struct twin *t = ((const struct look *)ctx)->twin;
+
+	for (unsigned i = 0; i < t->guard_count; i++)
+		if (!memcmp(&t->guards[i], guard, sizeof(*guard)))
+			return 1;
+	return 0;
+}
+
 UNIT_INLINE int unit_route(void *ctx, const uint8_t *address)
 {
 	return lpm_find(((const struct look *)ctx)->twin->routes, address);

@@ -28,6 +28,8 @@ struct twin {
 	uint16_t owners[UNIT_COUNT];
 	uint64_t lease_until; /* CLOCK_MONOTONIC ns */
 	struct lpm *routes, *routes6;
+	struct unit_guard *guards; /* room for UNIT_GUARDS_MAX */
+	unsigned guard_count;
 };
 
 struct unit_result twin_classify(const struct twin *t, const void *frame, size_t len,

@@ -65,6 +65,15 @@ struct tunnel_host {
 			  unit_id unit);
 	void (*route_remove)(void *ctx, const struct address *prefix, unsigned len,
 			     unit_id unit);
+	/*
+	 * The peer's packets of this protocol to this port of a cluster address (0: any) come
+	 * in ESP only, and what this machine itself sends to the peer from a cluster address
+	 * comes to forward(). Each needs one call of the other.
+	 */
+	void (*peer_add)(void *ctx, const struct address *peer, uint8_t protocol,
+			 uint16_t port);
+	void (*peer_remove)(void *ctx, const struct address *peer, uint8_t protocol,
+			    uint16_t port);
 	/* Never forwarded but by a session route. */
 	void (*pool_add)(void *ctx, const struct address *prefix, unsigned len);
 	/* All prefixes that peers are configured with behind tunnels, which are never sent on

@@ -16,6 +16,7 @@
  *   const uint8_t *unit_place(ctx, member)  that member's MAC on this network, or NULL
  *   int unit_is_member(ctx, mac)            it is a member's there
  *   int unit_is_cluster(ctx, address)       4 bytes; unit_is_cluster6(): 16
+ *   int unit_is_guarded(ctx, guard)         there is such an entry in `guards`
  *   int unit_route(ctx, address)            the value of the longest route, or -1; also
  *                                           unit_route6()
  *
@@ -256,6 +257,31 @@ UNIT_INLINE void unit_local(void *ctx, const struct unit_packet *ip, struct unit
 	}
 }
 
+/*
+ * RFC 4301 5.2 for transport mode: whether it should have come in ESP. Errors of routers
+ * are nobody's, and IKE and ESP itself are phalanxd's.
+ */
+UNIT_INLINE int unit_is_clear(void *ctx, const struct unit_packet *ip,
+			      const struct unit_way *way)
+{
+	struct unit_guard guard = { ip->source.high, ip->source.low, 0, 0, { 0 } };
+	uint8_t ports[4];
+
+	if (unit_verdict_of(way->reason) != UNIT_HOST ||
+	    way->reason == UNIT_BY_ICMP_ERROR)
+		return 0;
+	if (unit_is_guarded(ctx, &guard))
+		return 1;
+	guard.protocol = ip->protocol;
+	if (unit_is_guarded(ctx, &guard))
+		return 1;
+	if (way->reason != UNIT_BY_TRANSPORT ||
+	    unit_load(ctx, ip->body, ports, sizeof(ports)))
+		return 0;
+	guard.port = unit_be16(ports + 2);
+	return unit_is_guarded(ctx, &guard);
+}
+
 /* A packet that goes through the cluster. */
 UNIT_INLINE void unit_forwarded(const struct unit_packet *ip, struct unit_way *way)
 {
@@ -465,6 +491,8 @@ UNIT_INLINE struct unit_result unit_classify_ip(void *ctx, uint32_t offset, int 
 		unit_local(ctx, &ip, &way);
 	else
 		unit_forwarded(&ip, &way);
+	if (ip.local && outside && unit_is_clear(ctx, &ip, &way))
+		return unit_because(UNIT_BY_CLEAR, UNIT_NONE);
 	return unit_finish(ctx, &way);
 }
 

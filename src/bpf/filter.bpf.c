@@ -78,6 +78,14 @@ struct {
 
 struct {
 	__uint(type, BPF_MAP_TYPE_HASH);
+	__uint(map_flags, BPF_F_NO_PREALLOC);
+	__uint(max_entries, UNIT_GUARDS_MAX);
+	__type(key, struct unit_guard);
+	__type(value, __u32);
+} guards SEC(".maps");
+
+struct {
+	__uint(type, BPF_MAP_TYPE_HASH);
 	__uint(max_entries, UNIT_PLACES_MAX);
 	__type(key, struct unit_place);
 	__type(value, struct unit_mac);
@@ -164,6 +172,11 @@ UNIT_INLINE int unit_is_cluster(void *ctx, const uint8_t *address)
 UNIT_INLINE int unit_is_cluster6(void *ctx, const uint8_t *address)
 {
 	return bpf_map_lookup_elem(&addresses6, address) != 0;
+}
+
+UNIT_INLINE int unit_is_guarded(void *ctx, const struct unit_guard *guard)
+{
+	return bpf_map_lookup_elem(&guards, guard) != 0;
 }
 
 UNIT_INLINE int unit_route(void *ctx, const uint8_t *address)

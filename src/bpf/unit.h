@@ -37,6 +37,7 @@ typedef __u64 uint64_t;
 #define UNIT_NETWORKS_MAX 16
 #define UNIT_ADDRESSES_MAX 128
 #define UNIT_ROUTES_MAX 65536
+#define UNIT_GUARDS_MAX 16384
 #define UNIT_PLACES_MAX 1024 /* members times networks, with room for old ones */
 
 enum unit_verdict {
@@ -127,6 +128,18 @@ struct unit_network {
 	uint8_t outside;    /* not 0: nothing of a session comes from there in clear */
 	uint8_t forwarding; /* not 0: other members' frames come here, to be passed on */
 	uint8_t reserved[2];
+};
+
+/*
+ * The key of the map `guards`; the value is 1: from this source (as struct unit_ip has it),
+ * packets of this protocol to this port of a cluster address come in ESP only. 0: any port,
+ * or any protocol.
+ */
+struct unit_guard {
+	uint64_t high, low;
+	uint16_t port;
+	uint8_t protocol;
+	uint8_t reserved[5];
 };
 
 /* The key of the map `places`; the value is that member's MAC there. */

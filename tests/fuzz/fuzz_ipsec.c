@@ -145,6 +145,12 @@ static void host_protect(void *ctx, const struct address_block *list, unsigned c
 		must(list[i].len <= 8 * address_size(list[i].first.family));
 }
 
+static void host_peer(void *ctx, const struct address *peer, uint8_t protocol,
+		      uint16_t port)
+{
+	must(address_size(peer->family) > 0);
+}
+
 static int host_pass_on(void *ctx, unit_id unit)
 {
 	return -EHOSTDOWN;
@@ -178,6 +184,8 @@ static void start(void)
 				    .route_remove = host_route_remove,
 				    .pool_add = host_pool,
 				    .protect = host_protect,
+				    .peer_add = host_peer,
+				    .peer_remove = host_peer,
 				    .again = host_again,
 				    .pass_on = host_pass_on,
 				    .able = host_able,

@@ -206,6 +206,18 @@ static void host_protect(void *ctx, const struct address_block *list, unsigned c
 	memcpy(n->protected, list, (count < 8 ? count : 8) * sizeof(*list));
 }
 
+static void host_peer(void *ctx, const struct address *peer, uint8_t protocol,
+		      uint16_t port)
+{
+	((struct node *)ctx)->peers++;
+}
+
+static void host_no_peer(void *ctx, const struct address *peer, uint8_t protocol,
+			 uint16_t port)
+{
+	((struct node *)ctx)->peers--;
+}
+
 static int host_pass_on(void *ctx, unit_id unit)
 {
 	struct node *n = ctx, *to = &gateways[n->id % NODES + 1];
@@ -528,6 +540,8 @@ static void start(struct node *n, member_id id)
 				    .route_remove = host_no_route,
 				    .pool_add = host_pool,
 				    .protect = host_protect,
+				    .peer_add = host_peer,
+				    .peer_remove = host_no_peer,
 				    .pass_on = host_pass_on,
 				    .able = host_able,
 				    .again = host_again,

@@ -46,6 +46,7 @@ struct node {
 	unsigned routes; /* that it has now */
 	unsigned nprotected;
 	struct address_block protected[8];
+	unsigned peers; /* of transport mode, the same */
 	unsigned ninside;
 	size_t inside_len; /* of the last packet for the inside */
 	uint8_t inside[1500];

@@ -10,13 +10,16 @@
 #include <cmocka.h>
 
 #include "tests/unit/gateways.h"
+#include "tunnels/ipsec/inner.h"
 
-#define PEER_SPI 0x11223344u
+#define PEER_SPI (0x11223344u + which)
+#define L2TP 1701
 
 static const struct local_addr gateway = { 4, { 192, 0, 2, 1 }, 4500 };
 static const struct local_addr client = { 4, { 198, 51, 100, 7 }, 1111 };
 static const uint8_t SERVER[4] = { 10, 1, 0, 100 }, INNER[4] = { 10, 3, 0, 7 };
-static bool transport; /* the next ones */
+static bool transport; /* the next ones, for UDP port 1701 of ours */
+static unsigned which; /* of several clients the next one is */
 static const uint8_t key[20] = "not much of a secret";
 
 struct scene {
@@ -31,6 +34,11 @@ static struct local_blob selector(uint8_t *buf, const uint8_t *from, uint8_t las
 	struct pack p = pack_to(buf, LOCAL_TS_SIZE);
 	struct local_ts ts = { .family = 4, .to_port = 65535 };
 
+	if (transport) {
+		ts.protocol = 17;
+		if (from == gateway.bytes)
+			ts.from_port = ts.to_port = L2TP;
+	}
 	memcpy(ts.from, from, 4);
 	memcpy(ts.to, from, 4);
 	ts.to[3] = last;
@@ -103,6 +111,8 @@ static struct scene begin(const struct local_sa_add *base)
 	s.successor = &gateways[state.successor];
 	s.ike = UINT64_C(0xabcdef0123456000) / CLUSTER_UNITS * CLUSTER_UNITS + u;
 	s.spi = 0xc0000000u + u;
+	s.ike += which * CLUSTER_UNITS;
+	s.spi += which * CLUSTER_UNITS;
 	m.ike_put = (struct local_ike_put){
 		.spi = s.ike, .peer_spi = 7, .local = gateway, .remote = client
 	};
@@ -445,36 +455,190 @@ static void test_bad_packets(void **state)
 	child_free(s.peer);
 }
 
+/* UDP in transport mode; from the peer, or to it. Its checksum is right. */
+static void make_udp(uint8_t ip[60], bool from_peer, uint16_t peers, uint16_t ours)
+{
+	uint16_t source = from_peer ? peers : ours,
+		 destination = from_peer ? ours : peers;
+	struct selector_flow f;
+
+	if (from_peer)
+		make_inner(ip, 60, client.bytes, gateway.bytes, false);
+	else
+		make_inner(ip, 60, gateway.bytes, client.bytes, false);
+	ip[20] = (uint8_t)(source >> 8);
+	ip[21] = (uint8_t)source;
+	ip[22] = (uint8_t)(destination >> 8);
+	ip[23] = (uint8_t)destination;
+	ip[25] = 40;
+	ip[26] = 1; /* there is one */
+	ip[40] = (uint8_t)which;
+	assert_int_equal(selector_read(ip, 60, &f), 0);
+	inner_checksum(ip, &f);
+}
+
+static void send_udp(struct scene *s, uint16_t peers, uint16_t ours)
+{
+	uint8_t ip[60], sealed[300];
+	size_t len;
+
+	make_udp(ip, true, peers, ours);
+	assert_int_equal(child_seal(s->peer, 9, ip, sizeof(ip), sealed, sizeof(sealed),
+				    &len, gateways_now),
+			 0);
+	receive(s->owner, sealed, len);
+	gateways_run(20);
+}
+
+static void answer_udp(struct scene *s, uint16_t peers, uint16_t ours)
+{
+	uint8_t ip[60];
+
+	make_udp(ip, false, peers, ours);
+	ipsec_ops.forward(s->owner->t, &(struct packet){ .bytes = ip, .len = 60 },
+			  gateways_now);
+	gateways_run(20);
+}
+
+static uint16_t port_at(const uint8_t *at)
+{
+	return (uint16_t)(at[0] << 8 | at[1]);
+}
+
+/* The port that the kernel sees the peer's last packet come from. */
+static uint16_t inside_port(const struct scene *s)
+{
+	uint8_t copy[60];
+	struct selector_flow f;
+
+	assert_int_equal(s->owner->inside_len, 60);
+	memcpy(copy, s->owner->inside, 60);
+	assert_memory_equal(copy + 12, client.bytes, 4);
+	assert_memory_equal(copy + 16, gateway.bytes, 4);
+	assert_int_equal(selector_read(copy, 60, &f), 0);
+	inner_checksum(copy, &f);
+	assert_memory_equal(copy, s->owner->inside, 60);
+	return f.source_port;
+}
+
+/* The last packet that left is sealed, and this peer's; to which port it is. */
+static uint16_t opened_port(const struct scene *s)
+{
+	const struct node *n = s->owner;
+	uint8_t ip[300];
+	uint64_t seq;
+	size_t len;
+
+	assert_true(n->nsent > 0);
+	assert_int_equal(child_open(s->peer, n->sent[n->nsent - 1] + 28,
+				    n->sent_len[n->nsent - 1] - 28, 0, ip, sizeof(ip),
+				    &len, &seq, gateways_now),
+			 0);
+	return port_at(ip + 22);
+}
+
+static struct scene begin_transport(unsigned client_number)
+{
+	static const struct local_sa_add none;
+	struct scene s;
+
+	transport = true;
+	which = client_number;
+	s = begin(&none);
+	transport = false;
+	return s;
+}
+
 /*
- * No route leads to the peer of transport mode, who stands outside, and the kernel, which
- * would answer in clear, gets none of its packets. Tunnel mode's peers have routes.
+ * The peer of transport mode stands outside, so that no route leads to it; the kernel gets
+ * its packets and says what it has to say to it through the SA.
  */
 static void test_transport_mode(void **state)
 {
-	static const struct local_sa_add none;
-	struct scene s = begin(&none);
-	uint8_t good[300];
-	size_t len;
+	struct scene s = begin_transport(0);
+	uint8_t ip[60];
 
-	assert_int_equal(s.owner->routes, 1);
-	child_free(s.peer);
-	gateways_stop(state);
-	gateways_start(state);
-	transport = true;
-	s = begin(&none);
-	transport = false;
-	assert_int_equal(s.owner->routes, 0);
-	len = seal(&s, client.bytes, gateway.bytes, good, sizeof(good));
-	receive(s.owner, good, len);
-	gateways_run(20);
-	assert_int_equal(s.owner->ninside, 0);
-	assert_int_equal(statistic(s.owner, "ipsec.esp-transport-not-taken"), 1);
-	/* Towards the peer it works, for whoever has something to say. */
-	make_inner(good, 60, gateway.bytes, client.bytes, false);
-	ipsec_ops.forward(s.owner->t, &(struct packet){ .bytes = good, .len = 60 },
-			  gateways_now);
+	EACH_NODE(n) {
+		assert_int_equal(n->routes, 0);
+		assert_int_equal(n->peers, 1);
+	}
+	send_udp(&s, 4000, L2TP);
+	assert_int_equal(s.owner->ninside, 1);
+	assert_int_equal(inside_port(&s), 4000);
+	answer_udp(&s, 4000, L2TP);
 	assert_int_equal(s.owner->nsent, 1);
+	assert_int_equal(opened_port(&s), 4000);
+	/* What another member's kernel says goes to the owner. */
+	make_udp(ip, false, 4000, L2TP);
+	ipsec_ops.forward(s.successor->t, &(struct packet){ .bytes = ip, .len = 60 },
+			  gateways_now);
+	assert_int_equal(s.successor->again, 1);
+	assert_int_equal(s.successor->nsent, 0);
+	/* Selectors hold in both directions; what they do not cover is no business of ESP. */
+	send_udp(&s, 4000, 1702);
+	assert_int_equal(s.owner->ninside, 1);
+	assert_int_equal(statistic(s.owner, "ipsec.esp-outside-selector"), 1);
+	answer_udp(&s, 4000, 1702);
+	assert_int_equal(s.owner->nsent, 2);
+	make_udp(ip, false, 4000, 1702);
+	assert_int_equal(s.owner->sent_len[1], 60);
+	assert_memory_equal(s.owner->sent[1], ip, 60);
+	assert_int_equal(statistic(s.owner, "ipsec.transport-outside-selector"), 1);
+	/* Nobody can tell what is in a fragment. */
+	make_udp(ip, false, 4000, L2TP);
+	ip[7] = 1;
+	ipsec_ops.forward(s.owner->t, &(struct packet){ .bytes = ip, .len = 60 },
+			  gateways_now);
+	assert_int_equal(s.owner->nsent, 2);
 	child_free(s.peer);
+}
+
+/* Both use the same port: the kernel sees two, and each gets its own answers. */
+static void test_two_peers_behind_one_nat(void **state)
+{
+	struct scene a = begin_transport(0), b = begin_transport(1);
+	struct local_message m = { .type = LOCAL_SA_DEL };
+	uint16_t first, second;
+
+	EACH_NODE(n)
+		assert_int_equal(n->peers, 2);
+	which = 0;
+	send_udp(&a, L2TP, L2TP);
+	first = inside_port(&a);
+	assert_int_equal(first, L2TP);
+	which = 1;
+	send_udp(&b, L2TP, L2TP);
+	second = inside_port(&b);
+	assert_int_not_equal(second, L2TP);
+	send_udp(&b, L2TP, L2TP);
+	assert_int_equal(inside_port(&b), second);
+	assert_int_equal(b.owner->inside[40], 1);
+	answer_udp(&b, second, L2TP);
+	assert_int_equal(opened_port(&b), L2TP);
+	which = 0;
+	answer_udp(&a, first, L2TP);
+	assert_int_equal(opened_port(&a), L2TP);
+	assert_int_equal(a.owner->nsent, 2);
+	/* To whom else it might be, nobody knows. */
+	answer_udp(&a, 5555, L2TP);
+	assert_int_equal(a.owner->nsent, 2);
+	assert_int_equal(statistic(a.owner, "ipsec.transport-conflict"), 1);
+	/* The one that stays keeps its port, and is the only one again. */
+	m.sa_del.spi = a.spi;
+	m.sa_del.inbound = 1;
+	m.sa_del.dst = gateway;
+	gateways_say(a.owner, &m);
+	gateways_run(20);
+	EACH_NODE(n)
+		assert_int_equal(n->peers, 1);
+	which = 1;
+	answer_udp(&b, second, L2TP);
+	assert_int_equal(opened_port(&b), L2TP);
+	answer_udp(&b, 5555, L2TP);
+	assert_int_equal(opened_port(&b), 5555);
+	child_free(a.peer);
+	child_free(b.peer);
+	which = 0;
 }
 
 /* However many are refused, one line is written in a second. */
@@ -509,6 +673,7 @@ int main(void)
 		T(test_bad_packets),
 		T(test_transport_mode),
 		T(test_a_nat_that_changes_is_followed),
+		T(test_two_peers_behind_one_nat),
 		T(test_a_shorter_path),
 		T(test_fragments_have_no_order),
 		T(test_audit),

@@ -106,6 +106,8 @@ struct child {
 	bool refused;	/* nobody knows the edge: inbound ends, and it is to be rekeyed */
 	bool confirmed; /* the peer has used it, so it has it */
 	bool retired;	/* charon has taken the outbound SA back: a newer one is in use */
+	/* The peer's address in transport mode, as the host was told; 0: it was not. */
+	struct address peer;
 	struct selector_prefix *prefixes; /* of the remote selectors */
 	unsigned nprefixes;
 };

@@ -69,6 +69,41 @@ static struct session_key child_key(uint32_t spi)
 	return key;
 }
 
+/* Tells the host which of the peer's packets come in ESP, or that they do not any more. */
+static void peer_tell(struct ipsec *t, const struct child *c,
+		      void (*tell)(void *ctx, const struct address *peer,
+				   uint8_t protocol, uint16_t port))
+{
+	for (unsigned i = 0; i < c->in.dst_count; i++) {
+		const struct local_ts *ts = &c->in.dst_ts[i];
+
+		tell(t->host.ctx, &c->peer, ts->protocol,
+		     ts->from_port == ts->to_port ? ts->from_port : 0);
+	}
+}
+
+static void peer_add(struct ipsec *t, struct child *c)
+{
+	const struct local_addr *peer = &c->in.src;
+
+	if (!c->transport)
+		return;
+	c->peer.family = peer->family == 4 ? AF_INET : AF_INET6;
+	memcpy(c->peer.bytes, peer->bytes, address_size(c->peer.family));
+	t->ntransport++;
+	peer_tell(t, c, t->host.peer_add);
+}
+
+static void peer_remove(struct ipsec *t, struct child *c)
+{
+	if (!c->peer.family)
+		return;
+	peer_tell(t, c, t->host.peer_remove);
+	t->ntransport--;
+	if (!children_of(t, c->ike, NULL))
+		transport_forget(t, c->ike);
+}
+
 static void routes_add(struct ipsec *t, struct child *c)
 {
 	for (unsigned i = 0; i < c->nprefixes; i++) {
@@ -115,7 +150,7 @@ static void routes_remove(struct ipsec *t, struct child *c)
  * older one back: until then the older one goes on.
  */
 static struct child *choose(struct outbound *o, const struct address *prefix,
-			    unsigned bits, const uint8_t *ip, size_t len,
+			    unsigned bits, const uint8_t *ip, size_t len, uint64_t ike,
 			    struct child **shadow)
 {
 	struct child *best = NULL;
@@ -124,7 +159,7 @@ static struct child *choose(struct outbound *o, const struct address *prefix,
 		struct child *c = o->child;
 
 		if (o->len != bits || !address_same(&o->prefix, prefix) ||
-		    !child_selects(c, ip, len))
+		    (ike && c->ike != ike) || !child_selects(c, ip, len))
 			continue;
 		if (!c->active) {
 			if (!*shadow)
@@ -151,7 +186,7 @@ static int destination_of(const uint8_t *ip, size_t len, struct address *out)
 	return 0;
 }
 
-struct child *children_route(struct ipsec *t, const uint8_t *ip, size_t len,
+struct child *children_route(struct ipsec *t, const uint8_t *ip, size_t len, uint64_t ike,
 			     struct child **shadow)
 {
 	struct address dst, prefix;
@@ -166,11 +201,39 @@ struct child *children_route(struct ipsec *t, const uint8_t *ip, size_t len,
 			continue;
 		c = choose(
 		    LIST_FIRST(&t->outbound[outbound_bucket(&prefix, (unsigned)bits)]),
-		    &prefix, (unsigned)bits, ip, len, shadow);
+		    &prefix, (unsigned)bits, ip, len, ike, shadow);
 		if (c || *shadow)
 			return c;
 	}
 	return NULL;
+}
+
+bool children_rival(struct ipsec *t, const struct child *c, const uint8_t *ip, size_t len)
+{
+	unsigned bits = (unsigned)address_size(c->peer.family) * 8;
+	const struct outbound *o;
+
+	LIST_FOREACH(o, &t->outbound[outbound_bucket(&c->peer, bits)], next)
+		if (o->child->ike != c->ike && o->child->active && o->child->transport &&
+		    o->len == bits && address_same(&o->prefix, &c->peer) &&
+		    child_selects(o->child, ip, len))
+			return true;
+	return false;
+}
+
+bool children_peer(struct ipsec *t, uint8_t family, const uint8_t *local,
+		   const uint8_t *peer)
+{
+	struct address host = { .family = family == 4 ? AF_INET : AF_INET6 };
+	unsigned bits = (unsigned)address_size(host.family) * 8;
+	const struct outbound *o;
+
+	memcpy(host.bytes, peer, bits / 8);
+	LIST_FOREACH(o, &t->outbound[outbound_bucket(&host, bits)], next)
+		if (o->child->transport && address_same(&o->child->peer, &host) &&
+		    !memcmp(o->child->in.dst.bytes, local, bits / 8))
+			return true;
+	return false;
 }
 
 /* A child of any member, to which packets to just this address go. */
@@ -257,6 +320,7 @@ static void link_child(struct ipsec *t, struct child *c, struct session *s)
 	LIST_INSERT_HEAD(&t->ways_out[bucket(c->out.spi)], c, by_spi_out);
 	LIST_INSERT_HEAD(&t->families[family_bucket(c->ike)], c, of_ike);
 	routes_add(t, c);
+	peer_add(t, c);
 }
 
 void children_free(struct ipsec *t, struct child *c)
@@ -265,6 +329,7 @@ void children_free(struct ipsec *t, struct child *c)
 	LIST_REMOVE(c, by_spi_out);
 	leave_family(t, c);
 	routes_remove(t, c);
+	peer_remove(t, c);
 	if (c->is_waiting)
 		TAILQ_REMOVE(&t->waiting, c, waiting);
 	child_free(c);
@@ -418,6 +483,7 @@ static void child_replace(struct ipsec *t, struct child *c, const uint8_t *initi
 			  strerror(-err));
 		return;
 	}
+	transport_follow(t, c->ike, ike);
 	c->ike = ike;
 	was = c->out.dst;
 	child_readdress(c, initial, len);

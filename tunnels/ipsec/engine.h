@@ -14,6 +14,7 @@
  *   requests.c  what an operator wants of another member's charon
  *   children.c  CHILD SAs: creation, shadows, routes
  *   traffic.c   ESP in and out, and what waits for a commit
+ *   transport.c what transport mode carries, from and to this machine's programs
  *   addresses.c virtual addresses of pools
  *   policy.c    what its connections protect without an SA, too
  *   usage.c     which of them are in use, and which are leased
@@ -70,6 +71,8 @@
 	X(esp_fragmented, "ipsec.esp-fragmented")                                        \
 	X(esp_unsealed, "ipsec.esp-not-sealed")                                          \
 	X(esp_transport, "ipsec.esp-transport-not-taken")                                \
+	X(transport_conflict, "ipsec.transport-conflict")                                \
+	X(transport_clear, "ipsec.transport-outside-selector")                           \
 	X(esp_unproven, "ipsec.esp-refused-until-rekey")                                 \
 	X(esp_exhausted, "ipsec.esp-exhausted")                                          \
 	X(not_served, "ipsec.not-served")                                                \
@@ -279,6 +282,8 @@ struct ipsec {
 	LIST_HEAD(, child) families[TABLE_SIZE]; /* children by their IKE SA's SPI */
 	LIST_HEAD(, outbound) outbound[TABLE_SIZE];
 	unsigned prefix_lens[2][129]; /* how many entries of each family and length */
+	struct transport *transport;
+	unsigned ntransport; /* children of transport mode */
 	struct ike_trace traces[TABLE_SIZE];
 	LIST_HEAD(, staged_sa) staged;
 	unsigned nstaged;
@@ -439,6 +444,12 @@ void children_unstage(struct ipsec *t, uint32_t spi, bool inbound);
 /* charon has taken an outbound SA to `dst` back. */
 void children_retire(struct ipsec *t, uint32_t spi_out, const struct local_addr *dst);
 /* Whether packets to just this address go to a child of any member. */
+/* Whether a child of another IKE SA would take the packet, too. */
+bool children_rival(struct ipsec *t, const struct child *c, const uint8_t *ip,
+		    size_t len);
+/* Whether there is a child of transport mode between these two. */
+bool children_peer(struct ipsec *t, uint8_t family, const uint8_t *local,
+		   const uint8_t *peer);
 bool children_hold(const struct ipsec *t, const struct address *address);
 /* The login of such a child; NULL if there is none. */
 struct ike_sa *children_login(struct ipsec *t, uint32_t address);
@@ -454,7 +465,7 @@ struct child *children_sealing(struct ipsec *t, uint32_t spi_out,
  * selectors take it. NULL: there is none; or it is another member's, *shadow, which is NULL
  * before.
  */
-struct child *children_route(struct ipsec *t, const uint8_t *ip, size_t len,
+struct child *children_route(struct ipsec *t, const uint8_t *ip, size_t len, uint64_t ike,
 			     struct child **shadow);
 /* Tells charon of a child's lifetimes that have run out. */
 void children_expire(struct ipsec *t, struct child *c, struct mono now);
@@ -471,6 +482,23 @@ void traffic_forward(struct ipsec *t, const uint8_t *ip, size_t len, unsigned ho
 /* Of struct tunnel_ops: the path of the quoted packet's SA takes less. */
 void traffic_too_long(struct ipsec *t, const uint8_t *quoted, size_t len, unsigned mtu,
 		      struct mono now);
+/* transport.c */
+int transport_new(struct transport **out);
+void transport_free(struct transport *n); /* takes NULL */
+/* The packet that has come through a child of transport mode, as the kernel is to see it.
+ * False: it is not for the kernel. */
+bool transport_arrive(struct ipsec *t, const struct child *c, uint8_t *ip, size_t len);
+/* children_route(), and *ip as the peer is to see it. `refused`: nobody can say for which of
+ * several peers it is. */
+struct child *transport_route(struct ipsec *t, const uint8_t **ip, size_t len,
+			      struct child **shadow, bool *refused);
+/* Whether a packet that no child takes is this machine's to a peer of transport mode whose
+ * selectors do not cover it. */
+bool transport_bypasses(struct ipsec *t, const uint8_t *ip, size_t len);
+/* The IKE SA was rekeyed; all of its children have stopped or gone. */
+void transport_follow(struct ipsec *t, uint64_t was, uint64_t is);
+void transport_forget(struct ipsec *t, uint64_t ike);
+
 /* A counter of the child was committed: remembers it for traffic_release(). */
 void traffic_committed(struct ipsec *t, struct child *c);
 void traffic_release(struct ipsec *t, struct mono now);

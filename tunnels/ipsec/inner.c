@@ -55,8 +55,8 @@ static uint16_t fold(uint32_t sum)
 	return (uint16_t)~sum;
 }
 
-/* The checksum after one of its words has changed (RFC 1624, equation 3). */
-static void adjust(uint8_t *checksum, uint16_t was, uint16_t is)
+/* RFC 1624, equation 3. */
+void inner_adjust(uint8_t *checksum, uint16_t was, uint16_t is)
 {
 	uint32_t sum = (uint16_t)~be16(checksum) + (uint32_t)(uint16_t)~was + is;
 
@@ -81,7 +81,7 @@ static void set_tos(uint8_t *ip, uint8_t tos)
 		return;
 	if (is_v4(ip)) {
 		ip[1] = tos;
-		adjust(ip + 10, was, be16(ip));
+		inner_adjust(ip + 10, was, be16(ip));
 	} else {
 		ip[0] = (uint8_t)(0x60 | tos >> 4);
 		ip[1] = (uint8_t)(tos << 4 | (ip[1] & 15));
@@ -151,10 +151,10 @@ void inner_clamp_mss(uint8_t *ip, const struct selector_flow *f, uint16_t mss)
 			/* An option that begins at an odd place lies across two words: then
 			 * the bytes of its words are the other way round. */
 			if ((at - tcp) & 1)
-				adjust(tcp + 16, (uint16_t)(was << 8 | was >> 8),
+				inner_adjust(tcp + 16, (uint16_t)(was << 8 | was >> 8),
 				       (uint16_t)(mss << 8 | mss >> 8));
 			else
-				adjust(tcp + 16, was, mss);
+				inner_adjust(tcp + 16, was, mss);
 			return;
 		}
 		at += at[1];

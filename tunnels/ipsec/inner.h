@@ -46,6 +46,8 @@ size_t inner_too_big(const uint8_t *ip, const struct selector_flow *f, unsigned 
  * whose header is made anew. `ip` has room for it; addresses have 4 or 16 bytes. */
 void inner_header(uint8_t *ip, uint8_t family, uint8_t protocol, uint8_t tos,
 		  const uint8_t *source, const uint8_t *destination, size_t len);
+/* The checksum after one of the words that it covers has changed. */
+void inner_adjust(uint8_t *checksum, uint16_t was, uint16_t is);
 /* Makes the checksum of TCP or UDP new: a NAT has changed the addresses that it covers
  * (RFC 3948 3.1.2). */
 void inner_checksum(uint8_t *ip, const struct selector_flow *f);

@@ -207,9 +207,15 @@ struct ipsec *ipsec_new(const struct tunnel_host *host, const struct ipsec_confi
 	TAILQ_INIT(&t->imports);
 	TAILQ_INIT(&t->replaces);
 	TAILQ_INIT(&t->requests);
+	if (transport_new(&t->transport)) {
+		snprintf(err, IPSEC_ERROR_SIZE, "out of memory");
+		free(t);
+		return NULL;
+	}
 	t->plugin = plugin_listen(host->base, config->socket, &handler, why);
 	if (!t->plugin) {
 		snprintf(err, IPSEC_ERROR_SIZE, "%s", why);
+		transport_free(t->transport);
 		free(t);
 		return NULL;
 	}
@@ -246,6 +252,7 @@ static void ipsec_close(void *tunnel)
 	address_forget(t, false);
 	plugin_close(t->plugin);
 	OPENSSL_cleanse(t->scratch, sizeof(t->scratch));
+	transport_free(t->transport);
 	free(t);
 }
 

@@ -108,17 +108,19 @@ static void hold(struct ipsec *t, struct child_way *way, uint64_t seq,
 		(*count)++;
 }
 
+static void send_inside(struct ipsec *t, const struct child *c, uint8_t *ip, size_t len)
+{
+	t->statistics.esp_in++;
+	if (!c->transport || transport_arrive(t, c, ip, len))
+		t->host.send_inside(t->host.ctx, ip, len);
+}
+
 static void deliver(struct ipsec *t, struct child *c, uint64_t seq, size_t len,
 		    struct mono now)
 {
 	struct cluster *cluster = t->host.cluster;
 
 	session_heard(c->session, now);
-	/* The kernel would answer such a packet in clear, past the SA. */
-	if (c->transport) {
-		t->statistics.esp_transport++;
-		return;
-	}
 	if (t->config.inbound_commit &&
 	    seq > cluster_counted(cluster, c->session, CHILD_EDGE)) {
 		cluster_count(cluster, c->session, CHILD_EDGE, replay_edge(&c->window),
@@ -132,8 +134,7 @@ static void deliver(struct ipsec *t, struct child *c, uint64_t seq, size_t len,
 		cluster_count(cluster, c->session, CHILD_EDGE, replay_edge(&c->window),
 			      now);
 	}
-	t->statistics.esp_in++;
-	t->host.send_inside(t->host.ctx, t->scratch, len);
+	send_inside(t, c, t->scratch, len);
 }
 
 /* Why the child for this packet is not to be asked; NULL: it is. */
@@ -309,18 +310,34 @@ static bool leased(struct ipsec *t, struct child *c)
 	       c->next_seq <= cluster_counted(t->host.cluster, c->session, CHILD_LEASE);
 }
 
+/* Routes know addresses only: the selectors may want it elsewhere, or not in ESP. */
+static void no_child(struct ipsec *t, const uint8_t *ip, size_t len,
+		     const struct child *shadow, bool refused, unsigned hops,
+		     struct mono now)
+{
+	if (refused)
+		return;
+	if (shadow) {
+		t->host.again(t->host.ctx, shadow->unit, ip, len, hops);
+	} else if (starts_trap(t, ip, len, now)) {
+		return;
+	} else if (transport_bypasses(t, ip, len)) {
+		t->statistics.transport_clear++;
+		t->host.send_outside(t->host.ctx, ip, len);
+	} else {
+		t->statistics.no_route++;
+	}
+}
+
 void traffic_forward(struct ipsec *t, const uint8_t *ip, size_t len, unsigned hops,
 		     struct mono now)
 {
 	struct child *shadow = NULL;
-	struct child *c = children_route(t, ip, len, &shadow);
+	bool refused;
+	struct child *c = transport_route(t, &ip, len, &shadow, &refused);
 
 	if (!c) {
-		/* Routes know addresses only: the selectors may want it elsewhere. */
-		if (shadow)
-			t->host.again(t->host.ctx, shadow->unit, ip, len, hops);
-		else if (!starts_trap(t, ip, len, now))
-			t->statistics.no_route++;
+		no_child(t, ip, len, shadow, refused, hops, now);
 		return;
 	}
 	if (!cluster_serves(t->host.cluster, c->unit, now)) {
@@ -416,8 +433,7 @@ static void release_inbound(struct ipsec *t, struct child *c)
 	while ((h = STAILQ_FIRST(&c->in.held)) && h->seq <= edge) {
 		STAILQ_REMOVE_HEAD(&c->in.held, next);
 		c->in.held_count--;
-		t->statistics.esp_in++;
-		t->host.send_inside(t->host.ctx, h->bytes, h->len);
+		send_inside(t, c, h->bytes, h->len);
 		OPENSSL_cleanse(h->bytes, h->len);
 		free(h);
 	}
@@ -465,5 +481,6 @@ void traffic_stop(struct ipsec *t, struct child *c, struct mono now)
 {
 	c->active = false;
 	release_inbound(t, c);
+	transport_forget(t, c->ike);
 	release_outbound(t, c, true, now);
 }

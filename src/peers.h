@@ -1,0 +1,40 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/*
+ * Peers of transport mode: machines outside whose packets to the cluster's own addresses
+ * come in ESP, and so do the answers.
+ *
+ * What this machine itself sends them from a cluster address leads into the TUN device, on
+ * every member, and so does what a program of another member would send. The tunnel finds
+ * out what is to be sealed. Packets of phalanxd's own, IKE and ESP, go by raw sockets
+ * without a source address, which no rule takes. In the other direction the filter refuses
+ * what comes in clear.
+ */
+#ifndef SRC_PEERS_H
+#define SRC_PEERS_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "src/address.h"
+#include "src/filter.h"
+#include "src/rtable.h"
+
+struct peers;
+
+/* Borrows the filter and copies the table, whose netlink it borrows. NULL when out of
+ * memory. */
+struct peers *peers_new(struct filter *filter, const struct rtable *table);
+void peers_free(struct peers *p); /* takes NULL; kernel and filter stay as they are */
+
+/*
+ * The peer's packets of `protocol` to `port` (0: any) come in ESP from now on. Each call
+ * needs one of peers_remove(). Failures are logged.
+ */
+void peers_add(struct peers *p, const struct address *peer, uint8_t protocol,
+	       uint16_t port);
+/* Whether it is one. */
+bool peers_know(struct peers *p, const struct address *peer);
+void peers_remove(struct peers *p, const struct address *peer, uint8_t protocol,
+		  uint16_t port);
+
+#endif
