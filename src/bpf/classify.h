@@ -275,10 +275,11 @@ UNIT_INLINE int unit_is_clear(void *ctx, const struct unit_packet *ip,
 	guard.protocol = ip->protocol;
 	if (unit_is_guarded(ctx, &guard))
 		return 1;
-	if (way->reason != UNIT_BY_TRANSPORT ||
+	if ((way->reason != UNIT_BY_TRANSPORT && way->reason != UNIT_BY_ICMP) ||
 	    unit_load(ctx, ip->body, ports, sizeof(ports)))
 		return 0;
-	guard.port = unit_be16(ports + 2);
+	/* ICMP has its type and code for ports (RFC 4301 4.4.1.1). */
+	guard.port = unit_be16(ports + (way->reason == UNIT_BY_ICMP ? 0 : 2));
 	return unit_is_guarded(ctx, &guard);
 }
 

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
-/* Whose packets go to which unit: by routes, and by folding what has none. */
+/* Whose packets go to which unit: by routes, and by folding what has none; and which of them
+ * come in ESP only. */
 #include <stdarg.h>
 #include <stddef.h>
 #include <stdint.h>
@@ -188,6 +189,78 @@ static void test_routes(void **state)
 	assert_int_equal(filter_route_add(filter, AF_UNIX, &a, 32, 1), -EAFNOSUPPORT);
 }
 
+/* From outside, what a peer of transport mode has to say comes in ESP: all of it, what goes
+ * to a port, or what is of a protocol. */
+static void test_guards(void **state)
+{
+	static const struct {
+		struct frame_spec frame;
+		bool clear; /* so it is dropped */
+	} guarded[] = {
+		{ { .protocol = 17, BYTES("\x10\0\x06\xa5\0\x08\0\0") }, true },
+		{ { .protocol = 17, BYTES("\x06\xa5\x10\0\0\x08\0\0") }, false },
+		{ { .source = "198.51.100.8",
+		    .protocol = 17,
+		    BYTES("\x10\0\x06\xa5\0\x08\0\0") },
+		  false },
+		{ { .protocol = 17, BYTES("\x01\xf4\x01\xf4\0\x08\0\0") }, false },
+		{ { .protocol = 50, BYTES("\x12\x34\x57\xff\0\0\0\1") }, false },
+		{ { .protocol = 1, BYTES("\x08\0\0\0\0\0\0\0") }, true },
+		{ { .protocol = 1, BYTES("\x03\x04\0\0\0\0\0\0") }, false },
+		{ { .version = 6,
+		    .source = "2001:db8:1::8",
+		    .protocol = 58,
+		    BYTES("\x80\0\0\0\0\0\0\0") },
+		  true },
+		{ { .version = 6,
+		    .source = "2001:db8:1::8",
+		    .protocol = 58,
+		    BYTES("\x81\0\0\0\0\0\0\0") },
+		  false },
+		{ { .version = 6,
+		    .protocol = 6,
+		    BYTES("\x10\0\0\x16\0\0\0\0\0\0\0\0\x50\0\0\0\0\0\0\0") },
+		  true },
+		{ { .version = 6, .protocol = 50, BYTES("\x12\x34\x57\xff\0\0\0\1") },
+		  false },
+	};
+	struct address a4, a6, b6;
+
+	address_parse("198.51.100.7", &a4);
+	address_parse("2001:db8:1::7", &a6);
+	address_parse("2001:db8:1::8", &b6);
+	filter_renew(outside, NEVER);
+	assert_int_equal(filter_guard_add(outside, &a4, 17, 1701), 0);
+	assert_int_equal(filter_guard_add(outside, &a4, 1, 0), 0);
+	assert_int_equal(filter_guard_add(outside, &a6, 0, 0), 0);
+	assert_int_equal(filter_guard_add(outside, &a6, 0, 0), -EEXIST);
+	assert_int_equal(filter_guard_add(outside, &b6, 58, 128 << 8), 0);
+	for (int turn = 0; turn < 2; turn++) {
+		for (size_t i = 0; i < sizeof(guarded) / sizeof(guarded[0]); i++) {
+			uint8_t frame[FRAME_MAX];
+			size_t len = frame_build(&guarded[i].frame, frame);
+			bool clear = turn == 0 && guarded[i].clear;
+			struct unit_result r;
+
+			r = filter_classify(outside, frame, len, LO, 1);
+			assert_int_equal(r.reason == UNIT_BY_CLEAR, clear);
+			if (in_kernel && kernel_classify(outside, frame, len, &r))
+				assert_int_equal(r.reason == UNIT_BY_CLEAR, clear);
+			/* From inside it may. */
+			r = filter_classify(filter, frame, len, LO, 1);
+			assert_int_not_equal(r.reason, UNIT_BY_CLEAR);
+		}
+		assert_int_equal(filter_guard_del(outside, &a4, 17, 1701),
+				 turn ? -ENOENT : 0);
+		assert_int_equal(filter_guard_del(outside, &a4, 1, 0),
+				 turn ? -ENOENT : 0);
+		assert_int_equal(filter_guard_del(outside, &a6, 0, 0),
+				 turn ? -ENOENT : 0);
+		assert_int_equal(filter_guard_del(outside, &b6, 58, 128 << 8),
+				 turn ? -ENOENT : 0);
+	}
+}
+
 /* SipHash-1-3 as OpenSSL computes it, folded by hand. */
 static void test_fold_vectors(void **state)
 {
@@ -240,6 +313,7 @@ int main(void)
 		cmocka_unit_test(test_routes_nested),
 		cmocka_unit_test(test_routes_near),
 		cmocka_unit_test(test_routes_by_family),
+		cmocka_unit_test(test_guards),
 		cmocka_unit_test(test_fold_vectors),
 		cmocka_unit_test(test_fold_symmetric),
 		cmocka_unit_test(test_fold_spread),
