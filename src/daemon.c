@@ -268,6 +268,7 @@ void daemon_on_load(evutil_socket_t fd, short what, void *arg)
 	tell_mtu(d);
 	daemon_path_audit(d);
 	guard_tick(d->guard, now);
+	peers_tick(d->peers, now);
 	routes_look(d->routes);
 	meter_read(&d->meter, &r, load, &processor);
 	d->metered = now;

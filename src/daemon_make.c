@@ -251,7 +251,7 @@ static int make_routes(struct daemon *d, char err[DAEMON_ERROR_SIZE])
 	}
 	handler.ctx = d;
 	d->routes = routes_new(d->filter, &table);
-	d->peers = peers_new(d->filter, &table);
+	d->peers = peers_new(d->filter, &table, daemon_now(d));
 	d->guard = d->routes ? guard_open(d->conf->state_directory, &handler) : NULL;
 	if (!d->guard || !d->peers) {
 		snprintf(err, DAEMON_ERROR_SIZE, "out of memory");
@@ -374,6 +374,7 @@ void daemon_free(struct daemon *d)
 		return;
 	control_close(d->control);
 	links_free(d->links);
+	peers_stay(d->peers);
 	for (unsigned i = 0; i < d->ntunnels; i++)
 		d->tunnels[i].ops->close(d->tunnels[i].tunnel);
 	d->ntunnels = 0;

@@ -8,6 +8,9 @@
  * out what is to be sealed. Packets of phalanxd's own, IKE and ESP, go by raw sockets
  * without a source address, which no rule takes. In the other direction the filter refuses
  * what comes in clear.
+ *
+ * Should the device be gone, a peer cannot be reached from there at all; so it is over a
+ * restart, too, until this member has had the time to hear of its SAs again.
  */
 #ifndef SRC_PEERS_H
 #define SRC_PEERS_H
@@ -15,6 +18,7 @@
 #include <stdbool.h>
 #include <stdint.h>
 
+#include "cluster/mono.h"
 #include "src/address.h"
 #include "src/filter.h"
 #include "src/rtable.h"
@@ -23,12 +27,18 @@ struct peers;
 
 /* Borrows the filter and copies the table, whose netlink it borrows. NULL when out of
  * memory. */
-struct peers *peers_new(struct filter *filter, const struct rtable *table);
+struct peers *peers_new(struct filter *filter, const struct rtable *table,
+			struct mono now);
 void peers_free(struct peers *p); /* takes NULL; kernel and filter stay as they are */
+/* The daemon ends: kernel and filter stay as they are from now on. Takes NULL. */
+void peers_stay(struct peers *p);
+/* To be called now and then: forgets peers of an earlier run. */
+void peers_tick(struct peers *p, struct mono now);
 
 /*
  * The peer's packets of `protocol` to `port` (0: any) come in ESP from now on. Each call
- * needs one of peers_remove(). Failures are logged.
+ * needs one of peers_remove(). Failures are logged. Of a peer with very many of them all
+ * packets are to come in ESP.
  */
 void peers_add(struct peers *p, const struct address *peer, uint8_t protocol,
 	       uint16_t port);

@@ -103,6 +103,9 @@ struct leftovers {
 	} * all;
 	size_t count, size;
 	bool out_of_memory;
+	uint32_t table; /* of peers, which cannot be reached until they are known anew */
+	bool (*stale)(void *ctx, const struct address *peer);
+	void *ctx;
 };
 
 static void leftover_add(struct leftovers *l, const struct nlmsghdr *h)
@@ -123,13 +126,41 @@ static void leftover_add(struct leftovers *l, const struct nlmsghdr *h)
 	memcpy(l->all[l->count++].bytes, h, h->nlmsg_len);
 }
 
+/* Whether the route is what keeps this machine from reaching a peer of transport mode. */
+static bool is_peer_guard(const struct nlmsghdr *h, uint32_t table, struct address *peer)
+{
+	const struct rtmsg *route = mnl_nlmsg_get_payload(h);
+	const struct nlattr *a;
+	bool there = false;
+
+	*peer = (struct address){ .family = route->rtm_family };
+	if (!table || route->rtm_type != RTN_UNREACHABLE ||
+	    route->rtm_dst_len != 8 * address_size(peer->family))
+		return false;
+	mnl_attr_for_each(a, h, sizeof(*route))
+	{
+		uint16_t type = mnl_attr_get_type(a), len = mnl_attr_get_payload_len(a);
+
+		if (type == RTA_DST && len == address_size(peer->family))
+			memcpy(peer->bytes, mnl_attr_get_payload(a), len);
+		else if (type == RTA_TABLE && len == sizeof(table))
+			there = mnl_attr_get_u32(a) == table;
+	}
+	return there;
+}
+
 static int on_old_route(const struct nlmsghdr *h, void *ctx)
 {
 	const struct rtmsg *route = mnl_nlmsg_get_payload(h);
+	struct leftovers *l = ctx;
+	struct address peer;
 
-	if (mnl_nlmsg_get_payload_len(h) >= sizeof(*route) &&
-	    route->rtm_protocol == PROTOCOL && !(route->rtm_flags & RTM_F_CLONED))
-		leftover_add(ctx, h);
+	if (mnl_nlmsg_get_payload_len(h) < sizeof(*route) ||
+	    route->rtm_protocol != PROTOCOL || route->rtm_flags & RTM_F_CLONED)
+		return MNL_CB_OK;
+	if (is_peer_guard(h, l->table, &peer) ? l->stale && l->stale(l->ctx, &peer)
+					      : !l->stale)
+		leftover_add(l, h);
 	return MNL_CB_OK;
 }
 
@@ -163,9 +194,9 @@ static int dump(struct netlink *n, uint16_t type, uint8_t family, mnl_cb_t each,
 }
 
 static int flush(struct netlink *n, uint8_t family, uint16_t get, uint16_t del,
-		 mnl_cb_t each)
+		 mnl_cb_t each, const struct leftovers *which)
 {
-	struct leftovers old = { 0 };
+	struct leftovers old = *which;
 	int failed = dump(n, get, family, each, &old);
 
 	for (size_t i = 0; i < old.count; i++) {
@@ -185,20 +216,27 @@ static int flush(struct netlink *n, uint8_t family, uint16_t get, uint16_t del,
 	return excuse(family, failed);
 }
 
-int rtable_remove(struct netlink *n)
+static int remove_old(struct netlink *n, uint32_t peers)
 {
+	const struct leftovers which = { .table = peers };
 	int failed = 0;
 
 	for (unsigned i = 0; i < sizeof(families); i++) {
-		int err = flush(n, families[i], RTM_GETRULE, RTM_DELRULE, on_old_rule);
+		int err =
+		    flush(n, families[i], RTM_GETRULE, RTM_DELRULE, on_old_rule, &which);
 
 		if (!err)
 			err = flush(n, families[i], RTM_GETROUTE, RTM_DELROUTE,
-				    on_old_route);
+				    on_old_route, &which);
 		if (!failed)
 			failed = err;
 	}
 	return failed;
+}
+
+int rtable_remove(struct netlink *n)
+{
+	return remove_old(n, 0);
 }
 
 /* "not fwmark MARK lookup TABLE suppress_prefixlength WIDE - 1", or "not iif lo lookup
@@ -228,7 +266,7 @@ static int rule_add(const struct rtable *t, uint8_t family, bool forwarded)
 
 int rtable_begin(const struct rtable *t)
 {
-	int err = rtable_remove(t->netlink);
+	int err = remove_old(t->netlink, t->number + 1);
 
 	for (unsigned i = 0; !err && i < sizeof(families); i++) {
 		err = rule_add(t, families[i], false);
@@ -262,8 +300,23 @@ int rtable_peer(const struct rtable *t, const struct address *peer, bool add)
 {
 	const struct rtable next = { t->netlink, t->number + 1, t->ifindex };
 
-	return route_change(&next, add, RTN_UNICAST, METRIC_TUN, peer,
-			    8 * (unsigned)address_size(peer->family));
+	return rtable_set(&next, peer, 8 * (unsigned)address_size(peer->family),
+			  add ? RTABLE_NONE : RTABLE_GUARDED,
+			  add ? RTABLE_GUARDED : RTABLE_NONE);
+}
+
+int rtable_peers_sweep(const struct rtable *t,
+		       bool (*stale)(void *ctx, const struct address *peer), void *ctx)
+{
+	const struct leftovers which = { .table = t->number + 1,
+					 .stale = stale,
+					 .ctx = ctx };
+	int failed = 0;
+
+	for (unsigned i = 0; !failed && i < sizeof(families); i++)
+		failed = flush(t->netlink, families[i], RTM_GETROUTE, RTM_DELROUTE,
+			       on_old_route, &which);
+	return failed;
 }
 
 struct near_list {

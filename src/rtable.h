@@ -33,7 +33,8 @@ struct rtable {
 	int ifindex;		 /* of the device */
 };
 
-/* Removes what an earlier run has left, and makes the rules. -errno */
+/* Removes what an earlier run has left, and makes the rules. Its peers of transport mode,
+ * though, remain without a way to them. -errno */
 int rtable_begin(const struct rtable *t);
 /* Removes routes and rules, for good, with any number. -errno */
 int rtable_remove(struct netlink *n);
@@ -48,6 +49,9 @@ int rtable_set(const struct rtable *t, const struct address *prefix, unsigned le
  */
 int rtable_peer_rule(const struct rtable *t, const struct address *cluster);
 int rtable_peer(const struct rtable *t, const struct address *peer, bool add);
+/* Forgets those of an earlier run that are `stale`. -errno */
+int rtable_peers_sweep(const struct rtable *t,
+		       bool (*stale)(void *ctx, const struct address *peer), void *ctx);
 
 /* What the machine reaches without tunnels: by a route that is not its default one. */
 struct rtable_near {
