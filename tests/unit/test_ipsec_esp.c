@@ -18,8 +18,11 @@
 static const struct local_addr gateway = { 4, { 192, 0, 2, 1 }, 4500 };
 static const struct local_addr client = { 4, { 198, 51, 100, 7 }, 1111 };
 static const uint8_t SERVER[4] = { 10, 1, 0, 100 }, INNER[4] = { 10, 3, 0, 7 };
-static bool transport; /* the next ones, for UDP port 1701 of ours */
-static unsigned which; /* of several clients the next one is */
+static bool transport;		  /* the next ones, for UDP port 1701 of ours */
+static unsigned which;		  /* of several clients the next one is */
+static unsigned host;		  /* behind the NAT, on which it is */
+static bool native;		  /* it says that there is none */
+static const uint8_t *spoken_for; /* the address that it speaks for, if not its own */
 static const uint8_t key[20] = "not much of a secret";
 
 struct scene {
@@ -55,21 +58,23 @@ static void make_ways(const struct scene *s, const struct local_sa_add *base,
 	in->ike = s->ike;
 	in->spi = s->spi;
 	in->inbound = 1;
-	in->encap = 1;
+	in->encap = !native;
 	in->mode = !transport;
 	in->enc = ESP_ENCR_AES_GCM_16;
 	in->enc_key = (struct local_blob){ key, sizeof(key) };
 	in->src = client;
+	in->src.port = (uint16_t)(client.port + host);
 	in->dst = gateway;
-	in->src_ts =
-	    transport ? selector(inner, client.bytes, 7) : selector(inner, INNER, 7);
+	in->src_ts = transport
+			 ? selector(inner, spoken_for ? spoken_for : client.bytes, 7)
+			 : selector(inner, INNER, 7);
 	in->dst_ts = transport ? selector(server, gateway.bytes, 1)
 			       : selector(server, SERVER, 255);
 	*out = *in;
 	out->spi = PEER_SPI;
 	out->inbound = 0;
 	out->src = gateway;
-	out->dst = client;
+	out->dst = in->src;
 	out->src_ts = in->dst_ts;
 	out->dst_ts = in->src_ts;
 }
@@ -544,8 +549,10 @@ static struct scene begin_transport(unsigned client_number)
 
 	transport = true;
 	which = client_number;
+	host = client_number;
 	s = begin(&none);
 	transport = false;
+	host = 0;
 	return s;
 }
 
@@ -641,6 +648,93 @@ static void test_two_peers_behind_one_nat(void **state)
 	which = 0;
 }
 
+/* Who speaks for another address than its own in transport mode has no CHILD SA. */
+static void test_transport_is_from_host_to_host(void **state)
+{
+	static const uint8_t neighbour[4] = { 198, 51, 100, 8 };
+	struct local_message m = { .type = LOCAL_SA_ADD };
+	struct scene s = { .owner = &gateways[2],
+			   .ike = 0xabcdef0123456405,
+			   .spi = 0xc0000405 };
+	static const struct local_sa_add none;
+	struct local_sa_add in, out;
+
+	for (unsigned wide = 0; wide < 2; wide++) {
+		uint8_t network[LOCAL_TS_SIZE];
+
+		transport = true;
+		spoken_for = wide ? NULL : neighbour;
+		make_ways(&s, &none, &in, &out);
+		if (wide)
+			in.src_ts = out.dst_ts = selector(network, client.bytes, 255);
+		transport = false;
+		spoken_for = NULL;
+		m = (struct local_message){ .type = LOCAL_SA_ADD, .sa_add = in };
+		gateways_say(s.owner, &m);
+		m.sa_add = out;
+		gateways_say(s.owner, &m);
+		m = (struct local_message){ .type = LOCAL_CHILD_PUT };
+		m.child_put.ike = s.ike;
+		m.child_put.spi_in = s.spi;
+		m.child_put.spi_out = PEER_SPI;
+		gateways_say(s.owner, &m);
+		gateways_run(50);
+		assert_true(gateways_hear(s.owner, LOCAL_SA_EXPIRE, &m));
+		assert_int_equal(m.sa_expire.spi, s.spi);
+		assert_true(m.sa_expire.hard);
+		EACH_NODE(n)
+			assert_int_equal(n->peers, 0);
+	}
+}
+
+/* One that says it has the NAT's own address is not taken for somebody behind it, and what
+ * another member's kernel has to say goes to nobody if it could be for both. */
+static void test_a_peer_beside_the_nat(void **state)
+{
+	struct scene a, b;
+	uint8_t ip[60];
+
+	a = begin_transport(0);
+	send_udp(&a, L2TP, L2TP);
+	assert_int_equal(inside_port(&a), L2TP);
+	native = true;
+	b = begin_transport(1);
+	native = false;
+	send_udp(&b, L2TP, L2TP);
+	assert_int_not_equal(inside_port(&b), L2TP);
+	which = 0;
+	answer_udp(&a, L2TP, L2TP);
+	assert_int_equal(opened_port(&a), L2TP);
+	make_udp(ip, false, L2TP, L2TP);
+	ipsec_ops.forward(a.owner->t,
+			  &(struct packet){ .bytes = ip, .len = 60, .hops = 1 },
+			  gateways_now);
+	assert_int_equal(a.owner->nsent, 1);
+	assert_int_equal(statistic(a.owner, "ipsec.transport-conflict"), 1);
+	child_free(a.peer);
+	child_free(b.peer);
+}
+
+/* The same host logs in again before it leaves: the kernel sees no other port. */
+static void test_transport_goes_on_after_reauthentication(void **state)
+{
+	static const struct local_sa_add none;
+	struct scene a = begin_transport(0), b;
+
+	send_udp(&a, L2TP, L2TP);
+	transport = true;
+	which = 1;
+	b = begin(&none);
+	transport = false;
+	send_udp(&b, L2TP, L2TP);
+	assert_int_equal(inside_port(&b), L2TP);
+	answer_udp(&b, L2TP, L2TP);
+	assert_int_equal(opened_port(&b), L2TP);
+	which = 0;
+	child_free(a.peer);
+	child_free(b.peer);
+}
+
 /* However many are refused, one line is written in a second. */
 static void test_audit(void **state)
 {
@@ -674,6 +768,9 @@ int main(void)
 		T(test_transport_mode),
 		T(test_a_nat_that_changes_is_followed),
 		T(test_two_peers_behind_one_nat),
+		T(test_transport_is_from_host_to_host),
+		T(test_a_peer_beside_the_nat),
+		T(test_transport_goes_on_after_reauthentication),
 		T(test_a_shorter_path),
 		T(test_fragments_have_no_order),
 		T(test_audit),

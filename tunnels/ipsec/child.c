@@ -134,6 +134,36 @@ static int find_prefixes(struct child *c)
 	return 0;
 }
 
+/* The one address that all of the selectors have; without family if there is none. */
+static struct address only_host(const struct local_ts *ts, unsigned count, uint8_t family)
+{
+	struct address host = { .family = family == 4 ? AF_INET : AF_INET6 };
+	size_t size = address_size(host.family);
+
+	for (unsigned i = 0; i < count; i++)
+		if (ts[i].family != family || memcmp(ts[i].from, ts[i].to, size) != 0 ||
+		    memcmp(ts[i].from, ts[0].from, size) != 0)
+			return (struct address){ 0 };
+	if (!count)
+		return (struct address){ 0 };
+	memcpy(host.bytes, ts[0].from, size);
+	return host;
+}
+
+static void find_ends(struct child *c)
+{
+	const struct child_way *in = &c->in, *out = &c->out;
+	struct address own, peer;
+
+	own = only_host(out->src_ts, out->src_count, out->src.family);
+	peer = only_host(out->dst_ts, out->dst_count, out->dst.family);
+	c->own = only_host(in->dst_ts, in->dst_count, in->dst.family);
+	c->peer = only_host(in->src_ts, in->src_count, in->src.family);
+	if (memcmp(&own, &c->own, sizeof(own)) != 0 ||
+	    memcmp(&peer, &c->peer, sizeof(peer)) != 0)
+		c->own = c->peer = (struct address){ 0 };
+}
+
 int child_new(struct child **child, const uint8_t *initial, size_t len, unsigned window,
 	      struct mono now)
 {
@@ -165,6 +195,10 @@ int child_new(struct child **child, const uint8_t *initial, size_t len, unsigned
 		err = replay_init(&c->window, window);
 	if (!err)
 		err = find_prefixes(c);
+	if (!err && c->transport) {
+		find_ends(c);
+		err = c->own.family && c->peer.family ? 0 : -EDOM;
+	}
 	if (err) {
 		child_free(c);
 		return err;

@@ -85,7 +85,8 @@ struct child {
 	unit_id unit;
 	bool active;
 	struct child_way in, out;
-	struct local_addr seen; /* where the peer is behind a NAT, as charon was told last */
+	struct local_addr
+	    seen; /* where the peer is behind a NAT, as charon was told last */
 	struct mono seen_at;
 	bool moved; /* the peer's new address is not committed before moved_at is */
 	uint64_t moved_at;
@@ -106,8 +107,9 @@ struct child {
 	bool refused;	/* nobody knows the edge: inbound ends, and it is to be rekeyed */
 	bool confirmed; /* the peer has used it, so it has it */
 	bool retired;	/* charon has taken the outbound SA back: a newer one is in use */
-	/* The peer's address in transport mode, as the host was told; 0: it was not. */
-	struct address peer;
+	/* In transport mode the one address that its selectors have at each end: its NAT may
+	 * give the peer another one later. 0: they have others. */
+	struct address own, peer;
 	struct selector_prefix *prefixes; /* of the remote selectors */
 	unsigned nprefixes;
 };
@@ -124,7 +126,8 @@ int child_decode(const uint8_t *initial, size_t len, struct local_sa_add *in,
 		 struct local_sa_add *out, struct local_child_put *put);
 
 /* A child, inactive, from an initial part. `window`: packets of the replay window.
- * -EBADMSG, -ENOTSUP (algorithm), -ENOMEM. */
+ * -EBADMSG, -ENOTSUP (algorithm), -EDOM (transport mode that is not from host to host),
+ * -ENOMEM. */
 int child_new(struct child **child, const uint8_t *initial, size_t len, unsigned window,
 	      struct mono now);
 /* Takes new addresses and the IKE SA from a changed initial part. -EBADMSG. */

@@ -50,10 +50,8 @@ static int unwrap(struct child *c, uint8_t *out, size_t got, uint8_t next, uint8
 	const struct child_way *in = &c->in;
 
 	if (c->transport) {
-		/* The one that was agreed on, should its NAT have given it another one since. */
-		const uint8_t *peer = c->peer.family ? c->peer.bytes : in->src.bytes;
-
-		inner_header(out, in->src.family, next, tos, peer, in->dst.bytes, got);
+		inner_header(out, in->src.family, next, tos, c->peer.bytes, c->own.bytes,
+			     got);
 		return selector_read(out, stripped(c) + got, f);
 	}
 	if (selector_read(out, got, f) ||

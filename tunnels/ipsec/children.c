@@ -69,6 +69,21 @@ static struct session_key child_key(uint32_t spi)
 	return key;
 }
 
+/* The one port that the selector means, where the filter can see ports. 0: it cannot, or
+ * there are several. */
+static uint16_t only_port(const struct local_ts *ts)
+{
+	switch (ts->protocol) {
+	case IPPROTO_TCP:
+	case IPPROTO_UDP:
+	case IPPROTO_ICMP:
+	case IPPROTO_ICMPV6:
+		return ts->from_port == ts->to_port ? ts->from_port : 0;
+	default:
+		return 0;
+	}
+}
+
 /* Tells the host which of the peer's packets come in ESP, or that they do not any more. */
 static void peer_tell(struct ipsec *t, const struct child *c,
 		      void (*tell)(void *ctx, const struct address *peer,
@@ -77,26 +92,21 @@ static void peer_tell(struct ipsec *t, const struct child *c,
 	for (unsigned i = 0; i < c->in.dst_count; i++) {
 		const struct local_ts *ts = &c->in.dst_ts[i];
 
-		tell(t->host.ctx, &c->peer, ts->protocol,
-		     ts->from_port == ts->to_port ? ts->from_port : 0);
+		tell(t->host.ctx, &c->peer, ts->protocol, only_port(ts));
 	}
 }
 
-static void peer_add(struct ipsec *t, struct child *c)
+static void peer_add(struct ipsec *t, const struct child *c)
 {
-	const struct local_addr *peer = &c->in.src;
-
 	if (!c->transport)
 		return;
-	c->peer.family = peer->family == 4 ? AF_INET : AF_INET6;
-	memcpy(c->peer.bytes, peer->bytes, address_size(c->peer.family));
 	t->ntransport++;
 	peer_tell(t, c, t->host.peer_add);
 }
 
-static void peer_remove(struct ipsec *t, struct child *c)
+static void peer_remove(struct ipsec *t, const struct child *c)
 {
-	if (!c->peer.family)
+	if (!c->transport)
 		return;
 	peer_tell(t, c, t->host.peer_remove);
 	t->ntransport--;
@@ -208,17 +218,47 @@ struct child *children_route(struct ipsec *t, const uint8_t *ip, size_t len, uin
 	return NULL;
 }
 
-bool children_rival(struct ipsec *t, const struct child *c, const uint8_t *ip, size_t len)
+/* Of several hosts behind one NAT, each has a port of its own. */
+static bool is_same_host(const struct child *a, const struct child *b)
+{
+	return a->out.encap == b->out.encap && local_addr_equal(&a->out.dst, &b->out.dst);
+}
+
+/* The next one of transport mode with this peer, of another IKE SA, that is at work here. */
+static const struct outbound *beside(const struct outbound *o, const struct child *c)
+{
+	while (o && (o->child->ike == c->ike || !o->child->active ||
+		     !o->child->transport || !address_same(&o->child->peer, &c->peer)))
+		o = LIST_NEXT(o, next);
+	return o;
+}
+
+static const struct outbound *all_beside(struct ipsec *t, const struct child *c)
 {
 	unsigned bits = (unsigned)address_size(c->peer.family) * 8;
+
+	return beside(LIST_FIRST(&t->outbound[outbound_bucket(&c->peer, bits)]), c);
+}
+
+bool children_rival(struct ipsec *t, const struct child *c, const uint8_t *ip, size_t len)
+{
 	const struct outbound *o;
 
-	LIST_FOREACH(o, &t->outbound[outbound_bucket(&c->peer, bits)], next)
-		if (o->child->ike != c->ike && o->child->active && o->child->transport &&
-		    o->len == bits && address_same(&o->prefix, &c->peer) &&
-		    child_selects(o->child, ip, len))
+	for (o = all_beside(t, c); o; o = beside(LIST_NEXT(o, next), c))
+		if (!is_same_host(o->child, c) &&
+		    (!ip || child_selects(o->child, ip, len)))
 			return true;
 	return false;
+}
+
+uint64_t children_elder(struct ipsec *t, const struct child *c)
+{
+	const struct outbound *o;
+
+	for (o = all_beside(t, c); o; o = beside(LIST_NEXT(o, next), c))
+		if (is_same_host(o->child, c))
+			return o->child->ike;
+	return 0;
 }
 
 bool children_peer(struct ipsec *t, uint8_t family, const uint8_t *local,
@@ -231,7 +271,7 @@ bool children_peer(struct ipsec *t, uint8_t family, const uint8_t *local,
 	memcpy(host.bytes, peer, bits / 8);
 	LIST_FOREACH(o, &t->outbound[outbound_bucket(&host, bits)], next)
 		if (o->child->transport && address_same(&o->child->peer, &host) &&
-		    !memcmp(o->child->in.dst.bytes, local, bits / 8))
+		    !memcmp(o->child->own.bytes, local, bits / 8))
 			return true;
 	return false;
 }
@@ -399,26 +439,33 @@ void children_stage(struct ipsec *t, const struct local_message *m)
 	OPENSSL_cleanse(buf, len);
 }
 
-static void tell_expiry(struct ipsec *t, const struct child *c, bool hard)
+static void tell_expiry(struct ipsec *t, uint32_t spi, const struct local_addr *dst,
+			bool hard)
 {
 	struct local_message m = { .type = LOCAL_SA_EXPIRE };
 
-	m.sa_expire.spi = c->in.spi;
+	m.sa_expire.spi = spi;
 	m.sa_expire.inbound = 1;
-	m.sa_expire.dst = c->in.dst;
+	m.sa_expire.dst = *dst;
 	m.sa_expire.hard = hard;
 	plugin_send(t->plugin, &m);
+}
+
+/* In transport mode the filter is told of each selector. */
+static unsigned entries(const struct child *c)
+{
+	return c->nprefixes + (c->transport ? c->in.dst_count : 0);
 }
 
 /* One peer's SAs must leave room for those of others, here and in the filter. */
 static bool is_too_many(struct ipsec *t, const struct child *c)
 {
-	unsigned children = 0, prefixes = c->nprefixes;
+	unsigned children = 0, prefixes = entries(c);
 	const struct child *other = NULL;
 
 	while ((other = children_of(t, c->ike, other))) {
 		children++;
-		prefixes += other->nprefixes;
+		prefixes += entries(other);
 	}
 	return children >= CHILDREN_OF_IKE_MAX || prefixes > PREFIXES_OF_IKE_MAX;
 }
@@ -429,7 +476,7 @@ static void refuse_child(struct ipsec *t, const struct child *c, struct mono now
 	char peer[INET6_ADDRSTRLEN] = "";
 
 	t->statistics.children_refused++;
-	tell_expiry(t, c, true);
+	tell_expiry(t, c->in.spi, &c->in.dst, true);
 	if (t->children_refused.ns && mono_since(now, t->children_refused) < MONO_SEC)
 		return;
 	t->children_refused = now;
@@ -440,17 +487,42 @@ static void refuse_child(struct ipsec *t, const struct child *c, struct mono now
 		  c->in.spi, peer, c->ike, CHILDREN_OF_IKE_MAX, PREFIXES_OF_IKE_MAX);
 }
 
-static void child_create(struct ipsec *t, uint32_t spi, const uint8_t *initial,
-			 size_t len, struct mono now)
+static bool is_at(const struct address *a, const struct local_addr *at)
+{
+	return a->family == (at->family == 4 ? AF_INET : AF_INET6) &&
+	       !memcmp(a->bytes, at->bytes, address_size(a->family));
+}
+
+/* As child_new(). Who speaks for itself in transport mode speaks for nobody else. */
+static int child_begin(struct ipsec *t, const uint8_t *initial, size_t len,
+		       struct child **out, struct mono now)
+{
+	struct child *c;
+	int err = child_new(&c, initial, len, t->config.replay_window, now);
+
+	if (!err && c->transport &&
+	    !(is_at(&c->peer, &c->in.src) && is_at(&c->own, &c->in.dst))) {
+		child_free(c);
+		err = -EDOM;
+	}
+	if (!err)
+		*out = c;
+	return err;
+}
+
+static void child_create(struct ipsec *t, uint32_t spi, const struct local_addr *dst,
+			 const uint8_t *initial, size_t len, struct mono now)
 {
 	struct session_key key = child_key(spi);
 	struct session *s;
 	struct child *c;
-	int err;
+	int err = child_begin(t, initial, len, &c, now);
 
-	err = child_new(&c, initial, len, t->config.replay_window, now);
 	if (err) {
-		log_warnx("ipsec: cannot carry CHILD SA %08x: %s", spi, strerror(-err));
+		log_warnx("ipsec: cannot carry CHILD SA %08x: %s", spi,
+			  err == -EDOM ? "transport mode, and not from host to host"
+				       : strerror(-err));
+		tell_expiry(t, spi, dst, true);
 		return;
 	}
 	if (is_too_many(t, c)) {
@@ -523,7 +595,7 @@ void children_put(struct ipsec *t, const struct local_child_put *put, struct mon
 	else if (c)
 		child_replace(t, c, initial, len, put->ike, now);
 	else
-		child_create(t, put->spi_in, initial, len, now);
+		child_create(t, put->spi_in, &m_in.sa_add.dst, initial, len, now);
 	OPENSSL_cleanse(initial, sizeof(initial));
 	if (in)
 		unstage(t, in);
@@ -656,13 +728,13 @@ void children_expire(struct ipsec *t, struct child *c, struct mono now)
 {
 	if (!c->soft_told && child_expired(c, false, now)) {
 		c->soft_told = true;
-		tell_expiry(t, c, false);
+		tell_expiry(t, c->in.spi, &c->in.dst, false);
 	}
 	if (c->hard_told || !child_expired(c, true, now))
 		return;
 	c->hard_told = true;
 	c->ended = now;
-	tell_expiry(t, c, true);
+	tell_expiry(t, c->in.spi, &c->in.dst, true);
 }
 
 /* May remove the child. */

@@ -443,13 +443,16 @@ void children_delete(struct ipsec *t, uint32_t spi_in, struct mono now);
 void children_unstage(struct ipsec *t, uint32_t spi, bool inbound);
 /* charon has taken an outbound SA to `dst` back. */
 void children_retire(struct ipsec *t, uint32_t spi_out, const struct local_addr *dst);
-/* Whether packets to just this address go to a child of any member. */
-/* Whether a child of another IKE SA would take the packet, too. */
+/* Whether a child of transport mode of another host with this peer's address is at work here
+ * that would take the packet, too; or, without a packet, any such. */
 bool children_rival(struct ipsec *t, const struct child *c, const uint8_t *ip,
 		    size_t len);
+/* Another IKE SA of the same host in transport mode; 0: there is none. */
+uint64_t children_elder(struct ipsec *t, const struct child *c);
 /* Whether there is a child of transport mode between these two. */
 bool children_peer(struct ipsec *t, uint8_t family, const uint8_t *local,
 		   const uint8_t *peer);
+/* Whether packets to just this address go to a child of any member. */
 bool children_hold(const struct ipsec *t, const struct address *address);
 /* The login of such a child; NULL if there is none. */
 struct ike_sa *children_login(struct ipsec *t, uint32_t address);
@@ -488,10 +491,10 @@ void transport_free(struct transport *n); /* takes NULL */
 /* The packet that has come through a child of transport mode, as the kernel is to see it.
  * False: it is not for the kernel. */
 bool transport_arrive(struct ipsec *t, const struct child *c, uint8_t *ip, size_t len);
-/* children_route(), and *ip as the peer is to see it. `refused`: nobody can say for which of
- * several peers it is. */
+/* children_route(), and *ip as the peer is to see it. `hops`: members that it has passed.
+ * `refused`: nobody can say for which of several peers it is. */
 struct child *transport_route(struct ipsec *t, const uint8_t **ip, size_t len,
-			      struct child **shadow, bool *refused);
+			      unsigned hops, struct child **shadow, bool *refused);
 /* Whether a packet that no child takes is this machine's to a peer of transport mode whose
  * selectors do not cover it. */
 bool transport_bypasses(struct ipsec *t, const uint8_t *ip, size_t len);

@@ -152,7 +152,7 @@ void inner_clamp_mss(uint8_t *ip, const struct selector_flow *f, uint16_t mss)
 			 * the bytes of its words are the other way round. */
 			if ((at - tcp) & 1)
 				inner_adjust(tcp + 16, (uint16_t)(was << 8 | was >> 8),
-				       (uint16_t)(mss << 8 | mss >> 8));
+					     (uint16_t)(mss << 8 | mss >> 8));
 			else
 				inner_adjust(tcp + 16, was, mss);
 			return;

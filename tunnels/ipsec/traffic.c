@@ -310,6 +310,16 @@ static bool leased(struct ipsec *t, struct child *c)
 	       c->next_seq <= cluster_counted(t->host.cluster, c->session, CHILD_LEASE);
 }
 
+/* One that came in fragments and is whole again goes in fragments. */
+static void send_clear(struct ipsec *t, const uint8_t *ip, size_t len)
+{
+	if (!t->config.mtu || len <= t->config.mtu)
+		t->host.send_outside(t->host.ctx, ip, len);
+	else if (ip[0] == 0x45 || ip[0] >> 4 == 6)
+		ip_fragment(ip, len, t->config.mtu, fragment_id(), t->host.send_outside,
+			    t->host.ctx);
+}
+
 /* Routes know addresses only: the selectors may want it elsewhere, or not in ESP. */
 static void no_child(struct ipsec *t, const uint8_t *ip, size_t len,
 		     const struct child *shadow, bool refused, unsigned hops,
@@ -323,7 +333,7 @@ static void no_child(struct ipsec *t, const uint8_t *ip, size_t len,
 		return;
 	} else if (transport_bypasses(t, ip, len)) {
 		t->statistics.transport_clear++;
-		t->host.send_outside(t->host.ctx, ip, len);
+		send_clear(t, ip, len);
 	} else {
 		t->statistics.no_route++;
 	}
@@ -334,7 +344,7 @@ void traffic_forward(struct ipsec *t, const uint8_t *ip, size_t len, unsigned ho
 {
 	struct child *shadow = NULL;
 	bool refused;
-	struct child *c = transport_route(t, &ip, len, &shadow, &refused);
+	struct child *c = transport_route(t, &ip, len, hops, &shadow, &refused);
 
 	if (!c) {
 		no_child(t, ip, len, shadow, refused, hops, now);

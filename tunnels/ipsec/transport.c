@@ -7,10 +7,12 @@
  * several peers behind one NAT, two may use the same port (L2TP's, often), so that the
  * kernel could not tell them apart: then the one who came second is shown to it under
  * another port, and what goes there is the second one's again. Such a pair of ports is a
- * flow, and belongs to the IKE SA. Flows are no state of a session: the next packet makes
- * them anew wherever it arrives.
+ * flow, and belongs to the IKE SA; one that says it is behind no NAT has flows, too, for who
+ * knows. Flows are no state of a session: the next packet makes them anew wherever it
+ * arrives.
  */
 #include <errno.h>
+#include <openssl/crypto.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -49,6 +51,7 @@ struct transport {
 	LIST_HEAD(, flow) shown[TABLE_SIZE];
 	LIST_HEAD(, flow) ikes[TABLE_SIZE];
 	unsigned count;
+	uint8_t copy[ESP_PAYLOAD_MAX]; /* of a packet with another port */
 };
 
 /* Where a packet has the peer's port, and the checksum over it. 0: nowhere. */
@@ -81,6 +84,7 @@ void transport_free(struct transport *n)
 	for (unsigned i = 0; i < TABLE_SIZE; i++)
 		while (LIST_FIRST(&n->ikes[i]))
 			flow_free(n, LIST_FIRST(&n->ikes[i]));
+	OPENSSL_cleanse(n->copy, sizeof(n->copy));
 	free(n);
 }
 
@@ -201,13 +205,20 @@ static bool find_port(struct transport *n, const struct place *place,
 	return false;
 }
 
-static struct flow *flow_of(struct transport *n, uint64_t ike, const struct place *place,
-			    const struct flow_key *key)
+static struct flow *flow_of(struct ipsec *t, const struct child *c,
+			    const struct place *place, const struct flow_key *key)
 {
+	struct transport *n = t->transport;
 	struct flow *oldest, *flow;
+	uint64_t ike = c->ike, elder;
 	unsigned count;
 
 	flow = find_real(n, ike, key, &count, &oldest);
+	/* It has authenticated anew, perhaps, and goes on under the old one's ports. */
+	if (!flow && (elder = children_elder(t, c))) {
+		transport_follow(t, elder, ike);
+		flow = find_real(n, ike, key, &count, &oldest);
+	}
 	if (flow) {
 		LIST_REMOVE(flow, of_ike);
 		LIST_INSERT_HEAD(&n->ikes[ike_bucket(ike)], flow, of_ike);
@@ -248,9 +259,9 @@ bool transport_arrive(struct ipsec *t, const struct child *c, uint8_t *ip, size_
 		t->statistics.esp_transport++;
 		return false;
 	}
-	if (!c->in.encap)
+	flow = flow_of(t, c, &place, &key);
+	if (!flow && !children_rival(t, c, NULL, 0))
 		return true;
-	flow = flow_of(t->transport, c->ike, &place, &key);
 	if (!flow) {
 		t->statistics.transport_conflict++;
 		return false;
@@ -261,9 +272,9 @@ bool transport_arrive(struct ipsec *t, const struct child *c, uint8_t *ip, size_
 }
 
 struct child *transport_route(struct ipsec *t, const uint8_t **ip, size_t len,
-			      struct child **shadow, bool *refused)
+			      unsigned hops, struct child **shadow, bool *refused)
 {
-	static uint8_t copy[ESP_PAYLOAD_MAX];
+	uint8_t *copy = t->transport->copy;
 	struct selector_flow f;
 	struct flow_key key;
 	struct place place;
@@ -274,8 +285,9 @@ struct child *transport_route(struct ipsec *t, const uint8_t **ip, size_t len,
 	if (!t->ntransport || selector_read(*ip, len, &f))
 		return children_route(t, *ip, len, 0, shadow);
 	place = read_key(*ip, &f, false, &key);
-	flow = find_shown(t->transport, &key);
-	*refused = len > sizeof(copy);
+	/* Another member's kernel may know somebody else by this port. */
+	flow = hops ? NULL : find_shown(t->transport, &key);
+	*refused = len > sizeof(t->transport->copy);
 	if (*refused)
 		return NULL;
 	if (flow && flow->shown.port != flow->real) {
@@ -284,7 +296,7 @@ struct child *transport_route(struct ipsec *t, const uint8_t **ip, size_t len,
 		*ip = copy;
 	}
 	c = children_route(t, *ip, len, flow ? flow->ike : 0, shadow);
-	if (c && c->transport && c->in.encap && !flow && children_rival(t, c, *ip, len)) {
+	if (c && c->transport && !flow && children_rival(t, c, *ip, len)) {
 		t->statistics.transport_conflict++;
 		*refused = true;
 		return NULL;
