@@ -2,6 +2,9 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 # Clients whose kernel does ESP: strongSwan and libreswan with ESP as a protocol of IP, and
 # strongSwan with ESP in UDP, behind a NAT. The member that works for all of them is killed.
+# Then the same in transport mode, to the cluster's own address, with two clients behind one
+# NAT that use the same identifiers: nothing of theirs is seen in clear, and nothing in clear
+# is answered.
 # What a client's kernel does has nothing to do with how frames find their member.
 # modes: multicast
 set -euo pipefail
@@ -10,11 +13,8 @@ set -euo pipefail
 # put CLIENT MEMBER: the client's session is there.
 put()
 {
-	local unit
-	[[ $(owner_of "$1" m1) == "$2" ]] && return
-	unit=$(ask m1 sessions | jq --arg c "$1@" \
-		'[.sessions[] | select(.user | startswith($c)) | .unit] | first')
-	lab exec m1 timeout 20 clusterctl move "$unit" "$2" >/dev/null ||
+	owned_by "$1" "$2" && return
+	lab exec m1 timeout 20 clusterctl move "$(unit_of "$1" m1)" "$2" >/dev/null ||
 		fail "$1's session cannot be moved to $2"
 	must 10 "$1's session to be $2's" owned_by "$1" "$2"
 }
@@ -22,6 +22,52 @@ owned_by() { [[ $(owner_of "$1" m1) == "$2" ]]; }
 
 # esp PROTOCOL ADDRESS: packets from there in the capture.
 esp() { tcpdump -nr "$out/$scenario.pcap" "src host $2 and $1" 2>/dev/null | wc -l; }
+
+# heard CLIENT [PING'S OPTIONS]: every echo has come back once, whole.
+heard()
+{
+	lab exec "$1" ping -n -q -e 77 -c 3 -i 0.2 -W 2 "${@:2}" "$VIP_OUTSIDE" >"$out/heard-$1" &&
+		grep -q ' 0% packet loss' "$out/heard-$1" && ! grep -q duplicates "$out/heard-$1"
+}
+
+# each COMMAND...: for all clients at the same time, so that the two behind the NAT cannot be
+# told apart.
+each()
+{
+	local client pids=() pid bad=0
+	for client in $lab_clients; do
+		"$@" "$client" &
+		pids+=($!)
+	done
+	for pid in "${pids[@]}"; do wait "$pid" || bad=1; done
+	return $bad
+}
+
+# download CLIENT: by TCP from whichever member works for it.
+download() { lab exec "$1" traffic get "$VIP_OUTSIDE" "$traffic_port" 50000 >"$out/get-$1.log" 2>&1; }
+serves() { [[ -n $(lab exec "$1" ss -Hltn "sport = :$traffic_port") ]]; }
+
+connect()
+{
+	local kind=transport-nat
+	[[ $1 != v1 ]] || kind=transport
+	lab client "$1" up --kind "$kind"
+}
+
+# What came in clear and was dropped by all members but the one that is dead.
+in_clear()
+{
+	local member sum=0
+	for member in $lab_members; do
+		[[ $member != "$victim" ]] || continue
+		sum=$((sum + $(ask "$member" counters | jq '.counters."filter.session-in-clear"')))
+	done
+	echo "$sum"
+}
+
+# leads MEMBER CLIENT'S ADDRESS WORDS: the way of what the member's own programs have to say
+# to it.
+leads() { [[ $(lab exec "$1" ip route get "$2" from "$VIP_OUTSIDE" 2>&1 || true) == *"$3"* ]]; }
 
 net_begin "$@"
 guests_begin kernel-esp 3
@@ -42,5 +88,48 @@ for pair in "proto 50:198.51.100.61" "proto 50:198.51.100.62" "udp dst port 4500
 	(($(esp "${pair%:*}" "${pair#*:}") > 50)) || fail "hardly any ESP (${pair%:*}) from ${pair#*:}"
 done
 scenario_end
+revive "$victim"
+
+scenario_name transport
+for client in $lab_clients; do connect "$client" || fail "$client could not connect"; done
+victim=$(owner_of v2 m1)
+[[ $victim != m1 ]] || victim=m2
+witness=$(other_member "$victim")
+for client in $lab_clients; do
+	scenario_prints[$client]=$(fingerprint "$client")
+	put "$client" "$victim"
+done
+for member in $lab_members; do
+	program_start "$member" "serve-$member" traffic serve "$traffic_port"
+	wait_for 5 "a server on $member" serves "$member"
+done
+lab capture outside "$out/outside.pcap"
+
+must 10 "all clients to be answered" each heard
+must 5 "an echo in fragments" heard v1 -s 3000
+each download || fail "not all downloads are right: $(cat "$out"/get-v?.log | xargs)"
+leads "$victim" 198.51.100.61 " dev phalanx0 " || fail "there is no way to v1"
+lab kill "$victim"
+lab exec "$victim" ip link del phalanx0
+leads "$victim" 198.51.100.61 "No route" || fail "programs of a dead member reach v1 in clear"
+must 20 "$victim's units to be taken over" owns_nothing "$victim" "$witness"
+must 10 "all clients to be answered again" each heard
+must 10 "v3's download from another member" download v3
+prints_judge
+
+lab capture outside stop
+tcpdump -nr "$out/outside.pcap" "host $VIP_OUTSIDE and not host 192.0.2.254 and not esp and
+	not (udp and (port 4500 or port 500)) and not arp and
+	not (icmp and icmp[0] = icmp-unreach)" >"$out/clear" 2>/dev/null
+! grep -v 'ip-proto-17\|frag' "$out/clear" >"$out/clear.txt" || fail "packets in clear: $(head -n 3 "$out/clear.txt" | xargs -0)"
+espcheck_judge "$out/outside.pcap"
+
+before=$(in_clear)
+lab exec v1 ip xfrm policy deleteall dir out
+! lab exec v1 ping -n -q -c 2 -i 0.2 -W 1 "$VIP_OUTSIDE" >/dev/null || fail "an echo in clear was answered"
+(($(in_clear) > before)) || fail "nothing in clear was counted"
+sanitizer_judge
+scenario_verdict
+for member in $lab_members; do program_stop "serve-$member" || true; done
 revive "$victim"
 guests_end
