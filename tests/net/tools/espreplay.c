@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
  * Sends the ESP frames of a capture again, byte for byte, as an attacker on the network
- * would. The frames keep their source MAC: send them where their sender is attached, else
- * the switch learns that address on another port.
+ * would. The frames keep their source MAC, so only those that the same interface has sent
+ * are sent again: else the switch would learn others' addresses on its port.
  */
 #include <err.h>
 #include <errno.h>
@@ -14,6 +14,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/ioctl.h>
 #include <sys/socket.h>
 #include <time.h>
 #include <unistd.h>
@@ -28,7 +29,8 @@
 struct wanted {
 	const char *interface;
 	struct address ips[DESTINATIONS_MAX];
-	unsigned nips; /* 0: any */
+	unsigned nips;			  /* 0: any */
+	uint8_t source[ESPFRAME_MAC_LEN]; /* the interface's own MAC */
 	bool by_mac;
 	struct ether_addr mac;
 	long rate;
@@ -41,16 +43,21 @@ static void usage(void)
 	exit(2);
 }
 
-static int open_interface(const char *name)
+static int open_interface(const char *name, uint8_t mac[ESPFRAME_MAC_LEN])
 {
 	struct sockaddr_ll to = { .sll_family = AF_PACKET };
 	int fd = socket(AF_PACKET, SOCK_RAW, 0);
+	struct ifreq r = { 0 };
 
 	to.sll_ifindex = (int)if_nametoindex(name);
 	if (to.sll_ifindex == 0)
 		err(2, "%s", name);
 	if (fd < 0 || bind(fd, (struct sockaddr *)&to, sizeof(to)) < 0)
 		err(2, "packet socket on %s", name);
+	snprintf(r.ifr_name, sizeof(r.ifr_name), "%s", name);
+	if (ioctl(fd, SIOCGIFHWADDR, &r) < 0)
+		err(2, "the MAC of %s", name);
+	memcpy(mac, r.ifr_hwaddr.sa_data, ESPFRAME_MAC_LEN);
 	return fd;
 }
 
@@ -60,6 +67,8 @@ static bool is_wanted(const struct wanted *w, const uint8_t *frame, size_t len)
 	enum espframe_kind kind = espframe_parse(frame, len, &e);
 
 	if (kind != ESPFRAME_ESP && kind != ESPFRAME_FRAGMENT)
+		return false;
+	if (memcmp(frame + ESPFRAME_MAC_LEN, w->source, ESPFRAME_MAC_LEN) != 0)
 		return false;
 	if (w->by_mac && memcmp(frame, &w->mac, ESPFRAME_MAC_LEN) != 0)
 		return false;
@@ -90,7 +99,7 @@ static void wait_turn(struct timespec *next, long rate)
 	}
 }
 
-static void replay(const struct wanted *w, const char *file)
+static void replay(struct wanted *w, const char *file)
 {
 	char why[PCAP_ERRBUF_SIZE];
 	pcap_t *pcap = pcap_open_offline(file, why);
@@ -98,7 +107,7 @@ static void replay(const struct wanted *w, const char *file)
 	const uint8_t *frame;
 	struct timespec next;
 	unsigned long sent = 0;
-	int rc, fd = open_interface(w->interface);
+	int rc, fd = open_interface(w->interface, w->source);
 
 	if (pcap == NULL)
 		errx(2, "%s", why);
