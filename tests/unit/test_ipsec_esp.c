@@ -18,7 +18,8 @@
 static const struct local_addr gateway = { 4, { 192, 0, 2, 1 }, 4500 };
 static const struct local_addr client = { 4, { 198, 51, 100, 7 }, 1111 };
 static const uint8_t SERVER[4] = { 10, 1, 0, 100 }, INNER[4] = { 10, 3, 0, 7 };
-static bool transport;		  /* the next ones, for UDP port 1701 of ours */
+static bool transport; /* the next ones, for UDP port `served` of ours */
+static uint16_t served = L2TP;
 static unsigned which;		  /* of several clients the next one is */
 static unsigned host;		  /* behind the NAT, on which it is */
 static bool native;		  /* it says that there is none */
@@ -40,7 +41,7 @@ static struct local_blob selector(uint8_t *buf, const uint8_t *from, uint8_t las
 	if (transport) {
 		ts.protocol = 17;
 		if (from == gateway.bytes)
-			ts.from_port = ts.to_port = L2TP;
+			ts.from_port = ts.to_port = served;
 	}
 	memcpy(ts.from, from, 4);
 	memcpy(ts.to, from, 4);
@@ -735,6 +736,44 @@ static void test_transport_goes_on_after_reauthentication(void **state)
 	child_free(b.peer);
 }
 
+/* A host with two IKE SAs: what the one has heard is answered in it, whatever the other one
+ * has heard since; and if it ends, neither in clear nor to somebody else behind the NAT. */
+static void test_a_host_with_two_ike_sas(void **state)
+{
+	struct scene a = begin_transport(0), b, neighbour;
+	struct local_message m = { .type = LOCAL_SA_DEL };
+	static const struct local_sa_add none;
+
+	served = 1702;
+	transport = true;
+	which = 1;
+	b = begin(&none);
+	served = L2TP;
+	transport = false;
+	which = 0;
+	send_udp(&a, 4000, L2TP);
+	send_udp(&b, 4000, 1702);
+	assert_int_equal(a.owner->ninside, 2);
+	answer_udp(&a, 4000, L2TP);
+	assert_int_equal(opened_port(&a), 4000);
+	answer_udp(&b, 4000, 1702);
+	assert_int_equal(opened_port(&b), 4000);
+	neighbour = begin_transport(2);
+	which = 0;
+	m.sa_del.spi = a.spi;
+	m.sa_del.inbound = 1;
+	m.sa_del.dst = gateway;
+	gateways_say(a.owner, &m);
+	gateways_run(20);
+	answer_udp(&a, 4000, L2TP);
+	assert_int_equal(a.owner->nsent, 2);
+	assert_int_equal(statistic(a.owner, "ipsec.transport-conflict"), 1);
+	assert_int_equal(statistic(a.owner, "ipsec.transport-outside-selector"), 0);
+	child_free(a.peer);
+	child_free(b.peer);
+	child_free(neighbour.peer);
+}
+
 /* However many are refused, one line is written in a second. */
 static void test_audit(void **state)
 {
@@ -771,6 +810,7 @@ int main(void)
 		T(test_transport_is_from_host_to_host),
 		T(test_a_peer_beside_the_nat),
 		T(test_transport_goes_on_after_reauthentication),
+		T(test_a_host_with_two_ike_sas),
 		T(test_a_shorter_path),
 		T(test_fragments_have_no_order),
 		T(test_audit),

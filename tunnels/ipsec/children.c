@@ -224,6 +224,17 @@ static bool is_same_host(const struct child *a, const struct child *b)
 	return a->out.encap == b->out.encap && local_addr_equal(&a->out.dst, &b->out.dst);
 }
 
+bool children_same(struct ipsec *t, uint64_t ike, const struct child *c)
+{
+	const struct child *other = NULL;
+
+	while ((other = children_of(t, ike, other)))
+		if (other->transport && address_same(&other->peer, &c->peer) &&
+		    is_same_host(other, c))
+			return true;
+	return false;
+}
+
 /* The next one of transport mode with this peer, of another IKE SA, that is at work here. */
 static const struct outbound *beside(const struct outbound *o, const struct child *c)
 {

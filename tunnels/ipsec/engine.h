@@ -447,6 +447,8 @@ void children_retire(struct ipsec *t, uint32_t spi_out, const struct local_addr 
  * that would take the packet, too; or, without a packet, any such. */
 bool children_rival(struct ipsec *t, const struct child *c, const uint8_t *ip,
 		    size_t len);
+/* Whether the IKE SA has children of transport mode, and is the host's of that child. */
+bool children_same(struct ipsec *t, uint64_t ike, const struct child *c);
 /* Another IKE SA of the same host in transport mode; 0: there is none. */
 uint64_t children_elder(struct ipsec *t, const struct child *c);
 /* Whether there is a child of transport mode between these two. */

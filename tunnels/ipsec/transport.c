@@ -271,6 +271,25 @@ bool transport_arrive(struct ipsec *t, const struct child *c, uint8_t *ip, size_
 	return true;
 }
 
+/*
+ * A host may have several IKE SAs, whose flows are all the newest one's (transport_follow()):
+ * another one's selectors may cover the packet. What is for one host goes to no other one.
+ */
+static struct child *route_flow(struct ipsec *t, const struct flow *flow,
+				const uint8_t *ip, size_t len, struct child **shadow,
+				bool *refused)
+{
+	struct child *c = children_route(t, ip, len, flow->ike, shadow);
+
+	if (c || *shadow)
+		return c;
+	c = children_route(t, ip, len, 0, shadow);
+	*refused = (c || *shadow) && !children_same(t, flow->ike, c ? c : *shadow);
+	if (*refused)
+		t->statistics.transport_conflict++;
+	return *refused ? NULL : c;
+}
+
 struct child *transport_route(struct ipsec *t, const uint8_t **ip, size_t len,
 			      unsigned hops, struct child **shadow, bool *refused)
 {
@@ -295,8 +314,10 @@ struct child *transport_route(struct ipsec *t, const uint8_t **ip, size_t len,
 		rewrite(copy, &f, &place, flow->real);
 		*ip = copy;
 	}
-	c = children_route(t, *ip, len, flow ? flow->ike : 0, shadow);
-	if (c && c->transport && !flow && children_rival(t, c, *ip, len)) {
+	if (flow)
+		return route_flow(t, flow, *ip, len, shadow, refused);
+	c = children_route(t, *ip, len, 0, shadow);
+	if (c && c->transport && children_rival(t, c, *ip, len)) {
 		t->statistics.transport_conflict++;
 		*refused = true;
 		return NULL;
