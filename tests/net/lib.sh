@@ -581,14 +581,25 @@ scenario_begin()
 		serve_start
 		pings_start "$scenario"
 		downloads_start "$scenario" "$traffic_seconds"
-		must 10 "the downloads to begin" downloads_begun
+		must 10 "the downloads to begin" downloads_have_begun "$scenario"
 	fi
 }
 
+# All are connected at this moment: for transfers that last.
 downloads_begun()
 {
 	(($(lab exec s1 ss -Htn state established "sport = :$traffic_port" | wc -l) >=
 		$(wc -w <<<"$lab_clients")))
+}
+
+# downloads_have_begun TAG: each has got something, or is through already.
+downloads_have_begun()
+{
+	local client
+	for client in $lab_clients; do
+		[[ -n $(received "$client") ]] ||
+			! kill -0 "$(cat "$out/get-$1-$client.pid")" 2>/dev/null || return 1
+	done
 }
 
 # What was lost on the way is new to the cluster when it is replayed; behind the replay
