@@ -10,6 +10,7 @@
  * on standard input:
  *
  *   takeover A|B   that charon becomes the active one and gets all SAs
+ *   sync A|B       as takeover, but its numbers are those of before the last exchanges
  *   activate A|B   that charon becomes the active one, and that is all
  *   drop A|B       that charon is told to drop all SAs
  *   hold N         requests of IKE_AUTH from number N on are lost; 0: none
@@ -55,6 +56,7 @@
 #define IKE_SA_INIT 34
 #define IKE_AUTH 35
 #define CREATE_CHILD_SA 36
+#define INFORMATIONAL 37
 #define SELF 7
 
 struct child {
@@ -293,6 +295,9 @@ static void receive_udp(unsigned i)
 	} else if (ike.exchange == CREATE_CHILD_SA && lose &&
 		   ike.flags & IKE_FLAG_RESPONSE) {
 		say("lost");
+	} else if (ike.flags & IKE_FLAG_RESPONSE && ike.mid == 0 &&
+		   ike.exchange == INFORMATIONAL) {
+		tell(active, &last.verify);
 	} else if (is_inherited(&ike)) {
 		/* As long as charon has not said that it waits for it. */
 		tell(active, &last.verify);
@@ -421,7 +426,7 @@ static void transmit(struct peer *p, const struct local_ike_tx *tx)
 	memcpy(&to.sin_addr, tx->dst.bytes, 4);
 	to.sin_port = htons((uint16_t)(tx->dst.port - shift));
 	if (!(ike.flags & IKE_FLAG_RESPONSE) && sa->inherited &&
-	    ike.mid == sa->request_mid) {
+	    ike.exchange == CREATE_CHILD_SA && ike.mid == sa->request_mid) {
 		say("%c repeats IKE %u mid=%u", p->name, ike.exchange, ike.mid);
 		if (sa->resumed)
 			repeat_request(sa);
@@ -588,6 +593,10 @@ static void handle(struct peer *p, const struct local_message *m)
 	case LOCAL_IKE_BEGUN:
 		keep_begun(p, &m->ike_begun);
 		break;
+	case LOCAL_IKE_SYNCED:
+		say("%c IKE_SYNCED send_mid=%u recv_mid=%u", p->name,
+		    m->ike_synced.send_mid, m->ike_synced.recv_mid);
+		break;
 	case LOCAL_IKE_RESUMED:
 		say("%c IKE_RESUMED mid=%u", p->name, m->ike_resumed.mid);
 		get_sa(m->ike_resumed.spi)->resumed = true;
@@ -635,7 +644,7 @@ static void receive_local(struct peer *p)
 		handle(p, &m);
 }
 
-static void import_sa(struct peer *p, struct sa *sa)
+static void import_sa(struct peer *p, struct sa *sa, bool unproven)
 {
 	struct local_message m = { .type = LOCAL_IKE_IMPORT };
 
@@ -644,6 +653,9 @@ static void import_sa(struct peer *p, struct sa *sa)
 	m.ike_import.recv_mid = sa->recv_mid;
 	m.ike_import.send_mid = sa->send_mid;
 	m.ike_import.state = (struct local_blob){ sa->state, sa->len };
+	m.ike_import.unproven = unproven;
+	if (unproven)
+		m.ike_import.recv_mid = m.ike_import.send_mid = 0;
 	if (sa->unanswered) {
 		sa->inherited = true;
 		sa->resumed = false;
@@ -688,7 +700,9 @@ static void for_all(struct peer *p, const char *verb)
 		if (!sas[i].state)
 			continue;
 		if (!strcmp(verb, "takeover"))
-			import_sa(p, &sas[i]);
+			import_sa(p, &sas[i], false);
+		else if (!strcmp(verb, "sync"))
+			import_sa(p, &sas[i], true);
 		else if (!strcmp(verb, "drop")) {
 			m.ike_drop.spi = sas[i].spi;
 			tell(p, &m);
@@ -741,7 +755,8 @@ static bool command(void)
 		active = p;
 		import_half(p);
 	}
-	if (!strcmp(verb, "takeover") || !strcmp(verb, "activate"))
+	if (!strcmp(verb, "takeover") || !strcmp(verb, "activate") ||
+	    !strcmp(verb, "sync"))
 		active = p;
 	for_all(p, verb);
 	say("DONE %s", line);

@@ -490,6 +490,25 @@ rekey_lost() { # FROM TO IKE_CONNECTION CHILD_CONNECTION
 	check_not "nobody has connected anew" since_has "lost-$2" '< IKE 34 request'
 }
 
+# B remembers none of the exchanges since the clients logged in.
+unproven_takeover() { # FROM TO
+	tell "drop $1"
+	mark sync
+	tell "sync $2"
+	for c in c1 c2; do
+		check "$c agrees on message IDs" charon_log $c 'responder requested MID sync'
+	done
+	check "$2 has the clients' numbers" since_count sync "^$2 IKE_SYNCED send_mid=2.. recv_mid=[1-9]" 2
+	mark synced
+	check "clients' liveness checks are answered by $2" since_count synced \
+		"$2 > IKE 37 response" 4
+	on "$2" --rekey --ike psk >/dev/null
+	on "$2" --rekey --child net >/dev/null
+	check "$2 rekeys under its new numbers" since_count synced "^$2 > IKE 36 request mid=2" 2
+	check "the clients take that" since_has synced "^$2 IKE_PUT"
+	check_not "nobody has connected anew" since_has sync '< IKE 34 request'
+}
+
 # The gateway connects to c1, which other members are or are not connected to.
 own_contact() { # MEMBER
 	local known file=$work/$1/swanctl/swanctl.conf
@@ -629,6 +648,9 @@ main() {
 
 	rekey_lost A B psk cert
 	rekey_lost B A cert psk
+	unproven_takeover A B
+	tell "drop B"
+	tell "takeover A"
 
 	mark end
 	tell "end A"

@@ -437,6 +437,89 @@ static void test_another_request_begins_nothing(void **state)
 	assert_int_equal(m.ike_import.replaced, 0);
 }
 
+static void cut_off(struct node *n);
+
+/* When member 2 is alone, it takes over unproven. */
+static struct scene unproven_scene(void)
+{
+	struct scene s = { .owner = &gateways[1], .successor = &gateways[2] };
+	struct cluster_unit_state unit;
+
+	for (s.unit = 0;; s.unit++) {
+		assert_true(s.unit < CLUSTER_UNITS);
+		cluster_unit(s.owner->c, s.unit, &unit);
+		if (unit.owner == s.owner->id && unit.successor == 3)
+			break;
+	}
+	s.spi = UINT64_C(0xabcdef0123456000) / CLUSTER_UNITS * CLUSTER_UNITS + s.unit;
+	return s;
+}
+
+/* Of message IDs, for the peer: RFC 6311. */
+static void test_message_ids_are_agreed_on_anew(void **state)
+{
+	struct scene s = unproven_scene();
+	struct ike ours = ike(s.spi, false, false, 1, 'o');
+	struct ike sync = ike(s.spi, false, false, 0, 's');
+	struct ike agreed = ike(s.spi, true, true, 0, 'a');
+	struct ike next = ike(s.spi, false, false, 300, 'n');
+	const struct ike_exchanges *x;
+	struct local_message m;
+	unsigned before;
+
+	establish(s.owner, s.spi);
+	transmit(s.owner, &ours);
+	gateways_run(50);
+	cut_off(s.successor);
+	do
+		assert_true(gateways_hear(s.successor, LOCAL_IKE_IMPORT, &m));
+	while (m.ike_import.spi != s.spi);
+	assert_int_equal(m.ike_import.unproven, 1);
+	m = (struct local_message){ .type = LOCAL_IKE_SYNCING };
+	m.ike_syncing = (struct local_ike_syncing){ s.spi, 300 };
+	gateways_say(s.successor, &m);
+	gateways_forget(s.successor);
+	/* Nothing but the question leaves, and only its answer comes in. */
+	transmit(s.successor, &next);
+	assert_int_equal(times_sent(s.successor, &next), 0);
+	transmit(s.successor, &sync);
+	assert_int_equal(times_sent(s.successor, &sync), 1);
+	before = times_sent(s.successor, &ours);
+	gateways_run(3000);
+	assert_int_equal(times_sent(s.successor, &ours), before);
+	receive(s.successor, &agreed);
+	assert_true(gateways_hear(s.successor, LOCAL_IKE_VERIFY, &m));
+	x = &login_find(s.successor->t, s.spi)->exchanges;
+	assert_int_equal(ike_next_sent(x), 300);
+	m = (struct local_message){ .type = LOCAL_IKE_SYNCED };
+	m.ike_synced = (struct local_ike_synced){ s.spi, 310, 20 };
+	gateways_say(s.successor, &m);
+	assert_int_equal(ike_next_sent(x), 310);
+	assert_int_equal(ike_next_received(x), 20);
+	next = ike(s.spi, false, false, 310, 'n');
+	transmit(s.successor, &next);
+	assert_int_equal(times_sent(s.successor, &next), 1);
+	assert_int_equal(ike_next_sent(x), 311);
+}
+
+/* A peer that is a cluster, too, asks by a request with number 0. */
+static void test_an_answer_out_of_order_is_no_answer_to_keep(void **state)
+{
+	struct scene s = begin();
+	struct ike answer = ike(s.spi, false, true, 0, 's');
+	struct local_message m = { .type = LOCAL_IKE_SYNCED };
+
+	m.ike_synced = (struct local_ike_synced){ s.spi, 7, 9 };
+	gateways_say(s.owner, &m);
+	transmit(s.owner, &answer);
+	assert_int_equal(times_sent(s.owner, &answer), 1);
+	gateways_kill(s.owner);
+	assert_true(gateways_hear(s.successor, LOCAL_IKE_IMPORT, &m));
+	assert_int_equal(m.ike_import.send_mid, 7);
+	assert_int_equal(m.ike_import.recv_mid, 9);
+	assert_int_equal(m.ike_import.unproven, 0);
+}
+
 static void test_children_follow_a_rekeyed_ike_sa(void **state)
 {
 	struct scene s = begin();
@@ -664,7 +747,7 @@ static int start6(void **state)
 
 /* Cuts: member 2 is alone for a while, and gives way to the others when it hears them. */
 
-static void part(struct node *n)
+static void cut_off(struct node *n)
 {
 	n->cut = true;
 	gateways_link(n, false);
@@ -674,6 +757,11 @@ static void part(struct node *n)
 		gateways_run(1);
 	}
 	gateways_run(500);
+}
+
+static void part(struct node *n)
+{
+	cut_off(n);
 	EACH_NODE(peer)
 		gateways_forget(peer);
 }
@@ -914,19 +1002,11 @@ static void test_a_silent_part_changes_nothing(void **state)
 /* The losing part took over unproven, and refuses what it cannot judge; the other can. */
 static void test_a_doubtful_part_spoils_no_session(void **state)
 {
-	struct scene s = { .owner = &gateways[1] };
-	struct cluster_unit_state unit;
+	struct scene s = unproven_scene();
 	struct ike request, answer;
 	struct local_message m;
 	struct node *owner;
 
-	for (s.unit = 0;; s.unit++) {
-		assert_true(s.unit < CLUSTER_UNITS);
-		cluster_unit(s.owner->c, s.unit, &unit);
-		if (unit.owner == s.owner->id && unit.successor == 3)
-			break;
-	}
-	s.spi = UINT64_C(0xabcdef0123456000) / CLUSTER_UNITS * CLUSTER_UNITS + s.unit;
 	establish(s.owner, s.spi);
 	add_child(s.owner, s.spi, 0xc0000000u + s.unit);
 	gateways_run(50);
@@ -1009,6 +1089,8 @@ int main(void)
 		TEST(test_a_rekeying_is_begun_once_more),
 		TEST(test_a_rekeying_that_was_ended_is_not_begun),
 		TEST(test_another_request_begins_nothing),
+		TEST(test_message_ids_are_agreed_on_anew),
+		TEST(test_an_answer_out_of_order_is_no_answer_to_keep),
 		TEST(test_children_follow_a_rekeyed_ike_sa),
 		TEST(test_numbers_of_esp_go_on_above_the_lease),
 		TEST(test_an_unproven_takeover_skips_and_rekeys),

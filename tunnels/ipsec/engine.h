@@ -4,6 +4,7 @@
  *
  *   ipsec.c     the tunnel's operations, and the plugin's messages
  *   logins.c    IKE SAs: their packets, their copies, their way to another charon
+ *   begun.c     rekeyings that a former owner has begun, and message IDs
  *   imports.c   IKE SAs on their way into this member's charon
  *   half.c      IKE SAs that are not established yet
  *   unique.c    a user's other IKE SAs, over the whole cluster
@@ -89,6 +90,7 @@
 	X(ike_doubted, "ipsec.ike-response-to-verify")                                   \
 	X(ike_unasked, "ipsec.ike-response-unasked")                                     \
 	X(ike_resent, "ipsec.ike-request-repeated")                                      \
+	X(ike_synced, "ipsec.ike-message-ids-agreed")                                    \
 	X(ike_resumed, "ipsec.ike-rekeyings-resumed")                                    \
 	X(ike_uncopied, "ipsec.ike-message-without-copy")                                \
 	X(ike_dropped, "ipsec.ike-uncommitted-dropped")                                  \
@@ -140,6 +142,7 @@ struct ike_sa {
 	struct ike_exchanges exchanges;
 	bool inherited; /* the outstanding request is a dead owner's: charon knows nothing
 			 */
+	bool syncing;	/* charon asks the peer to agree on message IDs */
 	bool resumed;	/* it is charon's, too, but in other bytes */
 	struct ike_begun *begins; /* by charon's next request, see IKE_BEGUN */
 	bool imported;	/* and so is the last response */
@@ -355,9 +358,6 @@ void login_transmit(struct ipsec *t, const struct local_ike_tx *tx, struct mono 
 void login_put(struct ipsec *t, const struct local_message *m, struct mono now);
 /* An inherited request is answered. */
 void login_verified(struct ipsec *t, const struct local_ike_verified *v, struct mono now);
-/* charon waits for the answer to an inherited request itself. */
-void login_resumed(struct ipsec *t, const struct local_ike_resumed *r);
-void login_begun(struct ipsec *t, const struct local_ike_begun *b);
 void login_delete(struct ipsec *t, uint64_t spi, struct mono now);
 /* The shadow's record changed; or goes, which frees the IKE SA. */
 void login_shadow(struct ipsec *t, struct session *s, struct mono now);
@@ -374,6 +374,20 @@ void login_tick(struct ipsec *t, struct mono now);
 struct mono login_timeout(const struct ipsec *t);
 void login_send(struct ipsec *t, const struct local_addr *src,
 		const struct local_addr *dst, const uint8_t *packet, size_t len);
+
+/* Puts the exchanges into the store, as they stand. -EMSGSIZE, or as cluster_put() does. */
+int login_keep(struct ipsec *t, struct ike_sa *sa, struct mono now);
+
+/* begun.c */
+/* charon waits for the answer to an inherited request itself. */
+void begun_resumed(struct ipsec *t, const struct local_ike_resumed *r);
+/* Message IDs: charon asks the peer to agree on new ones, and has them. */
+void begun_syncing(struct ipsec *t, const struct local_ike_syncing *m, struct mono now);
+void begun_synced(struct ipsec *t, const struct local_ike_synced *m, struct mono now);
+void begun_note(struct ipsec *t, const struct local_ike_begun *b);
+/* Of charon's request with this number the first packet is here. */
+void begun_take(struct ike_sa *sa, uint32_t mid);
+void begun_forget(struct ike_sa *sa);
 
 /* imports.c */
 /* All IKE SAs of these units that charon does not have. */

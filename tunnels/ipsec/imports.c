@@ -79,6 +79,7 @@ static void send_import(struct ipsec *t, struct ike_sa *sa)
 	m.ike_import.send_mid = ike_next_sent(&sa->exchanges);
 	m.ike_import.state = put.ike_put.state;
 	describe_begun(t, sa, &m.ike_import);
+	m.ike_import.unproven = cluster_unproven(t->host.cluster, sa->unit);
 	plugin_send(t->plugin, &m);
 	cluster_each(t->host.cluster, sa->unit, import_child, &import);
 	m.type = LOCAL_IKE_ACTIVATE;

@@ -138,10 +138,16 @@ static void plugin_message(void *ctx, const struct local_message *m)
 		login_verified(t, &m->ike_verified, now);
 		break;
 	case LOCAL_IKE_BEGUN:
-		login_begun(t, &m->ike_begun);
+		begun_note(t, &m->ike_begun);
+		break;
+	case LOCAL_IKE_SYNCING:
+		begun_syncing(t, &m->ike_syncing, now);
+		break;
+	case LOCAL_IKE_SYNCED:
+		begun_synced(t, &m->ike_synced, now);
 		break;
 	case LOCAL_IKE_RESUMED:
-		login_resumed(t, &m->ike_resumed);
+		begun_resumed(t, &m->ike_resumed);
 		break;
 	case LOCAL_CONTACT_ASK:
 		unique_contact(t, &m->contact_ask);

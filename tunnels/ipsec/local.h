@@ -148,9 +148,11 @@ unsigned local_ts_count(const struct local_blob *list);
 	/* D> takeover of an IKE SA. recv_mid: the next request expected of the peer;    \
 	   send_mid: the next request of ours. remote: as last seen. begun: the rekeying \
 	   that a former owner has begun, by our last request; empty: there is none, and \
-	   if so, replaced: it has come to its end, and another IKE SA is in its place. */ \
+	   if so, replaced: it has come to its end, and another IKE SA is in its place.  \
+	   unproven: the numbers may be behind. */                                       \
 	M(IKE_IMPORT, ike_import, F(u64, spi) F(addr, remote) F(u32, recv_mid)           \
-	  F(u32, send_mid) F(blob, state) F(blob, begun) F(u8, replaced))                \
+	  F(u32, send_mid) F(blob, state) F(blob, begun) F(u8, replaced)                 \
+	  F(u8, unproven))                                                               \
 	M(CHILD_IMPORT, child_import, F(u64, ike) F(u32, spi_in) F(blob, state))         \
 	M(IKE_ACTIVATE, ike_activate, F(u64, spi))                                       \
 	M(IKE_DROP, ike_drop, F(u64, spi))                                               \
@@ -212,6 +214,13 @@ unsigned local_ts_count(const struct local_blob *list);
 	/* P> charon has begun once more what IKE_IMPORT said, and waits for the answer  \
 	   to this request of a former owner itself. */                                  \
 	M(IKE_RESUMED, ike_resumed, F(u64, spi) F(u32, mid))                             \
+	/* P> charon asks the peer to agree on message IDs, by a request with number 0,  \
+	   of which no copy is to be kept (RFC 6311). send_mid: our next one will be at  \
+	   least that. */                                                                \
+	M(IKE_SYNCING, ike_syncing, F(u64, spi) F(u32, send_mid))                        \
+	/* P> these hold from now on: the peer agrees, or does not answer; or it has     \
+	   asked charon, whose answer with number 0 is next. See IKE_IMPORT. */          \
+	M(IKE_SYNCED, ike_synced, F(u64, spi) F(u32, send_mid) F(u32, recv_mid))         \
 	/* P> a CHILD SA's configuration that charon has loaded; without a name a         \
 	   connection that has none. actions: LOCAL_START_ and so on. remote: the peer's \
 	   addresses, as configured. The selectors have no dynamic ones, unless the peer \

@@ -30,6 +30,7 @@
 #define BACKLOG_MAX (1u << 20)	    /* bytes; packets beyond are dropped, as UDP is */
 #define PACKETS_MAX (16u << 20)	    /* bytes that wait for a commit */
 #define NON_ESP_MARKER 4
+#define IKE_INFORMATIONAL 37
 
 static unsigned bucket(uint64_t spi)
 {
@@ -97,7 +98,7 @@ static void send_copy(struct ipsec *t, const struct ike_copy *copy)
 	}
 }
 
-static int keep(struct ipsec *t, struct ike_sa *sa, struct mono now)
+int login_keep(struct ipsec *t, struct ike_sa *sa, struct mono now)
 {
 	static uint8_t essential[IKE_EXCHANGES_MAX];
 	struct session_key key = login_key(sa->spi);
@@ -122,7 +123,7 @@ static bool settled(const struct ipsec *t, unit_id unit)
 static bool sayable(struct ipsec *t, struct ike_sa *sa, struct mono now)
 {
 	if (sa->unkept)
-		keep(t, sa, now);
+		login_keep(t, sa, now);
 	return !sa->unkept && settled(t, sa->unit);
 }
 
@@ -171,6 +172,18 @@ static void transmit_early(struct ipsec *t, const struct ike_header *h,
 		login_send(t, &tx->src, &tx->dst, tx->packet.bytes, tx->packet.len);
 }
 
+/* What the peer gets of this is no matter of order: it follows from the record as it is. */
+static void say_without_copy(struct ipsec *t, struct ike_sa *sa,
+			     const struct local_ike_tx *tx, struct mono now)
+{
+	if (sa->unkept && login_keep(t, sa, now))
+		t->statistics.ike_dropped++;
+	else if (settled(t, sa->unit) && cluster_serves(t->host.cluster, sa->unit, now))
+		login_send(t, &tx->src, &tx->dst, tx->packet.bytes, tx->packet.len);
+	else
+		wait_for_commit(t, sa->unit, tx);
+}
+
 static void copy_response(struct ipsec *t, struct ike_sa *sa, const struct ike_header *h,
 			  const struct local_ike_tx *tx)
 {
@@ -187,48 +200,13 @@ static void copy_response(struct ipsec *t, struct ike_sa *sa, const struct ike_h
 	sa->imported = false;
 }
 
-static void forget_begins(struct ike_sa *sa)
-{
-	if (sa->begins)
-		OPENSSL_cleanse(sa->begins, sizeof(*sa->begins));
-	free(sa->begins);
-	sa->begins = NULL;
-}
-
-void login_begun(struct ipsec *t, const struct local_ike_begun *b)
-{
-	struct ike_sa *sa = login_find(t, b->spi);
-
-	if (!sa || !sa->live || !b->state.len || b->state.len > IKE_BEGUN_MAX)
-		return;
-	forget_begins(sa);
-	sa->begins = calloc(1, sizeof(*sa->begins));
-	if (!sa->begins)
-		return;
-	sa->begins->mid = b->mid;
-	sa->begins->ike = b->ike;
-	sa->begins->child = b->child;
-	sa->begins->len = (uint16_t)b->state.len;
-	memcpy(sa->begins->state, b->state.bytes, b->state.len);
-}
-
-/* With its first packet a request brings what it begins, and ends what was before. */
-static void take_begun(struct ike_sa *sa, uint32_t mid)
-{
-	OPENSSL_cleanse(&sa->exchanges.begun, sizeof(sa->exchanges.begun));
-	if (sa->begins && sa->begins->mid == mid)
-		sa->exchanges.begun = *sa->begins;
-	forget_begins(sa);
-	sa->resumed = false;
-}
-
 static void copy_request(struct ipsec *t, struct ike_sa *sa, const struct ike_header *h,
 			 const struct local_ike_tx *tx)
 {
 	struct ike_copy *copy = &sa->exchanges.request;
 
 	if (!copy->valid || copy->mid != h->mid)
-		take_begun(sa, h->mid);
+		begun_take(sa, h->mid);
 	if (copy->valid && copy->mid == h->mid && copy->packets && h->fragment <= 1)
 		ike_copy_clear(copy);
 	if (ike_copy_add(copy, h->mid, &tx->src, &tx->dst, tx->packet.bytes,
@@ -256,7 +234,7 @@ static void transmit_isakmp(struct ipsec *t, struct ike_sa *sa,
 			t->statistics.ike_uncopied++;
 		memcpy(copy->digest, trace->digest, sizeof(copy->digest));
 		session_heard(sa->session, now);
-		if (keep(t, sa, now)) {
+		if (login_keep(t, sa, now)) {
 			t->statistics.ike_dropped++;
 			return;
 		}
@@ -291,7 +269,11 @@ void login_transmit(struct ipsec *t, const struct local_ike_tx *tx, struct mono 
 	}
 	/* The peer takes our requests one after the other, so the inherited one goes first;
 	 * charon repeats this one. */
-	if (!h.response && sa->inherited) {
+	if (!h.response && sa->syncing && h.mid == 0 && h.exchange == IKE_INFORMATIONAL) {
+		say_without_copy(t, sa, tx, now);
+		return;
+	}
+	if (!h.response && (sa->inherited || sa->syncing)) {
 		t->statistics.ike_deferred++;
 		return;
 	}
@@ -304,13 +286,19 @@ void login_transmit(struct ipsec *t, const struct local_ike_tx *tx, struct mono 
 		}
 		return;
 	}
+	/* The answer to a peer that wants to agree on message IDs: none of a request in order. */
+	if (h.response && h.mid == 0 && h.exchange == IKE_INFORMATIONAL &&
+	    sa->exchanges.response.valid && sa->exchanges.response.mid > 0) {
+		say_without_copy(t, sa, tx, now);
+		return;
+	}
 	if (h.response) {
 		copy_response(t, sa, &h, tx);
 		session_heard(sa->session, now); /* charon answers what is authentic */
 	} else
 		copy_request(t, sa, &h, tx);
 	/* What cannot be kept is not said; both ends repeat what is not answered. */
-	if (keep(t, sa, now)) {
+	if (login_keep(t, sa, now)) {
 		t->statistics.ike_dropped++;
 		return;
 	}
@@ -375,7 +363,8 @@ static bool keep_from_charon(struct ipsec *t, struct ike_sa *sa,
 {
 	struct local_message m = { .type = LOCAL_IKE_VERIFY };
 
-	if (!sa->inherited || sa->exchanges.request.mid != h->mid)
+	if (!(sa->syncing && h->mid == 0) &&
+	    (!sa->inherited || sa->exchanges.request.mid != h->mid))
 		return false;
 	t->statistics.ike_doubted++;
 	if (plugin_backlog(t->plugin) > BACKLOG_MAX)
@@ -401,20 +390,7 @@ void login_verified(struct ipsec *t, const struct local_ike_verified *v, struct 
 	t->inherited--;
 	t->statistics.ike_kept++;
 	session_heard(sa->session, now);
-	keep(t, sa, now);
-}
-
-/* Nobody else repeats it any more: charon does, and it is outstanding as one of charon's. */
-void login_resumed(struct ipsec *t, const struct local_ike_resumed *r)
-{
-	struct ike_sa *sa = login_find(t, r->spi);
-
-	if (!sa || !sa->live || !sa->inherited || sa->exchanges.request.mid != r->mid)
-		return;
-	sa->inherited = false;
-	t->inherited--;
-	sa->resumed = true;
-	t->statistics.ike_resumed++;
+	login_keep(t, sa, now);
 }
 
 static bool is_awaited(const struct ike_sa *sa, const struct ike_header *h)
@@ -582,7 +558,7 @@ static void begin(struct ipsec *t, struct ike_sa *sa, struct mono now)
 	take_trace(t, sa);
 	unique_established(t, sa);
 	if (sa->exchanges.replaces.n || sa->exchanges.request.valid)
-		keep(t, sa, now);
+		login_keep(t, sa, now);
 }
 
 void login_put(struct ipsec *t, const struct local_message *m, struct mono now)
@@ -623,7 +599,7 @@ void login_free(struct ipsec *t, struct ike_sa *sa)
 	imports_forget(t, sa);
 	if (sa->inherited)
 		t->inherited--;
-	forget_begins(sa);
+	begun_forget(sa);
 	LIST_REMOVE(sa, by_spi);
 	LIST_REMOVE(sa, by_peer);
 	ike_exchanges_clear(&sa->exchanges);
@@ -674,8 +650,8 @@ void login_shadow(struct ipsec *t, struct session *s, struct mono now)
 void login_inherit(struct ipsec *t, struct ike_sa *sa, struct mono now)
 {
 	sa->imported = true;
-	sa->resumed = false;
-	forget_begins(sa);
+	sa->resumed = sa->syncing = false;
+	begun_forget(sa);
 	if (!sa->exchanges.outstanding || sa->inherited)
 		return;
 	sa->inherited = true;

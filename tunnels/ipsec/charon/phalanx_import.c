@@ -47,6 +47,7 @@ struct private_phalanx_import_t {
 	phalanx_link_t *link;
 	phalanx_sessions_t *sessions;
 	phalanx_begun_t *begun;
+	phalanx_sync_t *sync;
 	hashtable_t *parked; /* parked_t by our SPI */
 	time_t first;	     /* when the first SA came */
 };
@@ -564,6 +565,9 @@ static void activate(private_phalanx_import_t *this, uint64_t spi)
 		fail(this, spi, reason);
 	else
 		succeed(this, spi);
+	/* The answer to what is resumed shows one of the numbers. */
+	if (!reason && !resumed && parked->ike->message.ike_import.unproven)
+		this->sync->begin(this->sync, spi);
 	unpark(this, spi);
 }
 
@@ -667,7 +671,7 @@ METHOD(phalanx_import_t, destroy, void, private_phalanx_import_t *this)
 
 phalanx_import_t *phalanx_import_create(phalanx_link_t *link,
 					phalanx_sessions_t *sessions,
-					phalanx_begun_t *begun)
+					phalanx_begun_t *begun, phalanx_sync_t *sync)
 {
 	private_phalanx_import_t *this;
 
@@ -679,6 +683,7 @@ phalanx_import_t *phalanx_import_create(phalanx_link_t *link,
 		.link = link,
 		.sessions = sessions,
 		.begun = begun,
+		.sync = sync,
 		.parked = hashtable_create(hashtable_hash_ptr, hashtable_equals_ptr, 64),
 	);
 	return &this->public;

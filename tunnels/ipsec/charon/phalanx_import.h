@@ -12,6 +12,7 @@
 #include "tunnels/ipsec/charon/phalanx_begun.h"
 #include "tunnels/ipsec/charon/phalanx_link.h"
 #include "tunnels/ipsec/charon/phalanx_sessions.h"
+#include "tunnels/ipsec/charon/phalanx_sync.h"
 
 typedef struct phalanx_import_t phalanx_import_t;
 
@@ -23,6 +24,6 @@ struct phalanx_import_t {
 
 phalanx_import_t *phalanx_import_create(phalanx_link_t *link,
 					phalanx_sessions_t *sessions,
-					phalanx_begun_t *begun);
+					phalanx_begun_t *begun, phalanx_sync_t *sync);
 
 #endif

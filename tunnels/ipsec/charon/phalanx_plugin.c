@@ -18,6 +18,7 @@
 #include "tunnels/ipsec/charon/phalanx_sessions.h"
 #include "tunnels/ipsec/charon/phalanx_socket.h"
 #include "tunnels/ipsec/charon/phalanx_starts.h"
+#include "tunnels/ipsec/charon/phalanx_sync.h"
 #include "tunnels/ipsec/charon/phalanx_terminate.h"
 #include "tunnels/ipsec/charon/phalanx_unique.h"
 #include "tunnels/ipsec/charon/phalanx_units.h"
@@ -43,6 +44,7 @@ struct private_phalanx_plugin_t {
 	phalanx_unique_t *unique;
 	phalanx_half_t *half;
 	phalanx_begun_t *begun;
+	phalanx_sync_t *sync;
 	phalanx_configs_t *configs;
 	phalanx_starts_t *starts;
 	phalanx_terminate_t *terminate;
@@ -109,7 +111,8 @@ static kernel_ipsec_t *create_kernel(void)
 static socket_t *create_socket(void)
 {
 	return phalanx_socket_create(instance->link, instance->import, instance->unique,
-				     instance->half, instance->begun, instance->starts);
+				     instance->half, instance->begun, instance->sync,
+				     instance->starts);
 }
 
 /* Without connections charon would refuse the clients of the units that it is given. They
@@ -148,6 +151,7 @@ static bool connect_cb(private_phalanx_plugin_t *this, plugin_feature_t *feature
 		this->units->attach(this->units);
 		this->half->attach(this->half);
 		this->begun->attach(this->begun);
+		this->sync->attach(this->sync);
 		this->sessions->attach(this->sessions);
 		this->pools->attach(this->pools);
 		this->unique->attach(this->unique);
@@ -163,6 +167,7 @@ static bool connect_cb(private_phalanx_plugin_t *this, plugin_feature_t *feature
 		this->unique->detach(this->unique);
 		this->pools->detach(this->pools);
 		this->sessions->detach(this->sessions);
+		this->sync->detach(this->sync);
 		this->begun->detach(this->begun);
 		this->half->detach(this->half);
 		this->units->detach(this->units);
@@ -197,6 +202,7 @@ METHOD(plugin_t, destroy, void, private_phalanx_plugin_t *this)
 		this->link->stop(this->link);
 		this->import->destroy(this->import);
 		this->link->destroy(this->link);
+		this->sync->destroy(this->sync);
 		this->begun->destroy(this->begun);
 		this->half->destroy(this->half);
 		this->unique->destroy(this->unique);
@@ -223,7 +229,9 @@ static void create_parts(private_phalanx_plugin_t *this)
 	    this->units);
 	this->sessions = phalanx_sessions_create(this->link);
 	this->begun = phalanx_begun_create(this->link, this->units, this->sessions);
-	this->import = phalanx_import_create(this->link, this->sessions, this->begun);
+	this->sync = phalanx_sync_create(this->link, this->sessions);
+	this->import =
+	    phalanx_import_create(this->link, this->sessions, this->begun, this->sync);
 	this->half = phalanx_half_create(this->link, this->units);
 	this->unique = phalanx_unique_create(this->link, this->sessions);
 	this->configs = phalanx_configs_create(this->link);

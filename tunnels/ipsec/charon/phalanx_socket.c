@@ -17,6 +17,7 @@ struct private_phalanx_socket_t {
 	phalanx_unique_t *unique;
 	phalanx_half_t *half;
 	phalanx_begun_t *begun;
+	phalanx_sync_t *sync;
 	phalanx_starts_t *starts;
 };
 
@@ -108,6 +109,8 @@ METHOD(socket_t, receive, status_t, private_phalanx_socket_t *this, packet_t **p
 			answer_ping(this, event->message.ping.id);
 			break;
 		case LOCAL_IKE_VERIFY:
+			if (this->sync->answer(this->sync, &event->message.ike_verify))
+				break;
 			received = awaited(this, &event->message.ike_verify);
 			if (!received)
 				event = this->import->process(this->import, event);
@@ -177,7 +180,8 @@ METHOD(socket_t, destroy, void, private_phalanx_socket_t *this)
 
 socket_t *phalanx_socket_create(phalanx_link_t *link, phalanx_import_t *import,
 				phalanx_unique_t *unique, phalanx_half_t *half,
-				phalanx_begun_t *begun, phalanx_starts_t *starts)
+				phalanx_begun_t *begun, phalanx_sync_t *sync,
+				phalanx_starts_t *starts)
 {
 	private_phalanx_socket_t *this;
 
@@ -194,6 +198,7 @@ socket_t *phalanx_socket_create(phalanx_link_t *link, phalanx_import_t *import,
 		.unique = unique,
 		.half = half,
 		.begun = begun,
+		.sync = sync,
 		.starts = starts,
 	);
 	return &this->public;
