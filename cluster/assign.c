@@ -141,6 +141,10 @@ static struct member *heir(struct cluster *c, struct unit *unit, struct load *lo
 	uint64_t since = mono_since(c->now, unit->orphan);
 	struct load *l;
 
+	/* It has begun anew since: nobody was there to send it anything. */
+	if (successor && successor != c->self && unit->orphan.ns != UINT64_MAX &&
+	    !mono_before(successor->joined_at, unit->orphan))
+		successor = NULL;
 	/* It remembers the unit, and is about to be complete again. */
 	if (unit->e.vacant && !unit->e.forgotten && since < 6 * c->cfg.detection) {
 		struct member *owner = core_member(c, epoch_owner(unit->e.epoch));
@@ -166,6 +170,9 @@ static struct member *heir(struct cluster *c, struct unit *unit, struct load *lo
 	}
 	if (table_fit(c, unit->next))
 		return core_member(c, unit->next);
+	/* Of the others nobody knows what they hold. */
+	if (unit->nsessions && unit->held == unit->e.epoch && table_fit(c, c->cfg.self))
+		return c->self;
 	l = least(loads, n, load_of(unit));
 	add_unit(l, unit);
 	unit->next = l->m->id;

@@ -285,6 +285,9 @@ static bool apply(struct cluster *c, struct member *from, uint64_t stamp,
 	/* Not the owner yet, for us: its announcement or the session is under way. */
 	if (unit->e.epoch != w->epoch || epoch_owner(w->epoch) != from->id)
 		return false;
+	/* It is about to be set aside for the owner's. */
+	if (unit->remembered)
+		return false;
 	s = store_find(c, w->unit, &w->key);
 	if (!s)
 		return false;

@@ -281,8 +281,8 @@ static void merge(struct cluster *c, struct member *from, unit_id u,
 		disown(c, u);
 	if (e->previous == c->cfg.self)
 		yield(c, u);
-	/* Its owner may be dead already, for us. */
-	if (e->successor == c->cfg.self) {
+	/* Its owner may be dead already, for us. Who is not complete succeeded in another run. */
+	if (e->successor == c->cfg.self && c->complete) {
 		struct member *owner = core_member(c, epoch_owner(e->epoch));
 
 		if (owner && owner != c->self && !owner->present)

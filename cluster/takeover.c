@@ -46,13 +46,17 @@ static void new_epoch(struct cluster *c, unit_id u)
 
 /*
  * A successor holds what was committed. Any other member that is to begin with the state
- * that it happens to have may be behind; so is whoever succeeds such an owner at once.
+ * that it happens to have may be behind; so is whoever succeeds such an owner at once. And so
+ * is a successor that has begun anew since, when the owner was there no more to find another.
  */
 bool takeover_unproven(const struct cluster *c, const struct unit *unit)
 {
 	member_id owner = epoch_owner(unit->e.epoch);
 
-	if (owner && (owner == c->cfg.self || unit->e.successor == c->cfg.self))
+	if (owner && owner == c->cfg.self)
+		return unit->e.unproven;
+	if (owner && unit->e.successor == c->cfg.self && unit->held == unit->e.epoch &&
+	    !unit->remembered)
 		return unit->e.unproven;
 	return unit->nsessions;
 }
