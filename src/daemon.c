@@ -240,6 +240,17 @@ static void tell_mtu(struct daemon *d)
 			d->tunnels[i].ops->mtu(d->tunnels[i].tunnel, outside.mtu);
 }
 
+static bool is_complete(struct daemon *d)
+{
+	struct cluster_member_state m[CLUSTER_MEMBERS_MAX];
+	unsigned n = cluster_members(d->cluster, m, CLUSTER_MEMBERS_MAX, daemon_now(d));
+
+	for (unsigned i = 0; i < n; i++)
+		if (m[i].self)
+			return m[i].present && m[i].complete;
+	return false;
+}
+
 void daemon_on_load(evutil_socket_t fd, short what, void *arg)
 {
 	struct daemon *d = arg;
@@ -268,7 +279,7 @@ void daemon_on_load(evutil_socket_t fd, short what, void *arg)
 	tell_mtu(d);
 	daemon_path_audit(d);
 	guard_tick(d->guard, now);
-	peers_tick(d->peers, now);
+	peers_tick(d->peers, is_complete(d), now);
 	routes_look(d->routes);
 	meter_read(&d->meter, &r, load, &processor);
 	d->metered = now;

@@ -264,6 +264,34 @@ static int make_routes(struct daemon *d, char err[DAEMON_ERROR_SIZE])
 	return 0;
 }
 
+static bool is_no_cluster_address(void *ctx, const struct address *address)
+{
+	const struct conf *conf = ctx;
+
+	for (unsigned i = 0; i < conf->nnetworks; i++)
+		for (unsigned a = 0; a < conf->networks[i].naddresses; a++)
+			if (address_same(&conf->networks[i].addresses[a], address))
+				return false;
+	return true;
+}
+
+static int make_networks(struct daemon *d, char err[DAEMON_ERROR_SIZE])
+{
+	const struct rtable table = { d->netlink, d->conf->tunnel.table,
+				      tun_ifindex(d->tun) };
+	int failed = 0;
+
+	for (unsigned i = 0; !failed && i < d->conf->nnetworks; i++)
+		failed = make_network(d, i, err);
+	if (failed)
+		return failed;
+	failed = rtable_peer_rules_sweep(&table, is_no_cluster_address, (void *)d->conf);
+	if (failed)
+		snprintf(err, DAEMON_ERROR_SIZE, "routing rules of an earlier run: %s",
+			 strerror(-failed));
+	return failed;
+}
+
 static int make_path(struct daemon *d, int lease_fd, char err[DAEMON_ERROR_SIZE])
 {
 	struct tun_handler handler = daemon_tun_handler;
@@ -283,8 +311,8 @@ static int make_path(struct daemon *d, int lease_fd, char err[DAEMON_ERROR_SIZE]
 	failed = make_filter(d, lease_fd, err);
 	if (!failed)
 		failed = make_routes(d, err);
-	for (unsigned i = 0; !failed && i < d->conf->nnetworks; i++)
-		failed = make_network(d, i, err);
+	if (!failed)
+		failed = make_networks(d, err);
 	if (failed)
 		return failed;
 	for (unsigned i = 0; i < d->conf->nnetworks; i++)

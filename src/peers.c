@@ -167,11 +167,11 @@ static bool is_stale(void *ctx, const struct address *peer)
 	return !peers_know(ctx, peer);
 }
 
-void peers_tick(struct peers *p, struct mono now)
+void peers_tick(struct peers *p, bool complete, struct mono now)
 {
 	int err;
 
-	if (!p->begun.ns || mono_since(now, p->begun) < STALE_TIME)
+	if (!p->begun.ns || !complete || mono_since(now, p->begun) < STALE_TIME)
 		return;
 	p->begun = (struct mono){ 0 };
 	err = rtable_peers_sweep(&p->table, is_stale, p);

@@ -32,8 +32,9 @@ struct peers *peers_new(struct filter *filter, const struct rtable *table,
 void peers_free(struct peers *p); /* takes NULL; kernel and filter stay as they are */
 /* The daemon ends: kernel and filter stay as they are from now on. Takes NULL. */
 void peers_stay(struct peers *p);
-/* To be called now and then: forgets peers of an earlier run. */
-void peers_tick(struct peers *p, struct mono now);
+/* To be called now and then: forgets peers of an earlier run, once this member is
+ * `complete` and so knows of all SAs that there are. */
+void peers_tick(struct peers *p, bool complete, struct mono now);
 
 /*
  * The peer's packets of `protocol` to `port` (0: any) come in ESP from now on. Each call

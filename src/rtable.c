@@ -103,8 +103,10 @@ struct leftovers {
 	} * all;
 	size_t count, size;
 	bool out_of_memory;
-	uint32_t table; /* of peers, which cannot be reached until they are known anew */
-	bool (*stale)(void *ctx, const struct address *peer);
+	/* Of peers, which cannot be reached until they are known anew. Its rules and routes
+	 * are left over if they are stale, and then nothing else is. */
+	uint32_t table;
+	bool (*stale)(void *ctx, const struct address *address);
 	void *ctx;
 };
 
@@ -166,16 +168,28 @@ static int on_old_route(const struct nlmsghdr *h, void *ctx)
 
 static int on_old_rule(const struct nlmsghdr *h, void *ctx)
 {
+	const struct fib_rule_hdr *rule = mnl_nlmsg_get_payload(h);
+	struct leftovers *l = ctx;
+	struct address from = { 0 };
+	bool own = false, of_peers = false;
 	const struct nlattr *a;
 
-	if (mnl_nlmsg_get_payload_len(h) < sizeof(struct fib_rule_hdr))
+	if (mnl_nlmsg_get_payload_len(h) < sizeof(*rule))
 		return MNL_CB_OK;
-	mnl_attr_for_each(a, h, sizeof(struct fib_rule_hdr))
+	from.family = rule->family;
+	mnl_attr_for_each(a, h, sizeof(*rule))
 	{
-		if (mnl_attr_get_type(a) == FRA_PROTOCOL &&
-		    mnl_attr_get_payload_len(a) >= 1 && mnl_attr_get_u8(a) == PROTOCOL)
-			leftover_add(ctx, h);
+		uint16_t type = mnl_attr_get_type(a), len = mnl_attr_get_payload_len(a);
+
+		if (type == FRA_PROTOCOL && len >= 1)
+			own = mnl_attr_get_u8(a) == PROTOCOL;
+		else if (type == FRA_TABLE && len == sizeof(l->table))
+			of_peers = l->table && mnl_attr_get_u32(a) == l->table;
+		else if (type == FRA_SRC && len == address_size(from.family))
+			memcpy(from.bytes, mnl_attr_get_payload(a), len);
 	}
+	if (own && (of_peers ? l->stale && l->stale(l->ctx, &from) : !l->stale))
+		leftover_add(l, h);
 	return MNL_CB_OK;
 }
 
@@ -283,6 +297,7 @@ int rtable_peer_rule(const struct rtable *t, const struct address *cluster)
 	struct nlmsghdr *h = mnl_nlmsg_put_header(buffer);
 	struct fib_rule_hdr *rule = mnl_nlmsg_put_extra_header(h, sizeof(*rule));
 	size_t size = address_size(cluster->family);
+	int err;
 
 	h->nlmsg_type = RTM_NEWRULE;
 	h->nlmsg_flags = NLM_F_CREATE | NLM_F_EXCL;
@@ -293,7 +308,23 @@ int rtable_peer_rule(const struct rtable *t, const struct address *cluster)
 	mnl_attr_put_u32(h, FRA_TABLE, t->number + 1);
 	mnl_attr_put_u32(h, FRA_PRIORITY, t->number);
 	mnl_attr_put_u8(h, FRA_PROTOCOL, PROTOCOL);
-	return excuse(cluster->family, netlink_run(t->netlink, h, NULL, NULL));
+	err = netlink_run(t->netlink, h, NULL, NULL);
+	return err == -EEXIST ? 0 : excuse(cluster->family, err);
+}
+
+int rtable_peer_rules_sweep(const struct rtable *t,
+			    bool (*stale)(void *ctx, const struct address *cluster),
+			    void *ctx)
+{
+	const struct leftovers which = { .table = t->number + 1,
+					 .stale = stale,
+					 .ctx = ctx };
+	int failed = 0;
+
+	for (unsigned i = 0; !failed && i < sizeof(families); i++)
+		failed = flush(t->netlink, families[i], RTM_GETRULE, RTM_DELRULE,
+			       on_old_rule, &which);
+	return failed;
 }
 
 int rtable_peer(const struct rtable *t, const struct address *peer, bool add)

@@ -34,7 +34,7 @@ struct rtable {
 };
 
 /* Removes what an earlier run has left, and makes the rules. Its peers of transport mode,
- * though, remain without a way to them. -errno */
+ * though, remain without a way to them, and so do the rules for that. -errno */
 int rtable_begin(const struct rtable *t);
 /* Removes routes and rules, for good, with any number. -errno */
 int rtable_remove(struct netlink *n);
@@ -45,9 +45,13 @@ int rtable_set(const struct rtable *t, const struct address *prefix, unsigned le
 
 /*
  * Peers of transport mode have the table behind that one: a rule for each cluster address
- * leads what this machine itself sends from there to it. -errno
+ * leads what this machine itself sends from there to it. An earlier run's will do. -errno
  */
 int rtable_peer_rule(const struct rtable *t, const struct address *cluster);
+/* Removes the rules for addresses that are `stale`: the cluster's no more. -errno */
+int rtable_peer_rules_sweep(const struct rtable *t,
+			    bool (*stale)(void *ctx, const struct address *cluster),
+			    void *ctx);
 int rtable_peer(const struct rtable *t, const struct address *peer, bool add);
 /* Forgets those of an earlier run that are `stale`. -errno */
 int rtable_peers_sweep(const struct rtable *t,
