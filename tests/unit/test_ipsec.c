@@ -272,6 +272,52 @@ static void test_an_ikev1_sa_is_known_by_its_requests(void **state)
 	assert_true(gateways_hear(s.successor, LOCAL_IKE_RX, &m));
 }
 
+/* The peer's last message of it is lost with the owner. */
+static void test_a_new_owner_answers_a_quick_mode_again(void **state)
+{
+	struct scene s = begin();
+	uint64_t spi = s.spi + 3 * CLUSTER_UNITS;
+	uint32_t spi_in = 0xc0000000u + s.unit;
+	struct ike request = isakmp(spi, 0xa0b1c2d3, 'q');
+	struct ike answer = isakmp(spi, 0xa0b1c2d3, 'a');
+	struct ike otherwise = isakmp(spi, 0xa0b1c2d3, 'b');
+	struct local_message open = { .type = LOCAL_QUICK_OPEN }, m;
+	struct node *third = &gateways[s.successor->id == 1 ? 3 : 1];
+
+	establish_as(s.owner, spi, 1);
+	receive(s.owner, &request);
+	open.quick_open.ike = spi;
+	open.quick_open.spi = spi_in;
+	open.quick_open.src = client;
+	open.quick_open.dst = gateway;
+	open.quick_open.request = (struct local_blob){ request.bytes, request.len };
+	open.quick_open.nonce = (struct local_blob){ (const uint8_t *)"nonce", 5 };
+	gateways_say(s.owner, &open);
+	transmit(s.owner, &answer);
+	assert_int_equal(times_sent(s.owner, &answer), 1);
+
+	gateways_kill(s.owner);
+	assert_true(gateways_hear(s.successor, LOCAL_QUICK_IMPORT, &m));
+	assert_true(m.quick_import.ike == spi);
+	assert_int_equal(m.quick_import.spi, spi_in);
+	assert_memory_equal(m.quick_import.nonce.bytes, "nonce", 5);
+	assert_int_equal(m.quick_import.request.len, request.len);
+	transmit(s.successor, &otherwise);
+	transmit(s.successor, &answer);
+	gateways_run(100);
+	assert_int_equal(times_sent(s.successor, &otherwise), 0);
+	assert_int_equal(times_sent(s.successor, &answer), 1);
+
+	/* What is finished is nothing to answer any more. */
+	add_child(s.successor, spi, spi_in);
+	gateways_run(100);
+	gateways_forget(third);
+	gateways_kill(s.successor);
+	gateways_run(3000);
+	assert_false(gateways_hear(third, LOCAL_QUICK_IMPORT, &m));
+	assert_non_null(child_find(third->t, spi_in));
+}
+
 static void test_nothing_is_said_before_it_is_committed(void **state)
 {
 	struct scene s = begin();
@@ -1082,6 +1128,7 @@ int main(void)
 #define TEST6(name) cmocka_unit_test_setup_teardown(name, start6, gateways_stop)
 	const struct CMUnitTest tests[] = {
 		TEST(test_an_ikev1_sa_is_known_by_its_requests),
+		TEST(test_a_new_owner_answers_a_quick_mode_again),
 		TEST(test_a_takeover_goes_on_where_the_owner_was),
 		TEST(test_nothing_is_said_before_it_is_committed),
 		TEST(test_a_lost_unit_is_silent),

@@ -7,6 +7,7 @@
  *   begun.c     rekeyings that a former owner has begun, and message IDs
  *   imports.c   IKE SAs on their way into this member's charon
  *   half.c      IKE SAs that are not established yet
+ *   quick.c     quick modes of IKEv1 that are not finished yet
  *   unique.c    a user's other IKE SAs, over the whole cluster
  *   pulse.c     whether charon is alive
  *   connections.c  what charon has loaded from its configuration
@@ -32,6 +33,8 @@
  *   RECORD_HALF     key: our SPI, 8 bytes. See half.c
  *   RECORD_START    key: a connection's id, 8 bytes, in the unit that its peer's
  *                   addresses hash to. initial: its names, essential: see starts.c
+ *   RECORD_QUICK    key: the inbound SPI that its CHILD SA will have, 4 bytes. initial:
+ *                   QUICK_OPEN
  */
 #ifndef IPSEC_ENGINE_H
 #define IPSEC_ENGINE_H
@@ -50,6 +53,7 @@
 #define RECORD_ADDRESS 3
 #define RECORD_HALF 4
 #define RECORD_START 5
+#define RECORD_QUICK 6
 
 #define TABLE_SIZE 4096 /* buckets */
 #define VIP_SIZE 17	/* family and address, see IKE_PUT */
@@ -106,6 +110,7 @@
 	X(half_imports, "ipsec.half-open-imports")                                       \
 	X(half_identical, "ipsec.half-open-answers-dropped")                             \
 	X(half_failed, "ipsec.half-open-failed")                                         \
+	X(quick_imports, "ipsec.quick-mode-imports")                                     \
 	X(children_refused, "ipsec.child-sas-over-limit")                                \
 	X(ike_unsent, "ipsec.ike-uncommitted-overflow")                                  \
 	X(records_bad, "ipsec.records-unreadable")                                       \
@@ -280,6 +285,8 @@ struct ipsec {
 	LIST_HEAD(, ike_sa) peers[TABLE_SIZE];
 	LIST_HEAD(, half) halves[CLUSTER_UNITS];
 	unsigned nhalves, halves_of[CLUSTER_UNITS];
+	LIST_HEAD(, quick) quicks[CLUSTER_UNITS];
+	unsigned nquicks;
 	LIST_HEAD(, child) children[TABLE_SIZE];
 	LIST_HEAD(, child) ways_out[TABLE_SIZE]; /* children by outbound SPI */
 	LIST_HEAD(, child) families[TABLE_SIZE]; /* children by their IKE SA's SPI */
@@ -420,6 +427,21 @@ void half_import(struct ipsec *t, const struct unit_set *units, struct mono now)
 /* charon has lost those of these units; NULL: all. */
 void half_drop(struct ipsec *t, const struct unit_set *units);
 void half_sweep(struct ipsec *t, struct mono now);
+
+/* quick.c */
+struct quick;
+void quick_put(struct ipsec *t, const struct local_message *m, struct mono now);
+/* Its CHILD SA is there. */
+void quick_end(struct ipsec *t, uint32_t spi, struct mono now);
+void quick_shadow(struct ipsec *t, struct session *s);
+void quick_free(struct ipsec *t, struct quick *q);
+/* charon has been given the IKE SA, and is to answer what it owes the peer. */
+void quick_import(struct ipsec *t, const struct ike_sa *sa, struct mono now);
+/* Whether charon's message with this number is such an answer; and, of one, whether the
+ * former owner's charon has given just this one. */
+bool quick_awaited(struct ipsec *t, const struct ike_sa *sa, uint32_t mid);
+bool quick_agrees(const struct ike_sa *sa, const struct local_ike_tx *tx);
+void quick_sweep(struct ipsec *t, struct mono now);
 
 /* unique.c */
 void unique_ask(struct ipsec *t, const struct local_unique_ask *ask);

@@ -61,7 +61,7 @@ static void describe_begun(struct ipsec *t, const struct ike_sa *sa,
 		m->begun = (struct local_blob){ b->state, b->len };
 }
 
-static void send_import(struct ipsec *t, struct ike_sa *sa)
+static void send_import(struct ipsec *t, struct ike_sa *sa, struct mono now)
 {
 	struct local_message put, m = { .type = LOCAL_IKE_IMPORT };
 	struct import import = { t, sa->spi };
@@ -85,6 +85,7 @@ static void send_import(struct ipsec *t, struct ike_sa *sa)
 	m.type = LOCAL_IKE_ACTIVATE;
 	m.ike_activate.spi = sa->spi;
 	plugin_send(t->plugin, &m);
+	quick_import(t, sa, now);
 	t->statistics.imports++;
 	sa->import = IMPORT_SENT;
 	sa->live = sa->imported = true;
@@ -117,7 +118,7 @@ static void proceed(struct ipsec *t, struct mono now)
 	while (t->welcomed && t->imports_under_way < UNDER_WAY_MAX &&
 	       (sa = TAILQ_FIRST(&t->imports))) {
 		unqueue(t, sa);
-		send_import(t, sa);
+		send_import(t, sa, now);
 		some = true;
 	}
 	/* charon hears of lifetimes only of what it has. */
@@ -144,7 +145,7 @@ void imports_urge(struct ipsec *t, struct ike_sa *sa)
 	if (sa->import != IMPORT_WAITING)
 		return;
 	unqueue(t, sa);
-	send_import(t, sa);
+	send_import(t, sa, t->host.now(t->host.ctx));
 }
 
 void imports_forget(struct ipsec *t, struct ike_sa *sa)

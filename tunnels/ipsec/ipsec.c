@@ -118,6 +118,7 @@ static void plugin_message(void *ctx, const struct local_message *m)
 		break;
 	case LOCAL_CHILD_PUT:
 		children_put(t, &m->child_put, now);
+		quick_end(t, m->child_put.spi_in, now);
 		break;
 	case LOCAL_CHILD_DEL:
 		children_delete(t, m->child_del.spi_in, now);
@@ -133,6 +134,9 @@ static void plugin_message(void *ctx, const struct local_message *m)
 		break;
 	case LOCAL_HALF_DONE:
 		half_end(t, m->half_done.spi, now);
+		break;
+	case LOCAL_QUICK_OPEN:
+		quick_put(t, m, now);
 		break;
 	case LOCAL_IKE_VERIFIED:
 		login_verified(t, &m->ike_verified, now);
@@ -365,6 +369,7 @@ static void ipsec_tick(void *tunnel, struct mono now)
 	children_age(t, now);
 	address_sweep(t, now);
 	half_sweep(t, now);
+	quick_sweep(t, now);
 	compare_sweep(t, now);
 	unique_enforce(t, now);
 }
@@ -384,7 +389,7 @@ static struct mono ipsec_timeout(const void *tunnel)
 
 static bool ipsec_owns(uint8_t key_type)
 {
-	return key_type >= RECORD_IKE && key_type <= RECORD_START;
+	return key_type >= RECORD_IKE && key_type <= RECORD_QUICK;
 }
 
 static void ipsec_changed(void *tunnel, struct session *s, struct mono now)
@@ -395,6 +400,8 @@ static void ipsec_changed(void *tunnel, struct session *s, struct mono now)
 		children_shadow(tunnel, s, now);
 	else if (session_key(s)->type == RECORD_HALF)
 		half_shadow(tunnel, s);
+	else if (session_key(s)->type == RECORD_QUICK)
+		quick_shadow(tunnel, s);
 	else if (session_key(s)->type == RECORD_ADDRESS)
 		address_shadow(tunnel, s);
 }
@@ -412,6 +419,8 @@ static void ipsec_removed(void *tunnel, struct session *s)
 		children_free(tunnel, user);
 	} else if (session_key(s)->type == RECORD_HALF) {
 		half_free(tunnel, user);
+	} else if (session_key(s)->type == RECORD_QUICK) {
+		quick_free(tunnel, user);
 	} else if (session_key(s)->type == RECORD_ADDRESS) {
 		lease_free(user);
 	}

@@ -251,7 +251,16 @@ unsigned local_ts_count(const struct local_blob *list);
 	M(CHILD_END, child_end, F(u64, spi) F(blob, child)) \
 	/* D> the peer's newest packet of this inbound SA came from another address or    \
 	   port: a NAT has changed. dst: ours. */                                        \
-	M(SA_MOVED, sa_moved, F(u32, spi) F(addr, dst) F(addr, src))
+	M(SA_MOVED, sa_moved, F(u32, spi) F(addr, dst) F(addr, src)) \
+	/* P> charon is about to answer this request (its packet, without marker), by which \
+	   the peer begins a quick mode in IKEv1 SA `ike`, with this SPI for the CHILD SA,  \
+	   this nonce, and, unless method is 0, of this key exchange method the public value \
+	   and the secret that follows. The answer is next. */                             \
+	M(QUICK_OPEN, quick_open, F(u64, ike) F(u32, spi) F(addr, src) F(addr, dst)        \
+	  F(blob, request) F(blob, nonce) F(u16, method) F(blob, public) F(blob, secret)) \
+	/* D> charon is to answer so once more. */                                         \
+	M(QUICK_IMPORT, quick_import, F(u64, ike) F(u32, spi) F(addr, src) F(addr, dst)    \
+	  F(blob, request) F(blob, nonce) F(u16, method) F(blob, public) F(blob, secret))
 /* clang-format on */
 
 /* What a CHILD SA's configuration asks for: when it is loaded, when its SA is closed by the

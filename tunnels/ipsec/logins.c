@@ -226,7 +226,11 @@ static void transmit_isakmp(struct ipsec *t, struct ike_sa *sa,
 	uint32_t number =
 	    copy->valid && same ? copy->mid : ike_next_received(&sa->exchanges);
 
-	if (trace->received && trace->received_mid == h->mid) {
+	bool again = quick_awaited(t, sa, h->mid);
+
+	if (again && !quick_agrees(sa, tx))
+		return;
+	if (!again && trace->received && trace->received_mid == h->mid) {
 		if (same && h->fragment <= 1)
 			ike_copy_clear(copy); /* charon repeats itself */
 		if (ike_copy_add(copy, number, &tx->src, &tx->dst, tx->packet.bytes,

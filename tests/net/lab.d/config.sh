@@ -146,8 +146,9 @@ secrets()
 # pool, dpd and protected, too.
 gateway_login()
 {
-	local own="auth = psk" version=2
+	local own="auth = psk" version=2 esp=$esp_proposals
 	[[ $1 != v1* ]] || version=1
+	[[ $1 != v1*cert ]] || esp="${esp_proposals//,/-ecp256,}-ecp256"
 	[[ -z $2 ]] || own="auth = pubkey
 				certs = $2.pem"
 	cat <<-CONF
@@ -172,7 +173,7 @@ gateway_login()
 			children {
 				net {
 					local_ts = ${protected:-10.1.0.0/16, 10.3.0.0/24}
-					esp_proposals = $esp_proposals
+					esp_proposals = $esp
 				}
 			}
 		}
@@ -325,7 +326,7 @@ client_config()
 		kernel-netlink socket-default vici" ''
 	case $auth in
 	rsa | ed25519) type=$auth ;;&
-	v1*cert) type=rsa ;;&
+	v1*cert) type=rsa esp+=-ecp256 ;;&
 	cert | tls | rsa | ed25519 | v1*cert)
 		issue_cert "$node-$auth" "$node@$auth.example.org" "$type"
 		install_cert "$node" "$node-$auth"

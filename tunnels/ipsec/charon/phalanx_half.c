@@ -180,6 +180,16 @@ static key_exchange_t *create_ke(crypto_factory_t *factory, key_exchange_method_
 	return current.ke;
 }
 
+void phalanx_half_give(const struct local_half_import *given)
+{
+	current = (answer_t){ .given = given };
+}
+
+key_exchange_t *phalanx_half_ke(void)
+{
+	return current.ke;
+}
+
 /* Entries. */
 
 static void entry_destroy(entry_t *entry)

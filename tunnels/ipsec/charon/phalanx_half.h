@@ -32,6 +32,10 @@ struct phalanx_half_t {
 
 /* Makes just this one. */
 nonce_gen_t *phalanx_given_nonce(chunk_t nonce);
+/* What the calling thread's next nonce and key exchange are to be; NULL: as charon likes. */
+void phalanx_half_give(const struct local_half_import *given);
+/* The key exchange that the calling thread has made last for its message, or NULL. */
+key_exchange_t *phalanx_half_ke(void);
 
 phalanx_half_t *phalanx_half_create(phalanx_link_t *link, phalanx_units_t *units);
 

@@ -308,6 +308,7 @@ static void dispatch(private_phalanx_link_t *this, struct local_message *m, size
 	case LOCAL_IKE_REPLACED:
 	case LOCAL_IKE_VERIFY:
 	case LOCAL_HALF_IMPORT:
+	case LOCAL_QUICK_IMPORT:
 	case LOCAL_HALF_FAIL:
 	case LOCAL_SA_EXPIRE:
 	case LOCAL_IKE_IMPORT:

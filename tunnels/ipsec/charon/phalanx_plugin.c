@@ -15,6 +15,7 @@
 #include "tunnels/ipsec/charon/phalanx_link.h"
 #include "tunnels/ipsec/charon/phalanx_plugin.h"
 #include "tunnels/ipsec/charon/phalanx_pools.h"
+#include "tunnels/ipsec/charon/phalanx_quick.h"
 #include "tunnels/ipsec/charon/phalanx_sessions.h"
 #include "tunnels/ipsec/charon/phalanx_socket.h"
 #include "tunnels/ipsec/charon/phalanx_starts.h"
@@ -45,6 +46,7 @@ struct private_phalanx_plugin_t {
 	phalanx_half_t *half;
 	phalanx_begun_t *begun;
 	phalanx_sync_t *sync;
+	phalanx_quick_t *quick;
 	phalanx_configs_t *configs;
 	phalanx_starts_t *starts;
 	phalanx_terminate_t *terminate;
@@ -112,7 +114,7 @@ static socket_t *create_socket(void)
 {
 	return phalanx_socket_create(instance->link, instance->import, instance->unique,
 				     instance->half, instance->begun, instance->sync,
-				     instance->starts);
+				     instance->quick, instance->starts);
 }
 
 /* Without connections charon would refuse the clients of the units that it is given. They
@@ -152,6 +154,7 @@ static bool connect_cb(private_phalanx_plugin_t *this, plugin_feature_t *feature
 		this->half->attach(this->half);
 		this->begun->attach(this->begun);
 		this->sync->attach(this->sync);
+		this->quick->attach(this->quick);
 		this->sessions->attach(this->sessions);
 		this->pools->attach(this->pools);
 		this->unique->attach(this->unique);
@@ -167,6 +170,7 @@ static bool connect_cb(private_phalanx_plugin_t *this, plugin_feature_t *feature
 		this->unique->detach(this->unique);
 		this->pools->detach(this->pools);
 		this->sessions->detach(this->sessions);
+		this->quick->detach(this->quick);
 		this->sync->detach(this->sync);
 		this->begun->detach(this->begun);
 		this->half->detach(this->half);
@@ -202,6 +206,7 @@ METHOD(plugin_t, destroy, void, private_phalanx_plugin_t *this)
 		this->link->stop(this->link);
 		this->import->destroy(this->import);
 		this->link->destroy(this->link);
+		this->quick->destroy(this->quick);
 		this->sync->destroy(this->sync);
 		this->begun->destroy(this->begun);
 		this->half->destroy(this->half);
@@ -233,6 +238,7 @@ static void create_parts(private_phalanx_plugin_t *this)
 	this->import =
 	    phalanx_import_create(this->link, this->sessions, this->begun, this->sync);
 	this->half = phalanx_half_create(this->link, this->units);
+	this->quick = phalanx_quick_create(this->link, this->sessions);
 	this->unique = phalanx_unique_create(this->link, this->sessions);
 	this->configs = phalanx_configs_create(this->link);
 	this->terminate = phalanx_terminate_create(this->link);

@@ -18,6 +18,7 @@ struct private_phalanx_socket_t {
 	phalanx_half_t *half;
 	phalanx_begun_t *begun;
 	phalanx_sync_t *sync;
+	phalanx_quick_t *quick;
 	phalanx_starts_t *starts;
 };
 
@@ -121,6 +122,9 @@ METHOD(socket_t, receive, status_t, private_phalanx_socket_t *this, packet_t **p
 		case LOCAL_HALF_FAIL:
 			this->half->fail(this->half, &event->message.half_fail);
 			break;
+		case LOCAL_QUICK_IMPORT:
+			this->quick->import(this->quick, &event->message.quick_import);
+			break;
 		case LOCAL_IKE_REPLACED:
 			this->unique->end(this->unique, &event->message.ike_replaced);
 			break;
@@ -181,7 +185,7 @@ METHOD(socket_t, destroy, void, private_phalanx_socket_t *this)
 socket_t *phalanx_socket_create(phalanx_link_t *link, phalanx_import_t *import,
 				phalanx_unique_t *unique, phalanx_half_t *half,
 				phalanx_begun_t *begun, phalanx_sync_t *sync,
-				phalanx_starts_t *starts)
+				phalanx_quick_t *quick, phalanx_starts_t *starts)
 {
 	private_phalanx_socket_t *this;
 
@@ -199,6 +203,7 @@ socket_t *phalanx_socket_create(phalanx_link_t *link, phalanx_import_t *import,
 		.half = half,
 		.begun = begun,
 		.sync = sync,
+		.quick = quick,
 		.starts = starts,
 	);
 	return &this->public;

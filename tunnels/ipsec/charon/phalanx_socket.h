@@ -12,6 +12,7 @@
 #include "tunnels/ipsec/charon/phalanx_half.h"
 #include "tunnels/ipsec/charon/phalanx_import.h"
 #include "tunnels/ipsec/charon/phalanx_link.h"
+#include "tunnels/ipsec/charon/phalanx_quick.h"
 #include "tunnels/ipsec/charon/phalanx_starts.h"
 #include "tunnels/ipsec/charon/phalanx_sync.h"
 #include "tunnels/ipsec/charon/phalanx_unique.h"
@@ -19,6 +20,6 @@
 socket_t *phalanx_socket_create(phalanx_link_t *link, phalanx_import_t *import,
 				phalanx_unique_t *unique, phalanx_half_t *half,
 				phalanx_begun_t *begun, phalanx_sync_t *sync,
-				phalanx_starts_t *starts);
+				phalanx_quick_t *quick, phalanx_starts_t *starts);
 
 #endif
