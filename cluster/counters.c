@@ -277,12 +277,10 @@ static bool apply(struct cluster *c, struct member *from, uint64_t stamp,
 	const struct unit *unit = &c->units[w->unit];
 	struct session *s;
 
-	if (unit->e.epoch > w->epoch) {
-		count(c, STAT_stale_epoch);
-		table_show(c, from, w->unit);
-		return false;
-	}
-	/* Not the owner yet, for us: its announcement or the session is under way. */
+	/*
+	 * Not the owner any more, for us, or not yet. A lower value replaces a higher one of
+	 * another epoch, so the words of two owners must not alternate.
+	 */
 	if (unit->e.epoch != w->epoch || epoch_owner(w->epoch) != from->id)
 		return false;
 	/* It is about to be set aside for the owner's. */

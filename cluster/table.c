@@ -245,12 +245,32 @@ static void disown(struct cluster *c, unit_id u)
 	table_change(c, u, true);
 }
 
+/*
+ * Its owner has begun anew, and was shown an older row than ours by somebody who did not know
+ * better: that nobody serves the unit is true, that a successor which was replaced or
+ * dismissed still is one is not.
+ */
+static struct entry update_vacant(struct cluster *c, unit_id u, const struct entry *e)
+{
+	struct entry mine = c->units[u].e;
+
+	if (!e->vacant || mine.vacant || e->epoch != mine.epoch ||
+	    (e->version & ~VERSION_LAST) >= mine.version)
+		return *e;
+	mine.version |= VERSION_LAST;
+	mine.vacant = true;
+	mine.forgotten = e->forgotten;
+	table_change(c, u, true);
+	return mine;
+}
+
 /* The row that another member shows; what it says of a unit that is ours decides. */
 static void merge(struct cluster *c, struct member *from, unit_id u,
 		  const struct entry *e, struct merged *merged)
 {
 	struct unit *unit = &c->units[u];
 	bool newer = e->epoch > unit->e.epoch;
+	struct entry row;
 
 	if (e->epoch < unit->e.epoch) {
 		if (epoch_owner(e->epoch) == from->id)
@@ -274,6 +294,8 @@ static void merge(struct cluster *c, struct member *from, unit_id u,
 		unit->next = 0;
 		unit->replacing = false;
 	}
+	row = update_vacant(c, u, e);
+	e = &row;
 	unit->retry = MONO_NEVER;
 	table_set(c, u, e);
 	unit_set_remove(&c->deferred, u);

@@ -113,7 +113,8 @@ void verdict_tick(struct cluster *c)
 
 	if (c->late && due(c, verdict_timeout(c)))
 		serving_wake(c, "silence");
-	if (c->late || !due(c, verdict_timeout(c)))
+	/* Of who is late still, that is when it wakes: it accuses nobody before. */
+	if (!due(c, verdict_timeout(c)))
 		return;
 	if (c->role == CLUSTER_MEMBER) {
 		flapping_died(c, master);

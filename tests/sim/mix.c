@@ -17,7 +17,7 @@ struct mix {
 	/* What has been done, and not undone. */
 	bool dead[NODES_MAX], frozen[NODES_MAX], unable[NODES_MAX];
 	bool cut;
-	bool harsh;
+	bool harsh, clogs;
 };
 
 static uint64_t below(struct mix *m, uint64_t n)
@@ -208,12 +208,25 @@ static void break_stream(struct mix *m, unsigned i)
 	}
 }
 
+/* Datagrams come, what the stream takes does not; for less, or more, than is waited for it. */
+static void clog_stream(struct mix *m, unsigned i)
+{
+	unsigned j = (i + 1 + (unsigned)below(m, m->members - 1)) % m->members;
+
+	say(m, "clog m%u and m%u", i + 1, j + 1);
+	stir(m, j);
+	run(m, 0, chance(m, 30) ? 5000000 : 1000000);
+	stir(m, chance(m, 50) ? i : j);
+	if (chance(m, 50))
+		say(m, "clog m%u and m%u off", i + 1, j + 1);
+}
+
 static void hurt(struct mix *m)
 {
 	unsigned i = (unsigned)below(m, m->members);
 
 	stir(m, i);
-	switch (below(m, m->members > 1 ? 18 : 6)) {
+	switch (below(m, m->members < 2 ? 6 : m->clogs ? 20 : 18)) {
 	case 0:
 	case 1:
 		freeze(m, i);
@@ -266,6 +279,10 @@ static void hurt(struct mix *m)
 			say(m, "heal");
 		m->cut = false;
 		break;
+	case 18:
+	case 19:
+		clog_stream(m, i);
+		break;
 	default:
 		if (m->dead[i])
 			say(m, "start m%u", i + 1);
@@ -289,9 +306,11 @@ unsigned mix_members(uint64_t seed)
 	return 9 + (unsigned)below(&m, r < 99 ? 8 : NODES_MAX - 8);
 }
 
-char *mix_write(uint64_t seed, unsigned members, unsigned faults, bool harsh)
+char *mix_write(uint64_t seed, unsigned members, unsigned faults, bool harsh, bool clogs)
 {
-	struct mix m = { .random = seed, .members = members, .harsh = harsh };
+	struct mix m = {
+		.random = seed, .members = members, .harsh = harsh, .clogs = clogs
+	};
 	char *text = NULL;
 	size_t size;
 

@@ -40,9 +40,9 @@ void script_run(const struct script *s, struct world *w);
 
 /*
  * A course of random faults, as a script's text, which script_parse() takes over. `harsh`:
- * also cuts between two members, and one-way cuts.
+ * also cuts between two members, and one-way cuts. `clogs`: also streams that stand still.
  */
-char *mix_write(uint64_t seed, unsigned members, unsigned faults, bool harsh);
+char *mix_write(uint64_t seed, unsigned members, unsigned faults, bool harsh, bool clogs);
 /* How many members a random cluster has. */
 unsigned mix_members(uint64_t seed);
 
