@@ -586,6 +586,115 @@ static void test_children_follow_a_rekeyed_ike_sa(void **state)
 	assert_int_equal(m.child_import.spi_in, spi_in);
 }
 
+/* charon says that one end deletes the IKE SA, and what it sends of that. */
+static void delete_by(struct scene *s, const struct ike *words)
+{
+	struct local_message ending = { .type = LOCAL_IKE_ENDING };
+
+	ending.ike_ending.spi = s->spi;
+	gateways_say(s->owner, &ending);
+	transmit(s->owner, words);
+}
+
+static void has_ended(struct scene *s, uint32_t spi_in)
+{
+	struct local_message m;
+
+	assert_false(gateways_hear(s->successor, LOCAL_IKE_IMPORT, &m));
+	EACH_NODE(n) {
+		if (n->dead)
+			continue;
+		assert_null(login_find(n->t, s->spi));
+		assert_null(child_find(n->t, spi_in));
+		assert_int_equal(n->routes, 0);
+	}
+}
+
+static void test_the_answer_to_a_delete_is_said_again(void **state)
+{
+	struct scene s = begin();
+	uint32_t spi_in = 0xc0000000u + s.unit;
+	struct ike request = ike(s.spi, true, false, 2, 'd');
+	struct ike other = ike(s.spi, true, false, 3, 'd');
+	struct ike answer = ike(s.spi, false, true, 2, 'a');
+	struct local_message del = { .type = LOCAL_IKE_DEL };
+	struct local_message gone = { .type = LOCAL_CHILD_DEL };
+
+	add_child(s.owner, s.spi, spi_in);
+	receive(s.owner, &request);
+	gateways_stopped = true;
+	delete_by(&s, &answer);
+	gone.child_del.ike = del.ike_del.spi = s.spi;
+	gone.child_del.spi_in = spi_in;
+	gateways_say(s.owner, &gone);
+	gateways_say(s.owner, &del);
+	assert_int_equal(times_sent(s.owner, &answer), 0);
+	gateways_stopped = false;
+	gateways_run(20);
+	assert_int_equal(times_sent(s.owner, &answer), 1);
+	receive(s.owner, &request);
+	assert_int_equal(times_sent(s.owner, &answer), 2);
+	gateways_kill(s.owner);
+	gateways_run(100);
+	has_ended(&s, spi_in);
+	receive(s.successor, &request);
+	receive(s.successor, &other);
+	assert_int_equal(times_sent(s.successor, &answer), 1);
+	assert_int_equal(s.successor->nsent, 1);
+	/* After a while nobody asks any more. */
+	EACH_NODE(n)
+		if (!n->dead)
+			farewell_sweep(n->t, mono_add(gateways_now, 200 * MONO_SEC));
+	gateways_run(100);
+	EACH_NODE(n)
+		if (!n->dead)
+			assert_int_equal(n->t->nfarewells, 0);
+	receive(s.successor, &request);
+	assert_int_equal(s.successor->nsent, 1);
+}
+
+static void test_the_owner_dies_when_it_has_answered_a_delete(void **state)
+{
+	struct scene s = begin();
+	uint32_t spi_in = 0xc0000000u + s.unit;
+	struct ike request = ike(s.spi, true, false, 2, 'd');
+	struct ike answer = ike(s.spi, false, true, 2, 'a');
+
+	add_child(s.owner, s.spi, spi_in);
+	receive(s.owner, &request);
+	delete_by(&s, &answer);
+	gateways_run(20);
+	gateways_kill(s.owner);
+	gateways_run(100);
+	has_ended(&s, spi_in);
+	receive(s.successor, &request);
+	assert_int_equal(times_sent(s.successor, &answer), 1);
+}
+
+static void test_the_owner_dies_when_it_has_said_delete(void **state)
+{
+	struct scene s = begin();
+	uint32_t spi_in = 0xc0000000u + s.unit;
+	struct ike request = ike(s.spi, false, false, 0, 'd');
+	struct ike answer = ike(s.spi, true, true, 0, 'a');
+	struct local_message m;
+
+	add_child(s.owner, s.spi, spi_in);
+	delete_by(&s, &request);
+	gateways_run(20);
+	assert_int_equal(times_sent(s.owner, &request), 1);
+	gateways_kill(s.owner);
+	gateways_run(100);
+	has_ended(&s, spi_in);
+	assert_int_equal(times_sent(s.successor, &request), 1);
+	gateways_forget(s.successor);
+	receive(s.successor, &answer);
+	assert_false(gateways_hear(s.successor, LOCAL_IKE_RX, &m));
+	gateways_run(10000);
+	assert_int_equal(times_sent(s.successor, &request), 3);
+	has_ended(&s, spi_in);
+}
+
 /* A packet from the inside for the client of add_child(). */
 static void forward(struct node *n)
 {
@@ -1139,6 +1248,9 @@ int main(void)
 		TEST(test_message_ids_are_agreed_on_anew),
 		TEST(test_an_answer_out_of_order_is_no_answer_to_keep),
 		TEST(test_children_follow_a_rekeyed_ike_sa),
+		TEST(test_the_answer_to_a_delete_is_said_again),
+		TEST(test_the_owner_dies_when_it_has_answered_a_delete),
+		TEST(test_the_owner_dies_when_it_has_said_delete),
 		TEST(test_numbers_of_esp_go_on_above_the_lease),
 		TEST(test_an_unproven_takeover_skips_and_rekeys),
 		TEST(test_no_address_is_given_twice),

@@ -20,6 +20,7 @@
  *   addresses.c virtual addresses of pools
  *   policy.c    what its connections protect without an SA, too
  *   usage.c     which of them are in use, and which are leased
+ *   farewell.c  what is still to be said of IKE SAs that have ended
  *   merging.c   after a cut: whose copy of a login goes on
  *   view.c      what an operator sees, and can end
  *
@@ -31,6 +32,7 @@
  *   RECORD_ADDRESS  key: a virtual address, 4 or 16 bytes, in the unit that it folds
  *                   to. initial: the identity that holds it
  *   RECORD_HALF     key: our SPI, 8 bytes. See half.c
+ *   RECORD_FAREWELL key: our SPI, 8 bytes. See farewell.c
  *   RECORD_START    key: a connection's id, 8 bytes, in the unit that its peer's
  *                   addresses hash to. initial: its names, essential: see starts.c
  *   RECORD_QUICK    key: the inbound SPI that its CHILD SA will have, 4 bytes. initial:
@@ -54,6 +56,7 @@
 #define RECORD_HALF 4
 #define RECORD_START 5
 #define RECORD_QUICK 6
+#define RECORD_FAREWELL 7
 
 #define TABLE_SIZE 4096 /* buckets */
 #define VIP_SIZE 17	/* family and address, see IKE_PUT */
@@ -153,6 +156,7 @@ struct ike_sa {
 	bool imported;	/* and so is the last response */
 	bool unkept;	/* the exchanges are not in the store as they stand here */
 	bool unwanted;	/* it is to be removed: charon does not know it */
+	bool deleting;	/* one end says DELETE: charon's next message of it tells which */
 	struct usage *usage; /* of virtual addresses */
 	/* Of its children that are gone. */
 	uint64_t bytes_in, bytes_out, packets_in, packets_out;
@@ -287,6 +291,8 @@ struct ipsec {
 	unsigned nhalves, halves_of[CLUSTER_UNITS];
 	LIST_HEAD(, quick) quicks[CLUSTER_UNITS];
 	unsigned nquicks;
+	LIST_HEAD(, farewell) farewells[CLUSTER_UNITS];
+	unsigned nfarewells, nasking; /* nasking: whose peers this member tells */
 	LIST_HEAD(, child) children[TABLE_SIZE];
 	LIST_HEAD(, child) ways_out[TABLE_SIZE]; /* children by outbound SPI */
 	LIST_HEAD(, child) families[TABLE_SIZE]; /* children by their IKE SA's SPI */
@@ -379,6 +385,12 @@ void login_drop(struct ipsec *t, struct ike_sa *sa);
 void login_release(struct ipsec *t);
 void login_tick(struct ipsec *t, struct mono now);
 struct mono login_timeout(const struct ipsec *t);
+/* Says it again. */
+void login_say(struct ipsec *t, const struct ike_copy *copy);
+/* Whether all that was put so far into the unit is held by its successor. */
+bool login_settled(const struct ipsec *t, unit_id unit);
+/* charon deletes it, or its peer does. */
+void login_deleting(struct ipsec *t, uint64_t spi);
 void login_send(struct ipsec *t, const struct local_addr *src,
 		const struct local_addr *dst, const uint8_t *packet, size_t len);
 
@@ -442,6 +454,20 @@ void quick_import(struct ipsec *t, const struct ike_sa *sa, struct mono now);
 bool quick_awaited(struct ipsec *t, const struct ike_sa *sa, uint32_t mid);
 bool quick_agrees(const struct ike_sa *sa, const struct local_ike_tx *tx);
 void quick_sweep(struct ipsec *t, struct mono now);
+
+/* farewell.c */
+/* Keeps what was said last of an IKE SA that is about to be removed. `ask`: our own DELETE is
+ * said again, by this member. */
+void farewell_keep(struct ipsec *t, struct ike_sa *sa, bool ask, struct mono now);
+/* Of units that are this member's now: ends IKE SAs whose owner was about to. */
+void farewell_inherit(struct ipsec *t, const struct unit_set *units, struct mono now);
+void farewell_shadow(struct ipsec *t, struct session *s);
+void farewell_free(struct ipsec *t, struct farewell *e);
+/* True if the message is for such an IKE SA, and dealt with. */
+bool farewell_receive(struct ipsec *t, const struct ike_header *h);
+void farewell_tick(struct ipsec *t, struct mono now);
+struct mono farewell_timeout(const struct ipsec *t);
+void farewell_sweep(struct ipsec *t, struct mono now);
 
 /* unique.c */
 void unique_ask(struct ipsec *t, const struct local_unique_ask *ask);

@@ -119,6 +119,7 @@ void ike_exchanges_clear(struct ike_exchanges *x)
 	ike_copy_clear(&x->response);
 	ike_copy_clear(&x->request);
 	x->outstanding = false;
+	x->ending = IKE_LIVES;
 	memset(&x->replaces, 0, sizeof(x->replaces));
 	OPENSSL_cleanse(&x->begun, sizeof(x->begun));
 }
@@ -251,6 +252,7 @@ size_t ike_exchanges_encode(const struct ike_exchanges *x, uint8_t *buf, size_t 
 	encode_copy(&p, &x->response);
 	encode_copy(&p, &x->request);
 	pack_u8(&p, x->outstanding);
+	pack_u8(&p, (uint8_t)x->ending);
 	encode_replaces(&p, &x->replaces);
 	encode_begun(&p, &x->begun);
 	return p.bad ? 0 : (size_t)(p.at - buf);
@@ -260,12 +262,17 @@ int ike_exchanges_decode(struct ike_exchanges *x, const uint8_t *buf, size_t len
 {
 	struct unpack u = unpack_from(buf, len);
 	struct ike_exchanges out = { 0 };
+	unsigned ending;
 	int err;
 
 	err = decode_copy(&u, &out.response);
 	if (!err)
 		err = decode_copy(&u, &out.request);
 	out.outstanding = unpack_u8(&u);
+	ending = unpack_u8(&u);
+	if (ending > IKE_ENDED_BY_US)
+		u.bad = true;
+	out.ending = (enum ike_ending)ending;
 	decode_replaces(&u, &out.replaces);
 	decode_begun(&u, &out.begun);
 	if (!err && !unpack_done(&u))

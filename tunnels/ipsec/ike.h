@@ -93,11 +93,19 @@ struct ike_begun {
 	uint8_t state[IKE_BEGUN_MAX]; /* the plugin's own, and secret */
 };
 
+/* Whether one of the two ends has said DELETE, as the other one may not have heard. */
+enum ike_ending {
+	IKE_LIVES,
+	IKE_ENDED_BY_PEER, /* the last response is ours to that */
+	IKE_ENDED_BY_US,   /* the last request is that */
+};
+
 /* The exchanges of an IKE SA, both ways: the essential state of its record. */
 struct ike_exchanges {
 	struct ike_copy response; /* our answer to the peer's last request */
 	struct ike_copy request;  /* our last request */
 	bool outstanding;	  /* the peer has not answered it yet */
+	enum ike_ending ending;
 	struct ike_replaces replaces;
 	struct ike_begun begun;
 };

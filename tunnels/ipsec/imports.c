@@ -130,6 +130,7 @@ void imports_add(struct ipsec *t, const struct unit_set *units, struct mono now)
 {
 	struct ike_sa *sa;
 
+	farewell_inherit(t, units, now);
 	for (unsigned i = 0; i < TABLE_SIZE; i++)
 		LIST_FOREACH(sa, &t->ikes[i], by_spi)
 			if (unit_set_has(units, sa->unit) && !sa->live) {

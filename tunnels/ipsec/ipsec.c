@@ -100,6 +100,9 @@ static void plugin_message(void *ctx, const struct local_message *m)
 	case LOCAL_IKE_DEL:
 		login_delete(t, m->ike_del.spi, now);
 		break;
+	case LOCAL_IKE_ENDING:
+		login_deleting(t, m->ike_ending.spi);
+		break;
 	case LOCAL_SA_ADD:
 		children_stage(t, m);
 		break;
@@ -357,6 +360,7 @@ static void ipsec_tick(void *tunnel, struct mono now)
 		without_charon(t, "charon does not answer");
 	}
 	login_tick(t, now);
+	farewell_tick(t, now);
 	imports_tick(t, now);
 	address_tick(t, now);
 	starts_tick(t, now);
@@ -370,6 +374,7 @@ static void ipsec_tick(void *tunnel, struct mono now)
 	address_sweep(t, now);
 	half_sweep(t, now);
 	quick_sweep(t, now);
+	farewell_sweep(t, now);
 	compare_sweep(t, now);
 	unique_enforce(t, now);
 }
@@ -378,7 +383,7 @@ static struct mono ipsec_timeout(const void *tunnel)
 {
 	const struct ipsec *t = tunnel;
 
-	struct mono at = mono_min(t->sweep, login_timeout(t));
+	struct mono at = mono_min(t->sweep, mono_min(login_timeout(t), farewell_timeout(t)));
 
 	if (t->nconnections)
 		at = mono_min(at, t->starts_at);
@@ -389,7 +394,7 @@ static struct mono ipsec_timeout(const void *tunnel)
 
 static bool ipsec_owns(uint8_t key_type)
 {
-	return key_type >= RECORD_IKE && key_type <= RECORD_QUICK;
+	return key_type >= RECORD_IKE && key_type <= RECORD_FAREWELL;
 }
 
 static void ipsec_changed(void *tunnel, struct session *s, struct mono now)
@@ -404,6 +409,8 @@ static void ipsec_changed(void *tunnel, struct session *s, struct mono now)
 		quick_shadow(tunnel, s);
 	else if (session_key(s)->type == RECORD_ADDRESS)
 		address_shadow(tunnel, s);
+	else if (session_key(s)->type == RECORD_FAREWELL)
+		farewell_shadow(tunnel, s);
 }
 
 static void ipsec_removed(void *tunnel, struct session *s)
@@ -423,6 +430,8 @@ static void ipsec_removed(void *tunnel, struct session *s)
 		quick_free(tunnel, user);
 	} else if (session_key(s)->type == RECORD_ADDRESS) {
 		lease_free(user);
+	} else if (session_key(s)->type == RECORD_FAREWELL) {
+		farewell_free(tunnel, user);
 	}
 }
 

@@ -260,7 +260,10 @@ unsigned local_ts_count(const struct local_blob *list);
 	  F(blob, request) F(blob, nonce) F(u16, method) F(blob, public) F(blob, secret)) \
 	/* D> charon is to answer so once more. */                                         \
 	M(QUICK_IMPORT, quick_import, F(u64, ike) F(u32, spi) F(addr, src) F(addr, dst)    \
-	  F(blob, request) F(blob, nonce) F(u16, method) F(blob, public) F(blob, secret))
+	  F(blob, request) F(blob, nonce) F(u16, method) F(blob, public) F(blob, secret))      \
+	/* P> one end deletes the IKE SA: what charon sends of it next says so, or answers \
+	   what says so. */                                                               \
+	M(IKE_ENDING, ike_ending, F(u64, spi))
 /* clang-format on */
 
 /* What a CHILD SA's configuration asks for: when it is loaded, when its SA is closed by the

@@ -88,7 +88,7 @@ void login_send(struct ipsec *t, const struct local_addr *src,
 	t->host.send_outside(t->host.ctx, out, total);
 }
 
-static void send_copy(struct ipsec *t, const struct ike_copy *copy)
+void login_say(struct ipsec *t, const struct ike_copy *copy)
 {
 	for (unsigned i = 0; i < copy->packets; i++) {
 		size_t len;
@@ -112,8 +112,7 @@ int login_keep(struct ipsec *t, struct ike_sa *sa, struct mono now)
 	return err;
 }
 
-/* Whether all that was put so far into the unit is held by its successor. */
-static bool settled(const struct ipsec *t, unit_id unit)
+bool login_settled(const struct ipsec *t, unit_id unit)
 {
 	return cluster_committed(t->host.cluster, unit,
 				 cluster_position(t->host.cluster));
@@ -124,7 +123,7 @@ static bool sayable(struct ipsec *t, struct ike_sa *sa, struct mono now)
 {
 	if (sa->unkept)
 		login_keep(t, sa, now);
-	return !sa->unkept && settled(t, sa->unit);
+	return !sa->unkept && login_settled(t, sa->unit);
 }
 
 static void wait_for_commit(struct ipsec *t, unit_id unit, const struct local_ike_tx *tx)
@@ -166,7 +165,7 @@ static void transmit_early(struct ipsec *t, const struct ike_header *h,
 		t->statistics.not_served++;
 	else if (h->major == 2 && !half_transmit(t, h, tx, now))
 		return;
-	else if (own && !settled(t, spi_unit(own)))
+	else if (own && !login_settled(t, spi_unit(own)))
 		wait_for_commit(t, spi_unit(own), tx);
 	else
 		login_send(t, &tx->src, &tx->dst, tx->packet.bytes, tx->packet.len);
@@ -178,7 +177,7 @@ static void say_without_copy(struct ipsec *t, struct ike_sa *sa,
 {
 	if (sa->unkept && login_keep(t, sa, now))
 		t->statistics.ike_dropped++;
-	else if (settled(t, sa->unit) && cluster_serves(t->host.cluster, sa->unit, now))
+	else if (login_settled(t, sa->unit) && cluster_serves(t->host.cluster, sa->unit, now))
 		login_send(t, &tx->src, &tx->dst, tx->packet.bytes, tx->packet.len);
 	else
 		wait_for_commit(t, sa->unit, tx);
@@ -243,7 +242,7 @@ static void transmit_isakmp(struct ipsec *t, struct ike_sa *sa,
 			return;
 		}
 	}
-	if (settled(t, sa->unit) && cluster_serves(t->host.cluster, sa->unit, now))
+	if (login_settled(t, sa->unit) && cluster_serves(t->host.cluster, sa->unit, now))
 		login_send(t, &tx->src, &tx->dst, tx->packet.bytes, tx->packet.len);
 	else
 		wait_for_commit(t, sa->unit, tx);
@@ -286,7 +285,7 @@ void login_transmit(struct ipsec *t, const struct local_ike_tx *tx, struct mono 
 	if (!h.response && sa->resumed && sa->exchanges.request.mid == h.mid) {
 		if (h.fragment <= 1 && sayable(t, sa, now)) {
 			t->statistics.ike_resent++;
-			send_copy(t, &sa->exchanges.request);
+			login_say(t, &sa->exchanges.request);
 		}
 		return;
 	}
@@ -296,6 +295,9 @@ void login_transmit(struct ipsec *t, const struct local_ike_tx *tx, struct mono 
 		say_without_copy(t, sa, tx, now);
 		return;
 	}
+	if (sa->deleting)
+		sa->exchanges.ending = h.response ? IKE_ENDED_BY_PEER : IKE_ENDED_BY_US;
+	sa->deleting = false;
 	if (h.response) {
 		copy_response(t, sa, &h, tx);
 		session_heard(sa->session, now); /* charon answers what is authentic */
@@ -351,7 +353,7 @@ static bool answer_again(struct ipsec *t, struct ike_sa *sa, const struct ike_he
 	/* Before its commit the first answer is still under way. */
 	if (sayable(t, sa, now)) {
 		t->statistics.ike_repeated++;
-		send_copy(t, copy);
+		login_say(t, copy);
 	}
 	return true;
 }
@@ -426,7 +428,7 @@ static bool isakmp_again(struct ipsec *t, struct ike_sa *sa, const uint8_t *dige
 		return false;
 	if (sayable(t, sa, now)) {
 		t->statistics.ike_repeated++;
-		send_copy(t, copy);
+		login_say(t, copy);
 	}
 	return true;
 }
@@ -497,7 +499,8 @@ void login_receive(struct ipsec *t, const struct local_addr *src,
 			t->statistics.ike_unasked++;
 			return;
 		}
-		if (!sa && half_receive(t, &h, src, dst, now))
+		if (!sa &&
+		    (half_receive(t, &h, src, dst, now) || farewell_receive(t, &h)))
 			return;
 		waiting = sa;
 	}
@@ -610,18 +613,41 @@ void login_free(struct ipsec *t, struct ike_sa *sa)
 	free(sa);
 }
 
+void login_deleting(struct ipsec *t, uint64_t spi)
+{
+	struct ike_sa *sa = login_find(t, spi);
+
+	if (sa && sa->live)
+		sa->deleting = true;
+}
+
+/* The answer to a DELETE leaves when nobody has the IKE SA any more. */
+static void wait_for_removal(struct ipsec *t, unit_id unit)
+{
+	struct waiting_packet *w;
+
+	TAILQ_FOREACH(w, &t->packets, next)
+		if (w->unit == unit)
+			w->position = cluster_position(t->host.cluster);
+}
+
 void login_delete(struct ipsec *t, uint64_t spi, struct mono now)
 {
 	struct ike_sa *sa = login_find(t, spi);
 	struct session *s;
+	unit_id unit;
 
 	if (!sa || !sa->live)
 		return;
 	half_end(t, spi, now);
 	s = sa->session;
+	unit = sa->unit;
+	if (sa->exchanges.ending == IKE_ENDED_BY_PEER)
+		farewell_keep(t, sa, false, now);
 	login_free(t, sa);
 	session_set_user(s, NULL);
 	cluster_remove(t->host.cluster, s, now);
+	wait_for_removal(t, unit);
 }
 
 void login_shadow(struct ipsec *t, struct session *s, struct mono now)
@@ -735,7 +761,7 @@ static void repeat(struct ipsec *t, struct ike_sa *sa, struct mono now)
 		return;
 	}
 	t->statistics.ike_resent++;
-	send_copy(t, &sa->exchanges.request);
+	login_say(t, &sa->exchanges.request);
 	sa->repeat_at = mono_add(now, REPEAT_FIRST << sa->repeats);
 	sa->repeats++;
 }

@@ -119,6 +119,16 @@ static bool forget_child(private_phalanx_sessions_t *this, uint32_t spi, uint64_
 	return known;
 }
 
+static bool knows_child(private_phalanx_sessions_t *this, uint32_t spi)
+{
+	bool known;
+
+	this->mutex->lock(this->mutex);
+	known = this->children->get(this->children, spi_key(spi)) != NULL;
+	this->mutex->unlock(this->mutex);
+	return known;
+}
+
 static void report_child(private_phalanx_sessions_t *this, uint64_t ike,
 			 child_sa_t *child_sa)
 {
@@ -130,9 +140,12 @@ static void report_child(private_phalanx_sessions_t *this, uint64_t ike,
 	case CHILD_INSTALLED:
 	case CHILD_REKEYING:
 	case CHILD_REKEYED:
+		break;
 	case CHILD_DELETING:
 	case CHILD_DELETED:
-		break;
+		if (knows_child(this, ntohl(child_sa->get_spi(child_sa, TRUE))))
+			break;
+		return;
 	default:
 		return;
 	}
@@ -308,6 +321,17 @@ static void send_child_del(private_phalanx_sessions_t *this, uint64_t ike, uint3
 		this->link->send(this->link, &m);
 }
 
+/* A DELETE of IKEv1 is not answered. */
+static void report_ending(private_phalanx_sessions_t *this, ike_sa_t *ike_sa)
+{
+	struct local_message m = { .type = LOCAL_IKE_ENDING };
+	session_t *session = get_session(this, phalanx_own_spi(ike_sa));
+
+	m.ike_ending.spi = phalanx_own_spi(ike_sa);
+	if (session && session->reported && ike_sa->get_version(ike_sa) == IKEV2)
+		this->link->send(this->link, &m);
+}
+
 METHOD(listener_t, ike_state_change, bool, private_phalanx_sessions_t *this,
        ike_sa_t *ike_sa, ike_sa_state_t state)
 {
@@ -316,6 +340,8 @@ METHOD(listener_t, ike_state_change, bool, private_phalanx_sessions_t *this,
 	child_sa_t *child_sa;
 	session_t *session;
 
+	if (state == IKE_DELETING)
+		report_ending(this, ike_sa);
 	if (state != IKE_DESTROYING)
 		return TRUE;
 	m.ike_del.spi = phalanx_own_spi(ike_sa);
@@ -338,7 +364,12 @@ METHOD(listener_t, ike_state_change, bool, private_phalanx_sessions_t *this,
 METHOD(listener_t, child_state_change, bool, private_phalanx_sessions_t *this,
        ike_sa_t *ike_sa, child_sa_t *child_sa, child_sa_state_t state)
 {
-	if (ike_sa && state == CHILD_DESTROYING)
+	/* One that has no successor is of no use while its peer is told of its end; and if this
+	 * member dies meanwhile, nobody goes on with it. charon has just read its counters. */
+	bool ends = state == CHILD_DELETING &&
+		    child_sa->get_state(child_sa) == CHILD_INSTALLED;
+
+	if (ike_sa && (ends || state == CHILD_DESTROYING))
 		send_child_del(this, phalanx_own_spi(ike_sa),
 			       ntohl(child_sa->get_spi(child_sa, TRUE)));
 	return TRUE;
