@@ -4,7 +4,7 @@
 # few of them, and a client gets in, also when a member has died that was flooded with the
 # others. Whose session there is already does not notice.
 # What a login needs has nothing to do with how frames find their member.
-# modes: multicast
+# modes: none
 set -euo pipefail
 . "$(dirname "${BASH_SOURCE[0]}")/lib.sh"
 
