@@ -358,51 +358,6 @@ static void a_higher_epoch_takes_the_unit_away(void **state)
 	assert_int_equal(statistic(f, "stale_epoch"), 1);
 }
 
-static void say_counters(struct fixture *f, uint64_t epoch, uint64_t first)
-{
-	struct wire_counters m = { .seq = 1,
-				   .counts_count = 1,
-				   .counts = { { .unit = 5,
-						 .epoch = epoch,
-						 .key = { .type = 1, .len = 1 },
-						 .first = first } } };
-	uint8_t msg[128];
-	size_t len = wire_encode_counters(msg, sizeof(msg), 0, PEER_RUN, &m);
-
-	assert_true(len > 0);
-	cluster_recv_datagram(f->c, 1, msg, len, f->now);
-}
-
-/* A lower value may take the place of another owner's: their words must not alternate. */
-static void counters_are_taken_at_the_epoch_that_is_known(void **state)
-{
-	static struct wire_entries e = { .entries_count = 1 };
-	const struct session_key key = { .type = 1, .len = 1 };
-	struct fixture *f = *state;
-	struct session *s;
-	uint8_t msg[128];
-	size_t len;
-	uint64_t epoch;
-	struct cluster_unit_state u;
-
-	join_peer(f);
-	cluster_unit(f->c, 5, &u);
-	epoch = ((u.epoch >> 16) + 2) << 16 | 1;
-	assert_int_equal(
-	    cluster_put(f->c, 5, &key, NULL, 0, (const uint8_t *)"a", 1, &s, f->now), 0);
-	e.entries[0] = (struct wire_entry){ .unit = 5, .epoch = epoch };
-	len = wire_encode_entries(msg, sizeof(msg), 0, PEER_RUN, &e);
-	cluster_recv_datagram(f->c, 1, msg, len, f->now);
-	say_counters(f, epoch, 10);
-	assert_int_equal(session_counter(s, 0), 10);
-	say_counters(f, epoch - (1 << 16), 5);
-	say_counters(f, epoch + (1 << 16), 6);
-	assert_int_equal(session_counter(s, 0), 10);
-	assert_int_equal(statistic(f, "counters_refused"), 2);
-	say_counters(f, epoch, 9);
-	assert_int_equal(session_counter(s, 0), 10);
-}
-
 /* `by` passes on what `origin` is said to have said: that it is dead. */
 static void relay_death(struct fixture *f, member_id by, uint64_t run, member_id origin)
 {
@@ -532,8 +487,6 @@ int main(void)
 						teardown),
 		cmocka_unit_test_setup_teardown(a_higher_epoch_takes_the_unit_away, setup,
 						teardown),
-		cmocka_unit_test_setup_teardown(
-		    counters_are_taken_at_the_epoch_that_is_known, setup, teardown),
 		cmocka_unit_test_setup_teardown(only_members_speak_for_others, setup,
 						teardown),
 		cmocka_unit_test_setup_teardown(no_epoch_is_the_last, setup, teardown),
