@@ -108,6 +108,7 @@ int login_keep(struct ipsec *t, struct ike_sa *sa, struct mono now)
 	if (len)
 		err = cluster_put(t->host.cluster, sa->unit, &key, NULL, 0, essential,
 				  len, NULL, now);
+	OPENSSL_cleanse(essential, len);
 	sa->unkept = err;
 	return err;
 }
@@ -584,6 +585,7 @@ void login_put(struct ipsec *t, const struct local_message *m, struct mono now)
 	err = cluster_put(t->host.cluster, spi_unit(spi), &key, initial, len, essential,
 			  essential_len, &s, now);
 	OPENSSL_cleanse(initial, len);
+	OPENSSL_cleanse(essential, essential_len);
 	if (err) {
 		log_warnx("ipsec: cannot keep IKE SA %016llx: %s",
 			  (unsigned long long)spi, strerror(-err));
