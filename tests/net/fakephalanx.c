@@ -24,6 +24,7 @@
  *                  to INITIAL_CONTACT of the plugin's own
  *   ping A|B       that charon is asked whether it is alive
  *   expire A|B     each inbound SA's soft lifetime runs out
+ *   move A|B       each CHILD SA's client is seen at another port by its ESP, or back
  *   shift N        clients' ports appear N higher, as a NAT that forgot them would do
  *   mark TEXT      logs the text
  *   quit
@@ -58,6 +59,7 @@
 #define CREATE_CHILD_SA 36
 #define INFORMATIONAL 37
 #define SELF 7
+#define MOVED 6500
 
 struct child {
 	uint32_t spi_in;
@@ -692,6 +694,19 @@ static void expire_child(struct peer *p, uint32_t spi_in)
 	tell(p, &m);
 }
 
+static void move_child(struct peer *p, const struct sa *sa, uint32_t spi_in)
+{
+	struct local_message m = { .type = LOCAL_SA_MOVED };
+
+	m.sa_moved.spi = spi_in;
+	m.sa_moved.dst.family = 4;
+	memcpy(m.sa_moved.dst.bytes, &own, 4);
+	m.sa_moved.dst.port = ports[1];
+	m.sa_moved.src = sa->remote;
+	m.sa_moved.src.port = sa->remote.port == MOVED ? ports[1] : MOVED;
+	tell(p, &m);
+}
+
 static void for_all(struct peer *p, const char *verb)
 {
 	struct local_message m = { .type = LOCAL_IKE_DROP };
@@ -714,6 +729,9 @@ static void for_all(struct peer *p, const char *verb)
 		} else if (!strcmp(verb, "expire"))
 			for (unsigned j = 0; j < sas[i].child_count; j++)
 				expire_child(p, sas[i].children[j].spi_in);
+		else if (!strcmp(verb, "move"))
+			for (unsigned j = 0; j < sas[i].child_count; j++)
+				move_child(p, &sas[i], sas[i].children[j].spi_in);
 	}
 }
 

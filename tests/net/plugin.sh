@@ -609,6 +609,14 @@ main() {
 	tell "shift 0"
 	check "and back" since_count shift 'B IKE_PUT .*port=4500' 1
 
+	mark move
+	tell "move B"
+	check "clients whose ESP comes from another port are reported" \
+		since_count move 'B IKE_PUT .*port=6500' 2
+	check "their SAs follow" since_count move 'B SA_UPDATE .*port=6500' 4
+	tell "move B"
+	check "and back" since_count move 'B IKE_PUT .*port=4500' 2
+
 	check_not "own addresses are nothing to tell clients" \
 		since_has roam '^B > IKE 37 request'
 

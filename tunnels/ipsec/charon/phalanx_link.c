@@ -311,6 +311,7 @@ static void dispatch(private_phalanx_link_t *this, struct local_message *m, size
 	case LOCAL_QUICK_IMPORT:
 	case LOCAL_HALF_FAIL:
 	case LOCAL_SA_EXPIRE:
+	case LOCAL_SA_MOVED:
 	case LOCAL_IKE_IMPORT:
 	case LOCAL_CHILD_IMPORT:
 	case LOCAL_IKE_ACTIVATE:
