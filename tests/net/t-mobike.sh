@@ -68,6 +68,8 @@ is_at()
 cleanup()
 {
 	lab exec "$client" nft delete table inet halt 2>/dev/null || true
+	# While the cluster can still hear of that.
+	lab client "$client" down || true
 	lab exec n1 nft 'flush chain ip nat post; add rule ip nat post oifname clients masquerade'
 	lab exec "$client" ip address flush dev eth0 scope global
 	lab exec "$client" ip address add 198.51.100.11/24 brd + dev eth0
