@@ -69,21 +69,25 @@ static struct mono master_due(const struct cluster *c)
 
 /*
  * Who had lost all others hears the first of them again: so the fault was here, or in the
- * middle, and the others get half an interval to be heard as well.
+ * middle, and the others get half an interval to be heard as well. Those who have said
+ * nothing for long had it: one who is heard now and then does not keep the dead alive.
  */
 void verdict_heard(struct cluster *c, struct member *m)
 {
 	uint64_t half = c->cfg.detection / 2;
+	uint64_t pardon = (1 + MINORITY_WAIT) * c->cfg.detection;
 	struct mono since = { mono_since(c->now, (struct mono){ half }) };
 	bool alone = true;
 
 	EACH_PRESENT(c, p)
 		alone = alone && mono_since(c->now, p->heard) >= half;
-	for (struct member *p = c->members; alone && p < c->members + c->nmembers; p++)
-		if (p->present && mono_before(p->heard, since))
-			p->heard = since;
-	if (alone && mono_before(c->master_heard, since))
-		c->master_heard = since;
+	for (struct member *p = c->members; alone && p < c->members + c->nmembers; p++) {
+		if (!p->present || mono_since(c->now, p->spoke) >= pardon)
+			continue;
+		p->heard = mono_max(p->heard, since);
+		if (p->id == c->master)
+			c->master_heard = mono_max(c->master_heard, since);
+	}
 	m->heard = c->now;
 }
 
