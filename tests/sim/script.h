@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
- * Scenarios: text, a command a line. commands.c says what there is; README beside the
+ * Scenarios: text, a command a line. command.h says what there is; README beside the
  * scenarios says it to people. Words are separated by blanks, # begins a comment.
  */
 #ifndef SIM_SCRIPT_H
@@ -46,7 +46,7 @@ char *mix_write(uint64_t seed, unsigned members, unsigned faults, bool harsh, bo
 /* How many members a random cluster has. */
 unsigned mix_members(uint64_t seed);
 
-/* For commands.c: where a script is. */
+/* For commands: where a script is. */
 struct player {
 	const struct script *s;
 	struct world *w; /* NULL: the script is only looked over */
