@@ -12,11 +12,24 @@ signal_all()
 	kill "-$2" $pids
 }
 
+# A process holds its files, and so its locks, until its last thread has ended.
+threads_gone()
+{
+	local threads=(/proc/"$1"/task/*)
+	((${#threads[@]} <= 1))
+}
+
 verb_kill()
 {
+	local pid pids
 	(($# == 1)) || die "usage: lab kill NODE"
+	check_node "$1"
+	pids=$(node_pids "$1")
 	signal_all "$1" KILL
-	wait_for 5 "the end of $1's processes" node_idle "$1"
+	wait_for 10 "the end of $1's processes" node_idle "$1"
+	for pid in $pids; do
+		wait_for 10 "the end of $1's threads" threads_gone "$pid"
+	done
 }
 
 verb_freeze()
