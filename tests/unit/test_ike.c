@@ -191,6 +191,59 @@ static void test_bounds(void **state)
 	ike_copy_clear(&c);
 }
 
+static void test_marks_travel(void **state)
+{
+	struct ike_exchanges x = { 0 }, back = { 0 };
+	static uint8_t buf[IKE_EXCHANGES_MAX];
+	size_t len;
+
+	for (uint32_t i = 0; i < IKE_HEARD_MAX + 10; i++)
+		assert_int_equal(ike_heard_add(&x, 1000 + i), 0);
+	assert_false(ike_heard_has(&x, 1009)); /* the oldest have gone */
+	assert_true(ike_heard_has(&x, 1010));
+	len = ike_exchanges_encode(&x, buf, sizeof(buf) - 4);
+	assert_int_equal(ike_exchanges_decode(&back, buf, len - 1), -EBADMSG);
+	assert_null(back.heard);
+	assert_int_equal(ike_exchanges_decode(&back, buf, len), 0);
+	assert_true(ike_heard_has(&back, 1010));
+	assert_true(ike_heard_has(&back, 1000 + IKE_HEARD_MAX + 9));
+	assert_int_equal(ike_heard_add(&back, 7), 0);
+	assert_false(ike_heard_has(&back, 1010)); /* the oldest there, too */
+	assert_int_equal(ike_exchanges_decode(&back, buf, len), 0);
+	memset(buf + len, 0, 4);
+	assert_int_equal(ike_exchanges_decode(&back, buf, len + 4), -EBADMSG);
+	ike_exchanges_clear(&x);
+	ike_exchanges_clear(&back);
+}
+
+/* A message, and it in fragments: the mark is the same. */
+static void test_marks(void **state)
+{
+	uint8_t whole[100] = { [17] = 0x10, [18] = 32, [19] = 1, [27] = 100 };
+	uint8_t first[IKE_HEADER_SIZE + 8 + 70] = { [16] = 132, [17] = 0x10, [27] = 106 };
+	uint32_t mark, of_fragment;
+
+	for (size_t i = IKE_HEADER_SIZE; i < sizeof(whole); i++)
+		whole[i] = (uint8_t)i;
+	first[IKE_HEADER_SIZE + 6] = 1;
+	memcpy(first + IKE_HEADER_SIZE + 8, whole, 70);
+	assert_int_equal(ike_mark(whole, sizeof(whole), &mark), 0);
+	assert_int_equal(ike_mark(first, sizeof(first), &of_fragment), 0);
+	assert_int_equal(mark, of_fragment);
+	whole[99] ^= 1;
+	whole[19] ^= 2;
+	assert_int_equal(ike_mark(whole, sizeof(whole), &mark), 0);
+	assert_int_equal(mark, of_fragment);
+	whole[IKE_HEADER_SIZE + IKE_MARKED_SIZE - 1] ^= 1;
+	assert_int_equal(ike_mark(whole, sizeof(whole), &mark), 0);
+	assert_int_not_equal(mark, of_fragment);
+	whole[27] = IKE_HEADER_SIZE + IKE_MARKED_SIZE - 1;
+	assert_int_equal(ike_mark(whole, whole[27], &mark), -EBADMSG);
+	whole[17] = 0x20;
+	whole[27] = 100;
+	assert_int_equal(ike_mark(whole, sizeof(whole), &mark), -EBADMSG);
+}
+
 static void test_hostile_exchanges(void **state)
 {
 	struct ike_exchanges x = { 0 };
@@ -212,6 +265,8 @@ int main(void)
 		cmocka_unit_test(test_a_number_without_packets_travels),
 		cmocka_unit_test(test_a_new_number_replaces_the_copy),
 		cmocka_unit_test(test_bounds),
+		cmocka_unit_test(test_marks_travel),
+		cmocka_unit_test(test_marks),
 		cmocka_unit_test(test_hostile_exchanges),
 	};
 

@@ -87,6 +87,8 @@ static struct ike isakmp(uint64_t spi, uint32_t mid, uint8_t filling)
 {
 	struct ike out = ike(spi, false, false, mid, filling);
 
+	out.bytes[27] = (uint8_t)(out.len = IKE_HEADER_SIZE + IKE_MARKED_SIZE);
+	memset(out.bytes + IKE_HEADER_SIZE, filling, IKE_MARKED_SIZE);
 	out.bytes[16] = 8;
 	out.bytes[17] = 0x10;
 	out.bytes[18] = 32; /* quick mode */
@@ -270,6 +272,102 @@ static void test_an_ikev1_sa_is_known_by_its_requests(void **state)
 	assert_int_equal(times_sent(s.successor, &answer), 1);
 	receive(s.successor, &third);
 	assert_true(gateways_hear(s.successor, LOCAL_IKE_RX, &m));
+}
+
+static void say_heard(struct node *n, uint64_t spi, const struct ike *message)
+{
+	struct local_message m = { .type = LOCAL_IKE_HEARD };
+
+	m.ike_heard.spi = spi;
+	m.ike_heard.packet = (struct local_blob){ message->bytes, message->len };
+	gateways_say(n, &m);
+}
+
+/* Whether charon gets to see it, from another address than the peer's. */
+static bool is_taken_elsewhere(struct node *n, const struct ike *message)
+{
+	const struct local_addr peer = client;
+	struct local_message m;
+
+	client.bytes[3]++;
+	receive(n, message);
+	client = peer;
+	return gateways_hear(n, LOCAL_IKE_RX, &m);
+}
+
+/* charon would follow whoever says again what an IKEv1 peer has said. */
+static void test_nobody_says_again_what_an_ikev1_peer_has_said(void **state)
+{
+	struct scene s = begin();
+	uint64_t spi = s.spi + 3 * CLUSTER_UNITS;
+	struct ike early = isakmp(spi, 0x11111111, 'e');
+	struct ike late = isakmp(spi, 0x22222222, 'l');
+	struct ike forged = isakmp(spi, 0x33333333, 'f');
+	struct ike other = isakmp(spi, 0x44444444, 'o');
+	struct ike wrapped = { .len = 64 };
+	struct local_message m;
+
+	/* The one before it is established, after charon's first answer. */
+	transmit(s.owner, &other);
+	receive(s.owner, &early);
+	assert_true(gateways_hear(s.owner, LOCAL_IKE_RX, &m));
+	say_heard(s.owner, spi, &early);
+	establish_as(s.owner, spi, 1);
+	receive(s.owner, &late);
+	assert_true(gateways_hear(s.owner, LOCAL_IKE_RX, &m));
+	say_heard(s.owner, spi, &late);
+	gateways_run(100);
+	assert_false(is_taken_elsewhere(s.owner, &early));
+	assert_false(is_taken_elsewhere(s.owner, &late));
+	assert_int_equal(statistic(s.owner, "ipsec.ike-replayed-elsewhere"), 2);
+	/* Where the peer is it may be a repetition, which charon knows. */
+	receive(s.owner, &late);
+	assert_true(gateways_hear(s.owner, LOCAL_IKE_RX, &m));
+	/* What charon has not found authentic is not kept from being said. */
+	receive(s.owner, &forged);
+	assert_true(gateways_hear(s.owner, LOCAL_IKE_RX, &m));
+	assert_true(is_taken_elsewhere(s.owner, &forged));
+
+	gateways_kill(s.owner);
+	do
+		assert_true(gateways_hear(s.successor, LOCAL_IKE_IMPORT, &m));
+	while (m.ike_import.spi != spi);
+	gateways_forget(s.successor);
+	/* In a header that nothing protects. */
+	late.bytes[19] |= 0x02;
+	assert_false(is_taken_elsewhere(s.successor, &early));
+	assert_false(is_taken_elsewhere(s.successor, &late));
+	/* As a fragment so short that nobody can tell of what. */
+	memcpy(wrapped.bytes, late.bytes, IKE_HEADER_SIZE);
+	wrapped.bytes[16] = 132;
+	wrapped.bytes[27] = (uint8_t)wrapped.len;
+	wrapped.bytes[IKE_HEADER_SIZE + 6] = 1;
+	assert_false(is_taken_elsewhere(s.successor, &wrapped));
+	assert_int_equal(statistic(s.successor, "ipsec.ike-replayed-elsewhere"), 3);
+	/* A peer that has moved says something new. */
+	assert_true(is_taken_elsewhere(s.successor, &other));
+}
+
+/* Anybody can make up SPIs. */
+static void test_a_login_is_not_forgotten_for_made_up_spis(void **state)
+{
+	struct scene s = begin();
+	uint64_t spi = s.spi + 3 * CLUSTER_UNITS;
+	struct ike answer = isakmp(spi, 0x11111111, 'a'), again;
+	struct local_message m;
+
+	transmit(s.owner, &answer);
+	for (uint64_t i = 4; i < 2 * TABLE_SIZE; i++) {
+		again = isakmp(s.spi + i * CLUSTER_UNITS, 0x55555555, 'x');
+		receive(s.owner, &again);
+	}
+	gateways_forget(s.owner);
+	assert_true(statistic(s.owner, "ipsec.ike-trace-left-out") > 0);
+	/* So what is heard of it now is remembered when it is established. */
+	say_heard(s.owner, spi, &answer);
+	establish_as(s.owner, spi, 1);
+	assert_false(is_taken_elsewhere(s.owner, &answer));
+	assert_false(gateways_hear(s.owner, LOCAL_IKE_RX, &m));
 }
 
 /* The peer's last message of it is lost with the owner. */
@@ -1237,6 +1335,8 @@ int main(void)
 #define TEST6(name) cmocka_unit_test_setup_teardown(name, start6, gateways_stop)
 	const struct CMUnitTest tests[] = {
 		TEST(test_an_ikev1_sa_is_known_by_its_requests),
+		TEST(test_nobody_says_again_what_an_ikev1_peer_has_said),
+		TEST(test_a_login_is_not_forgotten_for_made_up_spis),
 		TEST(test_a_new_owner_answers_a_quick_mode_again),
 		TEST(test_a_takeover_goes_on_where_the_owner_was),
 		TEST(test_nothing_is_said_before_it_is_committed),

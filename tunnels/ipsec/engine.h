@@ -4,6 +4,8 @@
  *
  *   ipsec.c     the tunnel's operations, and the plugin's messages
  *   logins.c    IKE SAs: their packets, their copies, their way to another charon
+ *   isakmp.c    the same of IKEv1
+ *   traces.c    what was last seen of IKE SAs
  *   begun.c     rekeyings that a former owner has begun, and message IDs
  *   imports.c   IKE SAs on their way into this member's charon
  *   half.c      IKE SAs that are not established yet
@@ -96,6 +98,8 @@
 	X(ike_kept, "ipsec.ike-response-kept")                                           \
 	X(ike_doubted, "ipsec.ike-response-to-verify")                                   \
 	X(ike_unasked, "ipsec.ike-response-unasked")                                     \
+	X(ike_replayed, "ipsec.ike-replayed-elsewhere")                                  \
+	X(traces_full, "ipsec.ike-trace-left-out")                                       \
 	X(ike_resent, "ipsec.ike-request-repeated")                                      \
 	X(ike_synced, "ipsec.ike-message-ids-agreed")                                    \
 	X(ike_resumed, "ipsec.ike-rekeyings-resumed")                                    \
@@ -136,6 +140,20 @@ enum import_state {
 	IMPORT_FAILED,	/* tried again at retry_at */
 };
 
+#define TRACE_MARKS 8
+
+/* What was last seen of the exchanges of an IKE SA. */
+struct ike_trace {
+	uint64_t spi;
+	uint32_t received_mid, sent_mid;
+	bool received, sent;
+	bool said; /* something, by charon, at said_at */
+	struct mono said_at;
+	uint8_t digest[IKE_DIGEST_SIZE]; /* of what was received */
+	unsigned nmarks;
+	uint32_t marks[TRACE_MARKS]; /* see ike_heard_add(); of nmarks the last ones */
+};
+
 /* An IKE SA, of this member or a shadow of another's. */
 struct ike_sa {
 	LIST_ENTRY(ike_sa) by_spi, by_peer;
@@ -148,15 +166,16 @@ struct ike_sa {
 	bool ending; /* charon was told to end it; if it does not, we do at end_at */
 	struct mono end_at;
 	struct ike_exchanges exchanges;
+	struct ike_trace trace;
 	bool inherited; /* the outstanding request is a dead owner's: charon knows nothing
 			 */
 	bool syncing;	/* charon asks the peer to agree on message IDs */
 	bool resumed;	/* it is charon's, too, but in other bytes */
 	struct ike_begun *begins; /* by charon's next request, see IKE_BEGUN */
-	bool imported;	/* and so is the last response */
-	bool unkept;	/* the exchanges are not in the store as they stand here */
-	bool unwanted;	/* it is to be removed: charon does not know it */
-	bool deleting;	/* one end says DELETE: charon's next message of it tells which */
+	bool imported;		  /* and so is the last response */
+	bool unkept;   /* the exchanges are not in the store as they stand here */
+	bool unwanted; /* it is to be removed: charon does not know it */
+	bool deleting; /* one end says DELETE: charon's next message of it tells which */
 	struct usage *usage; /* of virtual addresses */
 	/* Of its children that are gone. */
 	uint64_t bytes_in, bytes_out, packets_in, packets_out;
@@ -168,14 +187,6 @@ struct ike_sa {
 	unsigned failures;
 	struct mono retry_at;
 	struct mono passed_on; /* given to another member, since charon refused it */
-};
-
-/* What was last seen of an exchange before its IKE SA was established. */
-struct ike_trace {
-	uint64_t spi;
-	uint32_t received_mid, sent_mid;
-	bool received, sent;
-	uint8_t digest[IKE_DIGEST_SIZE];
 };
 
 /* An IKE message that waits until the state behind it is committed. */
@@ -396,6 +407,33 @@ void login_send(struct ipsec *t, const struct local_addr *src,
 
 /* Puts the exchanges into the store, as they stand. -EMSGSIZE, or as cluster_put() does. */
 int login_keep(struct ipsec *t, struct ike_sa *sa, struct mono now);
+
+/* Sends it when all that is put by now is committed. */
+void login_wait(struct ipsec *t, unit_id unit, const struct local_ike_tx *tx);
+/* Whether the copies of this SA may be said. */
+bool login_sayable(struct ipsec *t, struct ike_sa *sa, struct mono now);
+
+/* isakmp.c */
+void isakmp_transmit(struct ipsec *t, struct ike_sa *sa, const struct ike_header *h,
+		     const struct local_ike_tx *tx, struct mono now);
+/* True if the message is to go to charon. `sa` NULL: it is not established, or known. */
+bool isakmp_receive(struct ipsec *t, struct ike_sa *sa, const struct ike_header *h,
+		    const struct local_addr *src, const uint8_t *packet, size_t len,
+		    struct mono now);
+/* charon has found a message authentic. */
+void isakmp_heard(struct ipsec *t, const struct local_ike_heard *m, struct mono now);
+
+/* traces.c */
+/* charon speaks of an IKE SA that is not established, or has just ended; spi: ours. */
+void traces_said(struct ipsec *t, uint64_t spi, const struct ike_header *h,
+		 struct mono now);
+/* A request has come, from anybody. `sa` NULL: there is none. */
+void traces_heard(struct ipsec *t, struct ike_sa *sa, uint64_t spi, uint32_t mid,
+		  const uint8_t digest[IKE_DIGEST_SIZE], struct mono now);
+/* What the peer has said before its IKEv1 SA was established. */
+void traces_mark(struct ipsec *t, uint64_t spi, uint32_t mark);
+/* It is established: takes what was seen of it. */
+void traces_take(struct ipsec *t, struct ike_sa *sa);
 
 /* begun.c */
 /* charon waits for the answer to an inherited request itself. */

@@ -74,6 +74,49 @@ void ike_digest(const uint8_t *packet, size_t len, uint8_t digest[IKE_DIGEST_SIZ
 		memset(digest, 0, IKE_DIGEST_SIZE);
 }
 
+int ike_mark(const uint8_t *packet, size_t len, uint32_t *mark)
+{
+	size_t skip = IKE_HEADER_SIZE;
+	uint8_t digest[IKE_DIGEST_SIZE];
+	struct ike_header h;
+	struct unpack u;
+
+	if (ike_parse(packet, len, &h) || h.major != 1)
+		return -EBADMSG;
+	/* The fragments are those of the whole message, with its header. */
+	if (h.fragment)
+		skip += FRAGMENT_HEADER_SIZE + IKE_HEADER_SIZE;
+	if (len < skip + IKE_MARKED_SIZE)
+		return -EBADMSG;
+	ike_digest(packet + skip, IKE_MARKED_SIZE, digest);
+	u = unpack_from(digest, sizeof(digest));
+	*mark = unpack_u32(&u);
+	return 0;
+}
+
+int ike_heard_add(struct ike_exchanges *x, uint32_t mark)
+{
+	struct ike_heard *heard = x->heard;
+
+	if (!heard)
+		heard = x->heard = calloc(1, sizeof(*heard));
+	if (!heard)
+		return -ENOMEM;
+	heard->marks[heard->next] = mark;
+	heard->next = (heard->next + 1) % IKE_HEARD_MAX;
+	if (heard->n < IKE_HEARD_MAX)
+		heard->n++;
+	return 0;
+}
+
+bool ike_heard_has(const struct ike_exchanges *x, uint32_t mark)
+{
+	for (unsigned i = 0; x->heard && i < x->heard->n; i++)
+		if (x->heard->marks[i] == mark)
+			return true;
+	return false;
+}
+
 void ike_copy_clear(struct ike_copy *c)
 {
 	free(c->bytes);
@@ -122,6 +165,8 @@ void ike_exchanges_clear(struct ike_exchanges *x)
 	x->ending = IKE_LIVES;
 	memset(&x->replaces, 0, sizeof(x->replaces));
 	OPENSSL_cleanse(&x->begun, sizeof(x->begun));
+	free(x->heard);
+	x->heard = NULL;
 }
 
 static void encode_address(struct pack *p, const struct local_addr *a)
@@ -245,6 +290,29 @@ static void decode_begun(struct unpack *u, struct ike_begun *b)
 	b->child = unpack_u32(u);
 }
 
+/* The oldest first; of IKEv2 nothing. */
+static void encode_heard(struct pack *p, const struct ike_heard *heard)
+{
+	unsigned first;
+
+	if (!heard || !heard->n)
+		return;
+	first = heard->n == IKE_HEARD_MAX ? heard->next : 0;
+	for (unsigned i = 0; i < heard->n; i++)
+		pack_u32(p, heard->marks[(first + i) % IKE_HEARD_MAX]);
+}
+
+static int decode_heard(struct unpack *u, struct ike_exchanges *x)
+{
+	int err = 0;
+
+	if (unpack_left(u) > 4 * IKE_HEARD_MAX)
+		u->bad = true;
+	while (!err && !u->bad && unpack_left(u) >= 4)
+		err = ike_heard_add(x, unpack_u32(u));
+	return err;
+}
+
 size_t ike_exchanges_encode(const struct ike_exchanges *x, uint8_t *buf, size_t size)
 {
 	struct pack p = pack_to(buf, size);
@@ -255,6 +323,7 @@ size_t ike_exchanges_encode(const struct ike_exchanges *x, uint8_t *buf, size_t 
 	pack_u8(&p, (uint8_t)x->ending);
 	encode_replaces(&p, &x->replaces);
 	encode_begun(&p, &x->begun);
+	encode_heard(&p, x->heard);
 	return p.bad ? 0 : (size_t)(p.at - buf);
 }
 
@@ -275,6 +344,8 @@ int ike_exchanges_decode(struct ike_exchanges *x, const uint8_t *buf, size_t len
 	out.ending = (enum ike_ending)ending;
 	decode_replaces(&u, &out.replaces);
 	decode_begun(&u, &out.begun);
+	if (!err)
+		err = decode_heard(&u, &out);
 	if (!err && !unpack_done(&u))
 		err = -EBADMSG;
 	if (err) {

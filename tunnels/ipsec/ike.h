@@ -100,6 +100,19 @@ enum ike_ending {
 	IKE_ENDED_BY_US,   /* the last request is that */
 };
 
+/*
+ * What the peer of an IKEv1 SA has said lately, each message by a mark: of the hash in it,
+ * which it begins with, encrypted. Who changes a byte of that cannot be the peer; of
+ * anything else in the packet, he may.
+ */
+#define IKE_HEARD_MAX 256
+#define IKE_MARKED_SIZE 32 /* bytes behind the header */
+
+struct ike_heard {
+	unsigned n, next;
+	uint32_t marks[IKE_HEARD_MAX];
+};
+
 /* The exchanges of an IKE SA, both ways: the essential state of its record. */
 struct ike_exchanges {
 	struct ike_copy response; /* our answer to the peer's last request */
@@ -108,6 +121,7 @@ struct ike_exchanges {
 	enum ike_ending ending;
 	struct ike_replaces replaces;
 	struct ike_begun begun;
+	struct ike_heard *heard; /* owned; NULL: nothing */
 };
 
 void ike_exchanges_clear(struct ike_exchanges *x);
@@ -116,7 +130,15 @@ size_t ike_exchanges_encode(const struct ike_exchanges *x, uint8_t *buf, size_t 
 /* Replaces *x. -EBADMSG or -ENOMEM leave it as it was. */
 int ike_exchanges_decode(struct ike_exchanges *x, const uint8_t *buf, size_t len);
 #define IKE_EXCHANGES_MAX                                                                \
-	(2 * (IKE_COPY_MAX + 2 * IKE_COPY_PACKETS + 256) + IKE_BEGUN_MAX + 32)
+	(2 * (IKE_COPY_MAX + 2 * IKE_COPY_PACKETS + 256) + IKE_BEGUN_MAX +               \
+	 4 * IKE_HEARD_MAX + 32)
+
+/* The mark of a message of IKEv1 or, if the packet is a first fragment, of the message that it
+ * begins. -EBADMSG if it is too short for that. */
+int ike_mark(const uint8_t *packet, size_t len, uint32_t *mark);
+/* Replaces the oldest one if there are too many. -ENOMEM */
+int ike_heard_add(struct ike_exchanges *x, uint32_t mark);
+bool ike_heard_has(const struct ike_exchanges *x, uint32_t mark);
 
 /* The next message numbers: of the peer's requests, and of ours. An IKE SA is established
  * by exchanges 0 and 1, so the original responder expects 2 and begins at 0. */

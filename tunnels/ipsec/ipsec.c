@@ -103,6 +103,9 @@ static void plugin_message(void *ctx, const struct local_message *m)
 	case LOCAL_IKE_ENDING:
 		login_deleting(t, m->ike_ending.spi);
 		break;
+	case LOCAL_IKE_HEARD:
+		isakmp_heard(t, &m->ike_heard, now);
+		break;
 	case LOCAL_SA_ADD:
 		children_stage(t, m);
 		break;
@@ -383,7 +386,8 @@ static struct mono ipsec_timeout(const void *tunnel)
 {
 	const struct ipsec *t = tunnel;
 
-	struct mono at = mono_min(t->sweep, mono_min(login_timeout(t), farewell_timeout(t)));
+	struct mono at =
+	    mono_min(t->sweep, mono_min(login_timeout(t), farewell_timeout(t)));
 
 	if (t->nconnections)
 		at = mono_min(at, t->starts_at);

@@ -39,7 +39,7 @@
 #include "cluster/pack.h"
 #include "src/bpf/unit.h"
 
-#define LOCAL_VERSION 5
+#define LOCAL_VERSION 6
 #define LOCAL_MESSAGE_MAX (160 * 1024)
 
 /* FNV-1a; `hash` is LOCAL_HASH at first. */
@@ -263,7 +263,10 @@ unsigned local_ts_count(const struct local_blob *list);
 	  F(blob, request) F(blob, nonce) F(u16, method) F(blob, public) F(blob, secret))      \
 	/* P> one end deletes the IKE SA: what charon sends of it next says so, or answers \
 	   what says so. */                                                               \
-	M(IKE_ENDING, ike_ending, F(u64, spi))
+	M(IKE_ENDING, ike_ending, F(u64, spi)) \
+	/* P> this message of the peer in an IKEv1 SA, after its first phase, is authentic;  \
+	   packet: all of its fragments put together. */                                     \
+	M(IKE_HEARD, ike_heard, F(u64, spi) F(blob, packet))
 /* clang-format on */
 
 /* What a CHILD SA's configuration asks for: when it is loaded, when its SA is closed by the

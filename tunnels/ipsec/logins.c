@@ -9,10 +9,6 @@
  * A new owner repeats the outstanding request of the dead one, byte for byte, until the
  * peer has answered it. That answer is kept from charon, whose own count begins behind
  * it.
- *
- * IKEv1's messages have random numbers and no order. A request that is repeated is known by
- * its digest, and the number of its copy is a count of those answered. Of what we ask, or
- * inform of, nothing is kept: charon begins anew.
  */
 #include <arpa/inet.h>
 #include <errno.h>
@@ -45,17 +41,6 @@ struct ike_sa *login_find(struct ipsec *t, uint64_t spi)
 		if (sa->spi == spi)
 			return sa;
 	return NULL;
-}
-
-static struct ike_trace *trace_of(struct ipsec *t, uint64_t spi)
-{
-	struct ike_trace *trace = &t->traces[bucket(spi)];
-
-	if (trace->spi != spi) {
-		memset(trace, 0, sizeof(*trace));
-		trace->spi = spi;
-	}
-	return trace;
 }
 
 struct session_key login_key(uint64_t spi)
@@ -119,15 +104,14 @@ bool login_settled(const struct ipsec *t, unit_id unit)
 				 cluster_position(t->host.cluster));
 }
 
-/* Whether the copies of this SA may be said. */
-static bool sayable(struct ipsec *t, struct ike_sa *sa, struct mono now)
+bool login_sayable(struct ipsec *t, struct ike_sa *sa, struct mono now)
 {
 	if (sa->unkept)
 		login_keep(t, sa, now);
 	return !sa->unkept && login_settled(t, sa->unit);
 }
 
-static void wait_for_commit(struct ipsec *t, unit_id unit, const struct local_ike_tx *tx)
+void login_wait(struct ipsec *t, unit_id unit, const struct local_ike_tx *tx)
 {
 	struct waiting_packet *w = NULL;
 
@@ -156,18 +140,14 @@ static void transmit_early(struct ipsec *t, const struct ike_header *h,
 {
 	uint64_t own = ike_sender_spi(h);
 
-	if (h->major == 2 && !h->response) {
-		struct ike_trace *trace = trace_of(t, own);
-
-		trace->sent = true;
-		trace->sent_mid = h->mid;
-	}
+	if (own)
+		traces_said(t, own, h, now);
 	if (own && !cluster_serves(t->host.cluster, spi_unit(own), now))
 		t->statistics.not_served++;
 	else if (h->major == 2 && !half_transmit(t, h, tx, now))
 		return;
 	else if (own && !login_settled(t, spi_unit(own)))
-		wait_for_commit(t, spi_unit(own), tx);
+		login_wait(t, spi_unit(own), tx);
 	else
 		login_send(t, &tx->src, &tx->dst, tx->packet.bytes, tx->packet.len);
 }
@@ -178,16 +158,17 @@ static void say_without_copy(struct ipsec *t, struct ike_sa *sa,
 {
 	if (sa->unkept && login_keep(t, sa, now))
 		t->statistics.ike_dropped++;
-	else if (login_settled(t, sa->unit) && cluster_serves(t->host.cluster, sa->unit, now))
+	else if (login_settled(t, sa->unit) &&
+		 cluster_serves(t->host.cluster, sa->unit, now))
 		login_send(t, &tx->src, &tx->dst, tx->packet.bytes, tx->packet.len);
 	else
-		wait_for_commit(t, sa->unit, tx);
+		login_wait(t, sa->unit, tx);
 }
 
 static void copy_response(struct ipsec *t, struct ike_sa *sa, const struct ike_header *h,
 			  const struct local_ike_tx *tx)
 {
-	const struct ike_trace *trace = trace_of(t, sa->spi);
+	const struct ike_trace *trace = &sa->trace;
 	struct ike_copy *copy = &sa->exchanges.response;
 
 	if (copy->valid && copy->mid == h->mid && copy->packets && h->fragment <= 1)
@@ -215,40 +196,6 @@ static void copy_request(struct ipsec *t, struct ike_sa *sa, const struct ike_he
 	sa->exchanges.outstanding = true;
 }
 
-/* What charon says in an exchange that the peer has begun answers what it has heard last. */
-static void transmit_isakmp(struct ipsec *t, struct ike_sa *sa,
-			    const struct ike_header *h, const struct local_ike_tx *tx,
-			    struct mono now)
-{
-	const struct ike_trace *trace = trace_of(t, sa->spi);
-	struct ike_copy *copy = &sa->exchanges.response;
-	bool same = copy->valid && !memcmp(copy->digest, trace->digest, IKE_DIGEST_SIZE);
-	uint32_t number =
-	    copy->valid && same ? copy->mid : ike_next_received(&sa->exchanges);
-
-	bool again = quick_awaited(t, sa, h->mid);
-
-	if (again && !quick_agrees(sa, tx))
-		return;
-	if (!again && trace->received && trace->received_mid == h->mid) {
-		if (same && h->fragment <= 1)
-			ike_copy_clear(copy); /* charon repeats itself */
-		if (ike_copy_add(copy, number, &tx->src, &tx->dst, tx->packet.bytes,
-				 tx->packet.len))
-			t->statistics.ike_uncopied++;
-		memcpy(copy->digest, trace->digest, sizeof(copy->digest));
-		session_heard(sa->session, now);
-		if (login_keep(t, sa, now)) {
-			t->statistics.ike_dropped++;
-			return;
-		}
-	}
-	if (login_settled(t, sa->unit) && cluster_serves(t->host.cluster, sa->unit, now))
-		login_send(t, &tx->src, &tx->dst, tx->packet.bytes, tx->packet.len);
-	else
-		wait_for_commit(t, sa->unit, tx);
-}
-
 void login_transmit(struct ipsec *t, const struct local_ike_tx *tx, struct mono now)
 {
 	struct ike_header h;
@@ -268,7 +215,7 @@ void login_transmit(struct ipsec *t, const struct local_ike_tx *tx, struct mono 
 		return;
 	}
 	if (sa->isakmp) {
-		transmit_isakmp(t, sa, &h, tx, now);
+		isakmp_transmit(t, sa, &h, tx, now);
 		return;
 	}
 	/* The peer takes our requests one after the other, so the inherited one goes first;
@@ -284,7 +231,7 @@ void login_transmit(struct ipsec *t, const struct local_ike_tx *tx, struct mono 
 	/* charon has begun again what a former owner has asked: the peer gets the former's
 	 * words, or it would see two requests in one. */
 	if (!h.response && sa->resumed && sa->exchanges.request.mid == h.mid) {
-		if (h.fragment <= 1 && sayable(t, sa, now)) {
+		if (h.fragment <= 1 && login_sayable(t, sa, now)) {
 			t->statistics.ike_resent++;
 			login_say(t, &sa->exchanges.request);
 		}
@@ -312,7 +259,7 @@ void login_transmit(struct ipsec *t, const struct local_ike_tx *tx, struct mono 
 	/* Once the answer that establishes it is kept, it is half-open no more. */
 	if (h.response)
 		half_end(t, sa->spi, now);
-	wait_for_commit(t, sa->unit, tx);
+	login_wait(t, sa->unit, tx);
 }
 
 void login_release(struct ipsec *t)
@@ -352,7 +299,7 @@ static bool answer_again(struct ipsec *t, struct ike_sa *sa, const struct ike_he
 	if (!sa->imported && memcmp(copy->digest, digest, IKE_DIGEST_SIZE))
 		return false;
 	/* Before its commit the first answer is still under way. */
-	if (sayable(t, sa, now)) {
+	if (login_sayable(t, sa, now)) {
 		t->statistics.ike_repeated++;
 		login_say(t, copy);
 	}
@@ -405,55 +352,6 @@ static bool is_awaited(const struct ike_sa *sa, const struct ike_header *h)
 	return sa->exchanges.outstanding && sa->exchanges.request.mid == h->mid;
 }
 
-/* The packet may be anybody's: it does not push out what charon has sent. */
-static void note_request(struct ipsec *t, uint64_t spi, uint32_t mid,
-			 const uint8_t digest[IKE_DIGEST_SIZE])
-{
-	struct ike_trace *trace = &t->traces[bucket(spi)];
-
-	if (trace->spi != spi && trace->sent)
-		return;
-	trace = trace_of(t, spi);
-	trace->received = true;
-	trace->received_mid = mid;
-	memcpy(trace->digest, digest, IKE_DIGEST_SIZE);
-}
-
-/* As answer_again(); charon is asked about everything else. */
-static bool isakmp_again(struct ipsec *t, struct ike_sa *sa, const uint8_t *digest,
-			 struct mono now)
-{
-	const struct ike_copy *copy = &sa->exchanges.response;
-
-	if (!copy->valid || memcmp(copy->digest, digest, IKE_DIGEST_SIZE))
-		return false;
-	if (sayable(t, sa, now)) {
-		t->statistics.ike_repeated++;
-		login_say(t, copy);
-	}
-	return true;
-}
-
-/* True if the message of an IKEv1 SA is to go to charon. */
-static bool receive_isakmp(struct ipsec *t, struct ike_sa *sa, const struct ike_header *h,
-			   uint64_t own, const uint8_t *packet, size_t len,
-			   struct mono now)
-{
-	uint8_t digest[IKE_DIGEST_SIZE];
-
-	if (!cluster_serves(t->host.cluster, spi_unit(own), now) || (sa && !sa->isakmp)) {
-		t->statistics.not_served++;
-		return false;
-	}
-	if (h->fragment > 1)
-		return true;
-	ike_digest(packet, len, digest);
-	if (sa && isakmp_again(t, sa, digest, now))
-		return false;
-	note_request(t, own, h->mid, digest);
-	return true;
-}
-
 void login_receive(struct ipsec *t, const struct local_addr *src,
 		   const struct local_addr *dst, const uint8_t *packet, size_t len,
 		   struct mono now)
@@ -474,7 +372,7 @@ void login_receive(struct ipsec *t, const struct local_addr *src,
 	own = ike_receiver_spi(&h);
 	if (h.major == 1 && own) {
 		waiting = login_find(t, own);
-		if (!receive_isakmp(t, waiting, &h, own, packet, len, now))
+		if (!isakmp_receive(t, waiting, &h, src, packet, len, now))
 			return;
 	}
 	if (h.major == 2 && own) {
@@ -491,7 +389,7 @@ void login_receive(struct ipsec *t, const struct local_addr *src,
 			ike_digest(packet, len, digest);
 			if (sa && answer_again(t, sa, &h, digest, now))
 				return;
-			note_request(t, own, h.mid, digest);
+			traces_heard(t, sa, own, h.mid, digest, now);
 		}
 		if (sa && h.response && keep_from_charon(t, sa, &h, &m))
 			return;
@@ -544,26 +442,19 @@ static struct ike_sa *login_new(struct ipsec *t, struct session *s, uint64_t spi
 	session_set_user(s, sa);
 	LIST_INSERT_HEAD(&t->ikes[bucket(spi)], sa, by_spi);
 	know_peer(t, sa);
+	traces_take(t, sa);
 	usage_note(t, sa);
 	return sa;
-}
-
-/* The numbers of the exchanges that established the SA, of which no copy was kept. */
-static void take_trace(struct ipsec *t, struct ike_sa *sa)
-{
-	struct ike_trace *trace = trace_of(t, sa->spi);
-
-	if (trace->sent) {
-		sa->exchanges.request.valid = true;
-		sa->exchanges.request.mid = trace->sent_mid;
-		trace->sent = false;
-	}
 }
 
 /* It was established here. */
 static void begin(struct ipsec *t, struct ike_sa *sa, struct mono now)
 {
-	take_trace(t, sa);
+	/* The numbers of the exchanges that established it, of which no copy was kept. */
+	if (sa->trace.sent) {
+		sa->exchanges.request.valid = true;
+		sa->exchanges.request.mid = sa->trace.sent_mid;
+	}
 	unique_established(t, sa);
 	if (sa->exchanges.replaces.n || sa->exchanges.request.valid)
 		login_keep(t, sa, now);
@@ -750,7 +641,8 @@ void login_drop(struct ipsec *t, struct ike_sa *sa)
 static void repeat(struct ipsec *t, struct ike_sa *sa, struct mono now)
 {
 	/* The dead owner may have told nobody else of it. */
-	if (!cluster_serves(t->host.cluster, sa->unit, now) || !sayable(t, sa, now)) {
+	if (!cluster_serves(t->host.cluster, sa->unit, now) ||
+	    !login_sayable(t, sa, now)) {
 		sa->repeat_at = mono_add(now, REPEAT_LATER);
 		return;
 	}

@@ -296,6 +296,20 @@ static void note_dpd(private_phalanx_sessions_t *this, ike_sa_t *ike_sa,
 		session->keys.dpd = number + 1;
 }
 
+/* What the peer has said in the first phase, charon takes for nothing new by itself. */
+static void report_heard(private_phalanx_sessions_t *this, ike_sa_t *ike_sa,
+			 message_t *message)
+{
+	struct local_message m = { .type = LOCAL_IKE_HEARD };
+	chunk_t packet = message->get_packet_data(message);
+
+	if (!message->get_message_id(message))
+		return;
+	m.ike_heard.spi = phalanx_own_spi(ike_sa);
+	m.ike_heard.packet = phalanx_blob(packet);
+	this->link->send(this->link, &m);
+}
+
 METHOD(listener_t, message_, bool, private_phalanx_sessions_t *this, ike_sa_t *ike_sa,
        message_t *message, bool incoming, bool plain)
 {
@@ -306,6 +320,8 @@ METHOD(listener_t, message_, bool, private_phalanx_sessions_t *this, ike_sa_t *i
 	/* The IV is that of the encrypted message. */
 	if (!incoming && !plain && ike_sa->get_version(ike_sa) == IKEV1)
 		report(this, ike_sa);
+	if (incoming && plain && ike_sa->get_version(ike_sa) == IKEV1)
+		report_heard(this, ike_sa, message);
 	if (!incoming && plain && ike_sa->get_version(ike_sa) == IKEV1)
 		note_dpd(this, ike_sa, message);
 	return TRUE;
@@ -366,8 +382,8 @@ METHOD(listener_t, child_state_change, bool, private_phalanx_sessions_t *this,
 {
 	/* One that has no successor is of no use while its peer is told of its end; and if this
 	 * member dies meanwhile, nobody goes on with it. charon has just read its counters. */
-	bool ends = state == CHILD_DELETING &&
-		    child_sa->get_state(child_sa) == CHILD_INSTALLED;
+	bool ends =
+	    state == CHILD_DELETING && child_sa->get_state(child_sa) == CHILD_INSTALLED;
 
 	if (ike_sa && (ends || state == CHILD_DESTROYING))
 		send_child_del(this, phalanx_own_spi(ike_sa),
