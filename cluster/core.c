@@ -67,7 +67,7 @@ void core_set_role(struct cluster *c, enum cluster_role role, const char *event)
 	/* It heeds no stream now, and so would miss a part of it. */
 	if (role == CLUSTER_JOINING)
 		EACH_MEMBER(c, m)
-			replica_deafen(m);
+			intake_deafen(m);
 	if (role == CLUSTER_MEMBER || role == CLUSTER_MASTER)
 		memset(&c->barred, 0, sizeof(c->barred));
 	c->upcall_role = true;
@@ -185,7 +185,7 @@ void core_leave(struct cluster *c)
 	c->wanted = mono_min(c->wanted, handover_timeout(c));
 	c->wanted = mono_min(c->wanted, table_timeout(c));
 	c->wanted = mono_min(c->wanted, assign_timeout(c));
-	c->wanted = mono_min(c->wanted, replica_timeout(c));
+	c->wanted = mono_min(c->wanted, intake_timeout(c));
 	c->wanted = mono_min(c->wanted, counters_timeout(c));
 	c->wanted = mono_min(c->wanted, merge_timeout(c));
 	c->wanted = mono_min(c->wanted, ended_timeout(c));
@@ -206,7 +206,7 @@ void cluster_tick(struct cluster *c, struct mono now)
 	handover_tick(c);
 	table_tick(c);
 	assign_tick(c);
-	replica_tick(c);
+	intake_tick(c);
 	counters_tick(c);
 	merge_tick(c);
 	ended_tick(c);
@@ -459,7 +459,7 @@ void cluster_link(struct cluster *c, member_id peer, bool up, struct mono now)
 	m->linked = up;
 	replica_reset(c, m);
 	if (up && m->present)
-		replica_want(c, m);
+		intake_want(c, m);
 	if (up && c->role == CLUSTER_JOINING)
 		c->join_at = c->now;
 	c->review_all = true;

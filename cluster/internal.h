@@ -714,22 +714,26 @@ void ended_free(struct cluster *c);
 void ended_tick(struct cluster *c);
 struct mono ended_timeout(const struct cluster *c);
 
-/* replica.c: the record stream. */
+/* replica.c: the record stream, to others. */
 void replica_reset(struct cluster *c, struct member *m);  /* the streams broke */
 void replica_forget(struct cluster *c, struct member *m); /* and are not resumed */
-void replica_deafen(struct member *m); /* what still comes of its stream is not heeded */
-void replica_want(struct cluster *c, struct member *m); /* ask for its state anew */
 void replica_need(struct cluster *c, unit_id u); /* all get the unit's whole state */
 void replica_pump(struct cluster *c);
-void replica_tick(struct cluster *c);
-struct mono replica_timeout(const struct cluster *c);
 void replica_send_counters(struct cluster *c, struct member *m, unit_id u);
-void replica_acks(struct cluster *c); /* repeated with keepalives */
-/* All of its stream up to the position: which is acknowledged. */
-void replica_received(struct cluster *c, struct member *m, uint64_t position);
 /* m holds all of u up to the position. */
 bool replica_holds(const struct cluster *c, const struct member *m, unit_id u,
 		   uint64_t position);
+
+/* intake.c: the record stream of others. */
+void intake_deafen(struct member *m); /* what still comes of its stream is not heeded */
+void intake_want(struct cluster *c, struct member *m); /* ask for its state anew */
+void intake_ask(struct cluster *c,
+		struct member *m); /* once more, with the same number */
+/* All of its stream up to the position: which is acknowledged. */
+void intake_received(struct cluster *c, struct member *m, uint64_t position);
+void intake_acks(struct cluster *c); /* repeated with keepalives */
+void intake_tick(struct cluster *c);
+struct mono intake_timeout(const struct cluster *c);
 
 /* slow.c: members that do not take what is sent to them. */
 void slow_review(struct cluster *c);

@@ -186,7 +186,7 @@ void membership_enlist(struct cluster *c, struct member *m, uint64_t incarnation
 	if (c->io.joined)
 		c->io.joined(c->io.ctx, m->id);
 	if (m->linked)
-		replica_want(c, m);
+		intake_want(c, m);
 	membership_changed(c);
 }
 
@@ -461,7 +461,7 @@ void membership_tick(struct cluster *c)
 	verdict_tick(c);
 	if (membership_active(c) && due(c, c->keepalive_at)) {
 		keepalive_send(c);
-		replica_acks(c);
+		intake_acks(c);
 	}
 	if (membership_active(c))
 		membership_check_complete(c);

@@ -368,7 +368,7 @@ void recv_entries(struct cluster *c, struct member *from, const struct wire_head
 		table_send(c, from, 0);
 	/* Part of its stream: to be acknowledged like a record. */
 	if (from->receiving)
-		replica_received(c, from, m.position);
+		intake_received(c, from, m.position);
 	membership_check_complete(c);
 }
 
