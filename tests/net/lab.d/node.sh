@@ -85,7 +85,7 @@ charon_start()
 	wait_for 20 "charon on $node" vici_up "$node" || die "see lab logs $node"
 	node_run "$node" swanctl --load-all --noprompt >>"$(node_dir "$node")/log/swanctl.log" \
 		2>&1 || die "swanctl --load-all failed on $node: see lab logs $node"
-	if tail -n 1 "$(node_dir "$node")/log/swanctl.log" | grep -q '^no connections'; then
+	if tail -n 1 "$(node_dir "$node")/log/swanctl.log" | grep '^no connections' >/dev/null; then
 		die "swanctl loaded no connections on $node: see lab logs $node"
 	fi
 }

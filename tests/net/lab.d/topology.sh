@@ -24,7 +24,7 @@ node_list() { cat "$LAB_DIR/namespaces" 2>/dev/null || true; }
 
 check_node()
 {
-	grep -qx -- "$1" "$LAB_DIR/namespaces" || guests | grep -qx -- "$1" || die "no such node: $1"
+	grep -qx -- "$1" "$LAB_DIR/namespaces" || grep -qx -- "$1" <<<"$(guests)" || die "no such node: $1"
 }
 
 # node_make NODE: the namespace, with a process that holds it and its own /run.
