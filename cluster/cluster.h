@@ -156,7 +156,8 @@ struct cluster_asker {
  * committed some positions became committed: look at what waits.
  * merge     another part of the cluster, which was cut off, has gone on with this unit of
  *           ours; see enum cluster_merge. NULL: the larger counter 1 wins, then ours.
- * counted   the committed value of one of the own session's counters grew.
+ * counted   the committed value of one of the own session's counters grew. Without a
+ *           successor it does when a unit is taken over, shortly before `units` says so.
  * role      the role, the term or the master changed.
  * give_up   the peer takes nothing: the stream is to be broken, and what waits in it is to
  *           be dropped. cluster_link() says when there is a new one. May be NULL.

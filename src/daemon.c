@@ -123,6 +123,9 @@ static void tell_able(struct daemon *d)
 		snprintf(why, sizeof(why), "a network is back, looking for the others");
 	if (!*why && *d->config_why)
 		snprintf(why, sizeof(why), "%.*s", (int)sizeof(why) - 1, d->config_why);
+	if (!*why && d->peers_grave)
+		snprintf(why, sizeof(why), "%s",
+			 peers_failure(d->peers, &d->peers_grave));
 	if (!*why && !d->tunnel_able)
 		snprintf(why, sizeof(why), "%s", d->tunnel_why);
 	cluster_set_able(d->cluster, !*why, why, daemon_now(d));
@@ -280,6 +283,7 @@ void daemon_on_load(evutil_socket_t fd, short what, void *arg)
 	daemon_path_audit(d);
 	guard_tick(d->guard, now);
 	peers_tick(d->peers, is_complete(d), now);
+	daemon_look_at_peers(d);
 	routes_look(d->routes);
 	meter_read(&d->meter, &r, load, &processor);
 	d->metered = now;

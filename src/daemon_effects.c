@@ -337,6 +337,19 @@ static void host_peer_add(void *ctx, const struct address *peer, uint8_t protoco
 	struct daemon *d = ctx;
 
 	peers_add(d->peers, peer, protocol, port);
+	daemon_look_at_peers(d);
+}
+
+void daemon_look_at_peers(struct daemon *d)
+{
+	bool grave;
+
+	peers_failure(d->peers, &grave);
+	if (grave == d->peers_grave)
+		return;
+	d->peers_grave = grave;
+	d->able_changed = true;
+	daemon_want_settle(d);
 }
 
 static void host_peer_remove(void *ctx, const struct address *peer, uint8_t protocol,
@@ -345,6 +358,7 @@ static void host_peer_remove(void *ctx, const struct address *peer, uint8_t prot
 	struct daemon *d = ctx;
 
 	peers_remove(d->peers, peer, protocol, port);
+	daemon_look_at_peers(d);
 }
 
 static void host_pool_add(void *ctx, const struct address *prefix, unsigned len)
@@ -481,6 +495,8 @@ static bool link_of(void *ctx, member_id peer, struct link_status *out)
 
 static void fill_source(struct daemon *d, struct status_source *source)
 {
+	bool grave;
+
 	*source = (struct status_source){
 		.conf = d->conf,
 		.cluster = d->cluster,
@@ -490,6 +506,7 @@ static void fill_source(struct daemon *d, struct status_source *source)
 		.ntunnels = d->ntunnels,
 		.statistics = more_statistics,
 		.network_up = network_up,
+		.remark = peers_failure(d->peers, &grave),
 		.link = link_of,
 		.ctx = d,
 	};

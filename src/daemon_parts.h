@@ -102,6 +102,7 @@ struct daemon {
 	bool was_cut;			 /* one of them has lost it before */
 	struct mono settled; /* not able before: what was cut off listens first */
 	int state_error;     /* -errno: the activation number could not be stored */
+	bool peers_grave; /* a peer of transport mode might be answered in clear */
 	bool tunnel_able;
 	char tunnel_why[128];
 	struct refusal_log refusals[CLUSTER_MEMBERS_MAX][2]; /* [member][fault] */
@@ -139,6 +140,9 @@ void daemon_on_lease(evutil_socket_t fd, short what, void *arg);
 void daemon_on_leave_timeout(evutil_socket_t fd, short what, void *arg);
 void daemon_on_stop(evutil_socket_t signal, short what, void *arg);
 void daemon_on_reload(evutil_socket_t signal, short what, void *arg);
+
+/* Something may have been set for peers of transport mode, or not. */
+void daemon_look_at_peers(struct daemon *d);
 
 /* daemon_members.c; the first five are upcalls of the core. */
 void daemon_join_asked(void *ctx, member_id id, const char *name, uint64_t incarnation);

@@ -208,7 +208,7 @@ struct filter *filter_new(const struct filter_config *config, char err[FILTER_ER
 	}
 	struct filter *f = calloc(1, sizeof(*f));
 	if (!f || !(f->twin.routes = lpm_new(32)) || !(f->twin.routes6 = lpm_new(128)) ||
-	    !(f->twin.guards = calloc(UNIT_GUARDS_MAX, sizeof(*f->twin.guards)))) {
+	    twin_guards_make(&f->twin.guards)) {
 		filter_free(f);
 		fail(err, -ENOMEM, "filter");
 		return NULL;
@@ -235,7 +235,7 @@ void filter_free(struct filter *f)
 	filter_bpf__destroy(f->bpf);
 	lpm_free(f->twin.routes);
 	lpm_free(f->twin.routes6);
-	free(f->twin.guards);
+	twin_guards_free(&f->twin.guards);
 	explicit_bzero(f, sizeof(*f));
 	free(f);
 }
@@ -415,30 +415,21 @@ static struct unit_guard guard_of(const struct address *source, uint8_t protocol
 	return (struct unit_guard){ ip.high, ip.low, port, protocol, { 0 } };
 }
 
-static unsigned guard_slot(const struct twin *t, const struct unit_guard *guard)
-{
-	unsigned i = 0;
-
-	while (i < t->guard_count && memcmp(&t->guards[i], guard, sizeof(*guard)) != 0)
-		i++;
-	return i;
-}
-
 int filter_guard_add(struct filter *f, const struct address *source, uint8_t protocol,
 		     uint16_t port)
 {
 	const struct unit_guard guard = guard_of(source, protocol, port);
-	struct twin *t = &f->twin;
+	struct twin_guards *guards = &f->twin.guards;
 	uint32_t one = 1;
 
-	if (guard_slot(t, &guard) < t->guard_count)
+	if (twin_guards_has(guards, &guard))
 		return -EEXIST;
-	if (t->guard_count == UNIT_GUARDS_MAX)
+	if (guards->count == UNIT_GUARDS_MAX)
 		return -ENOSPC;
 	if (f->bpf &&
 	    bpf_map_update_elem(bpf_map__fd(f->bpf->maps.guards), &guard, &one, BPF_ANY))
 		return -errno;
-	t->guards[t->guard_count++] = guard;
+	twin_guards_add(guards, &guard);
 	return 0;
 }
 
@@ -446,12 +437,11 @@ int filter_guard_del(struct filter *f, const struct address *source, uint8_t pro
 		     uint16_t port)
 {
 	const struct unit_guard guard = guard_of(source, protocol, port);
-	struct twin *t = &f->twin;
-	unsigned i = guard_slot(t, &guard);
+	struct twin_guards *guards = &f->twin.guards;
 
-	if (i == t->guard_count)
+	if (!twin_guards_has(guards, &guard))
 		return -ENOENT;
-	t->guards[i] = t->guards[--t->guard_count];
+	twin_guards_del(guards, &guard);
 	if (f->bpf && bpf_map_delete_elem(bpf_map__fd(f->bpf->maps.guards), &guard))
 		return -errno;
 	return 0;

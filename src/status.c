@@ -110,6 +110,8 @@ static json_t *remark_of(const struct status_view *v, member_id id)
 {
 	const struct status_source *source = v->source;
 
+	if (id == source->self && source->remark && *source->remark)
+		return status_printable(source->remark);
 	for (unsigned i = 0; i < source->ntunnels; i++) {
 		const struct status_tunnel *t = &source->tunnels[i];
 		const char *text = t->ops->remark ? t->ops->remark(t->tunnel, id) : "";

@@ -44,6 +44,7 @@ struct status_source {
 	bool (*network_up)(void *ctx, unsigned network);
 	/* What the interconnect knows of a peer; false if it does not know it. May be NULL. */
 	bool (*link)(void *ctx, member_id peer, struct link_status *out);
+	const char *remark; /* what this member has to say of itself; may be NULL */
 	void *ctx;
 };
 

@@ -1,7 +1,75 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 #include "src/twin.h"
 
+#include <errno.h>
+#include <stdlib.h>
 #include <string.h>
+
+#define GUARD_SLOTS (2 * UNIT_GUARDS_MAX) /* a power of two */
+
+struct twin_guard {
+	bool used;
+	struct unit_guard guard;
+};
+
+int twin_guards_make(struct twin_guards *g)
+{
+	g->slots = calloc(GUARD_SLOTS, sizeof(*g->slots));
+	return g->slots ? 0 : -ENOMEM;
+}
+
+void twin_guards_free(struct twin_guards *g)
+{
+	free(g->slots);
+}
+
+static unsigned home_of(const struct unit_guard *guard)
+{
+	const uint8_t *bytes = (const uint8_t *)guard;
+	uint32_t hash = 2166136261;
+
+	for (size_t i = 0; i < sizeof(*guard); i++)
+		hash = (hash ^ bytes[i]) * 16777619;
+	return (hash ^ hash >> 16) % GUARD_SLOTS;
+}
+
+/* Where it is, or would be. */
+static unsigned slot_of(const struct twin_guards *g, const struct unit_guard *guard)
+{
+	unsigned i = home_of(guard);
+
+	while (g->slots[i].used && memcmp(&g->slots[i].guard, guard, sizeof(*guard)) != 0)
+		i = (i + 1) % GUARD_SLOTS;
+	return i;
+}
+
+bool twin_guards_has(const struct twin_guards *g, const struct unit_guard *guard)
+{
+	return g->slots[slot_of(g, guard)].used;
+}
+
+void twin_guards_add(struct twin_guards *g, const struct unit_guard *guard)
+{
+	g->slots[slot_of(g, guard)] = (struct twin_guard){ true, *guard };
+	g->count++;
+}
+
+/* Those behind it that it has kept from their places move up. */
+void twin_guards_del(struct twin_guards *g, const struct unit_guard *guard)
+{
+	unsigned hole = slot_of(g, guard), i = hole;
+
+	while (i = (i + 1) % GUARD_SLOTS, g->slots[i].used) {
+		unsigned home = home_of(&g->slots[i].guard);
+
+		if ((i - home) % GUARD_SLOTS < (i - hole) % GUARD_SLOTS)
+			continue;
+		g->slots[hole] = g->slots[i];
+		hole = i;
+	}
+	g->slots[hole].used = false;
+	g->count--;
+}
 
 /* What classify.h calls ctx. */
 struct look {
@@ -109,10 +177,7 @@ UNIT_INLINE int unit_is_guarded(void *ctx, const struct unit_guard *guard)
 {
 	const struct twin *t = ((const struct look *)ctx)->twin;
 
-	for (unsigned i = 0; i < t->guard_count; i++)
-		if (!memcmp(&t->guards[i], guard, sizeof(*guard)))
-			return 1;
-	return 0;
+	return twin_guards_has(&t->guards, guard);
 }
 
 UNIT_INLINE int unit_route(void *ctx, const uint8_t *address)

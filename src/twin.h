@@ -7,11 +7,18 @@
 #define SRC_TWIN_H
 
 #include <stddef.h>
+#include <stdbool.h>
 #include <stdint.h>
 
 #include "src/address.h"
 #include "src/bpf/unit.h"
 #include "src/lpm.h"
+
+/* At most UNIT_GUARDS_MAX, in a hash table with open addressing. */
+struct twin_guards {
+	struct twin_guard *slots;
+	unsigned count;
+};
 
 struct twin {
 	struct unit_control control;
@@ -28,9 +35,16 @@ struct twin {
 	uint16_t owners[UNIT_COUNT];
 	uint64_t lease_until; /* CLOCK_MONOTONIC ns */
 	struct lpm *routes, *routes6;
-	struct unit_guard *guards; /* room for UNIT_GUARDS_MAX */
-	unsigned guard_count;
+	struct twin_guards guards;
 };
+
+/* -ENOMEM */
+int twin_guards_make(struct twin_guards *g);
+void twin_guards_free(struct twin_guards *g);
+bool twin_guards_has(const struct twin_guards *g, const struct unit_guard *guard);
+/* It is not in it; is in it. */
+void twin_guards_add(struct twin_guards *g, const struct unit_guard *guard);
+void twin_guards_del(struct twin_guards *g, const struct unit_guard *guard);
 
 struct unit_result twin_classify(const struct twin *t, const void *frame, size_t len,
 				 int ifindex, uint64_t now);

@@ -150,9 +150,11 @@ static void io_session(void *ctx, struct session *s)
 static void io_counted(void *ctx, struct session *s, unsigned slot)
 {
 	const struct node *n = ctx;
+	struct cluster_unit_state unit;
 
 	io_session(ctx, s);
-	must(unit_set_has(&n->own, session_unit(s)));
+	cluster_unit(n->c, session_unit(s), &unit);
+	must(unit.owner == n->id);
 	must(cluster_counted(n->c, s, slot) <= session_counter(s, slot));
 }
 
