@@ -1,9 +1,10 @@
 #!/bin/bash
 # SPDX-License-Identifier: GPL-2.0-or-later
-# A client and a site come over IPv6. The master, which answers neighbour solicitations,
-# works for both of them and is killed. No member's kernel answers any solicitation, before
-# and afterwards, and packets find their way between three networks, to whichever of the
-# cluster's addresses they go.
+# A client and a site come over IPv6; the client speaks both IPv4 and IPv6 through its tunnel,
+# the site IPv4. The master, which answers neighbour solicitations, works for both of them
+# and is killed. No member's kernel answers any solicitation, before and afterwards, and
+# packets find their way between three networks, to whichever of the cluster's addresses
+# they go.
 set -euo pipefail
 . "$(dirname "${BASH_SOURCE[0]}")/lib.sh"
 
@@ -21,6 +22,16 @@ site_by_ipv6()
 {
 	ask "$1" sessions | jq -e 'any(.sessions[]; (.user | startswith("site.")) and
 		(.client | startswith("[2001:db8:")) and (.detail | contains("/udp") | not))'
+}
+
+# speaks_ipv6 ADDRESS: within its tunnel, in fragments, too, once the server has been told how large
+# packets may be; and it is spoken to.
+speaks_ipv6()
+{
+	local own=$1
+	lab exec "$client" ping -n -q -c 1 -W 2 -I "$own" "$S1_IP6" &&
+		lab exec "$client" ping -n -q -c 1 -W 2 -I "$own" -s 3000 "$S1_IP6" &&
+		lab exec s1 ping -n -q -c 1 -W 2 "$own"
 }
 
 counter() { ask "$1" status --counters | jq ".counters[\"$2\"]"; }
@@ -108,6 +119,8 @@ wait_for 20 "the site by IPv6" lab client g1 up --kind site-ip6
 scenario_begin ipv6
 must 5 "a session over IPv6" comes_by_ipv6 m1
 must 5 "ESP as a protocol of IPv6" site_by_ipv6 m1
+own=$(session "$client@" virtual_address | grep -o '2001:db8:3:[0-9a-f:]*')
+must 20 "IPv6 within IPv6" speaks_ipv6 "$own"
 victim=$(master m1)
 witness=$(other_member "$victim")
 must 20 "$client's session to be $victim's" given "$client@" "$victim"
@@ -118,6 +131,7 @@ lab kill "$victim"
 must 20 "another master" has_other_master "$victim" "$witness"
 must 20 "$victim's units to be taken over" owns_nothing "$victim" "$witness"
 must 20 "all clients to reach the server again" all_reach
+must 20 "IPv6 within IPv6 from another member" speaks_ipv6 "$own"
 new=$(ask "$witness" status | jq -r .master)
 (($(counter "$new" ndp.announcements) > 0)) || fail "$new did not announce itself"
 # shellcheck disable=SC2086

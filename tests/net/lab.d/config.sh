@@ -157,7 +157,7 @@ gateway_login()
 			mobike = $4
 			local_addrs = $VIP_OUTSIDE, $VIP6_OUTSIDE
 			proposals = $ike_proposals
-			pools = ${pool:-clients}
+			pools = ${pool:-clients, clients6}
 			dpd_delay = ${dpd:-30s}
 			local {
 				$own
@@ -172,7 +172,7 @@ gateway_login()
 			\}}
 			children {
 				net {
-					local_ts = ${protected:-10.1.0.0/16, 10.3.0.0/24}
+					local_ts = ${protected:-$INSIDE, $INSIDE6, 10.3.0.0/24, $CLIENTS6}
 					esp_proposals = $esp
 				}
 			}
@@ -236,7 +236,7 @@ gateway_connections()
 			}
 			children {
 				net {
-					local_ts = 10.1.0.0/16
+					local_ts = $INSIDE
 					remote_ts = 10.5.0.0/24
 					esp_proposals = $esp_proposals
 				}
@@ -246,6 +246,9 @@ gateway_connections()
 	pools {
 		clients {
 			addrs = 10.3.0.0/24
+		}
+		clients6 {
+			addrs = $CLIENTS6
 		}
 	}
 	$(secrets)
@@ -274,7 +277,7 @@ site_connections()
 			children {
 				net {
 					local_ts = 10.5.0.0/24
-					remote_ts = 10.1.0.0/16
+					remote_ts = $INSIDE
 					esp_proposals = aes128gcm16
 				}
 			}
@@ -300,11 +303,12 @@ client_own()
 }
 
 # client_config NODE AUTH GATEWAY [PLUGIN]: AUTH as the gateway's connections are called.
-# The plugin does its ESP. With IKEv1 the client deletes what it has rekeyed.
+# The plugin does its ESP. With IKEv1 the client deletes what it has rekeyed. Who comes over
+# IPv6 wants an address of both kinds inside.
 client_config()
 {
 	local node=$1 auth=$2 gateway=$3 dir ike esp type=ecdsa roams=no version=2 second=
-	local remote=pubkey deletes=yes
+	local remote=pubkey deletes=yes vips=0.0.0.0 ts=$INSIDE
 	dir=$(node_dir "$node")
 	case $(($(node_index "$node") % 3)) in
 	1) ike=aes128gcm16-prfsha256-ecp256 esp=aes128gcm16 ;;
@@ -322,6 +326,10 @@ client_config()
 				xauth_id = $node@$auth.example.org
 			}"
 	[[ $auth != *psk ]] || remote=psk
+	if [[ $gateway == *:* ]]; then
+		vips+=", ::"
+		ts+=", $INSIDE6"
+	fi
 	strongswan_conf "$node" "$charon_common $charon_logins ${4-kernel-libipsec} \
 		kernel-netlink socket-default vici" ''
 	case $auth in
@@ -339,7 +347,7 @@ client_config()
 		home {
 			version = $version
 			remote_addrs = $gateway
-			vips = 0.0.0.0
+			vips = $vips
 			proposals = $ike
 			dpd_delay = 20s
 			local {
@@ -352,7 +360,7 @@ client_config()
 			}
 			children {
 				net {
-					remote_ts = 10.1.0.0/16
+					remote_ts = $ts
 					esp_proposals = $esp
 				}
 			}
