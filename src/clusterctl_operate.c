@@ -45,8 +45,13 @@ int operate_order(const char *socket, const char *command, json_t *arguments,
 		  json_t **reply)
 {
 	uint64_t until = now_ms() + ANSWER_MS;
-	int ret = operate_call(socket, command, json_incref(arguments), reply);
+	int ret;
 
+	if (!arguments) {
+		fputs("clusterctl: what is given is no text in UTF-8\n", stderr);
+		return EXIT_USAGE;
+	}
+	ret = operate_call(socket, command, json_incref(arguments), reply);
 	while (ret == EXIT_OK && !is_true(*reply, "done")) {
 		json_object_set(arguments, "ticket", json_object_get(*reply, "ticket"));
 		if (json_object_get(*reply, "owner"))

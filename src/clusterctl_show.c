@@ -133,9 +133,12 @@ static void show_member_list(const json_t *reply, FILE *out, bool bold)
 		member_row(t, m);
 	table_print(t, out, bold);
 	table_free(t);
-	json_array_foreach(json_object_get(reply, "members"), i, m)
-		if (*text(m, "remark"))
-			fprintf(out, "%s: %s\n", text(m, "name"), text(m, "remark"));
+	json_array_foreach(json_object_get(reply, "members"), i, m) {
+		const char *remark = json_string_value(json_object_get(m, "remark"));
+
+		if (remark && *remark)
+			fprintf(out, "%s: %s\n", text(m, "name"), remark);
+	}
 }
 
 static void link_row(struct table *t, const json_t *m)

@@ -197,6 +197,9 @@ static json_t *units_reply(const struct status_view *v, const json_t *arguments)
 	wanted = some ? json_incref(some) : one ? json_pack("[O]", one) : NULL;
 	if (wanted && !json_is_array(wanted))
 		goto bad;
+	/* One without end would keep the daemon from its timers. */
+	if (json_array_size(wanted) > CLUSTER_UNITS)
+		goto bad;
 	json_array_foreach(wanted, i, value) {
 		if (!is_unit(value))
 			goto bad;
@@ -210,7 +213,9 @@ static json_t *units_reply(const struct status_view *v, const json_t *arguments)
 bad:
 	json_decref(wanted);
 	json_decref(list);
-	return control_error("a work unit is a number from 0 to %d", CLUSTER_UNITS - 1);
+	return control_error("a work unit is a number from 0 to %d, and a list has no "
+			     "more than there are",
+			     CLUSTER_UNITS - 1);
 }
 
 static json_t *unit_totals(const struct status_view *v)

@@ -552,7 +552,7 @@ static void test_counters(void **state)
 static void test_units(void **state)
 {
 	struct fixture *f = *state;
-	json_t *reply, *unit;
+	json_t *reply, *unit, *list = json_array();
 
 	become_master(f);
 	put(f, 5, KEY_LISTED, 1);
@@ -569,10 +569,20 @@ static void test_units(void **state)
 	json_decref(reply);
 	for (int bad = -1; bad <= 1024; bad += 1025) {
 		reply = get(f, "units", json_pack("{s:i}", "unit", bad));
-		assert_string_equal(string_at(reply, "error"),
-				    "a work unit is a number from 0 to 1023");
+		assert_ptr_equal(strstr(string_at(reply, "error"),
+					"a work unit is a number from 0 to 1023"),
+				 string_at(reply, "error"));
 		json_decref(reply);
 	}
+	for (size_t i = 0; i < CLUSTER_UNITS; i++)
+		json_array_append_new(list, json_integer(7));
+	reply = get(f, "units", json_pack("{s:O}", "units", list));
+	assert_int_equal(json_array_size(json_object_get(reply, "units")), CLUSTER_UNITS);
+	json_decref(reply);
+	json_array_append_new(list, json_integer(7));
+	reply = get(f, "units", json_pack("{s:o}", "units", list));
+	assert_non_null(strstr(string_at(reply, "error"), "no more than there are"));
+	json_decref(reply);
 	reply = get(f, "units", json_pack("{s:s}", "unit", "5"));
 	string_at(reply, "error");
 	json_decref(reply);
@@ -842,6 +852,7 @@ static void test_text(void **state)
 	text = shown(get(f, "members", json_object()), show_members);
 	assert_non_null(strstr(text, "detection interval 200 ms\n"));
 	assert_non_null(strstr(text, "absent\n"));
+	assert_null(strstr(text, "m1: "));
 	assert_non_null(strstr(text, "MEMBER  KEEPALIVE  LINK  LAG  PROCESSOR"));
 	free(text);
 	text = shown(get(f, "status", json_object()), show_status);
@@ -849,6 +860,13 @@ static void test_text(void **state)
 	assert_non_null(strstr(text, "protected    NO"));
 	assert_non_null(strstr(text, "sessions     1: 1 on m1\n"));
 	assert_non_null(strstr(text, "net1     eth1       DOWN"));
+	free(text);
+	text = shown(json_pack("{s:[{s:s,s:s},{s:s,s:s},{s:s}]}", "members", "name", "m1",
+			       "remark", "", "name", "m2", "remark", "is strange", "name",
+			       "m3"),
+		     show_members);
+	assert_non_null(strstr(text, "\nm2: is strange\n"));
+	assert_true(!strstr(text, "m1: ") && !strstr(text, "m3: "));
 	free(text);
 	/* A reply without fields, of a daemon of another version, is no reason to crash. */
 	text = shown(json_object(), show_status);
