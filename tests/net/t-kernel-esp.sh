@@ -1,7 +1,8 @@
 #!/bin/bash
 # SPDX-License-Identifier: GPL-2.0-or-later
 # Clients whose kernel does ESP: strongSwan and libreswan with ESP as a protocol of IP, and
-# strongSwan with ESP in UDP, behind a NAT. The member that works for all of them is killed.
+# strongSwan with ESP in UDP, behind a NAT; strongSwan with extended sequence numbers. The
+# member that works for all of them is killed.
 # Then the same in transport mode, to the cluster's own address, with two clients behind one
 # NAT that use the same identifiers: nothing of theirs is seen in clear, and nothing in clear
 # is answered.
@@ -86,6 +87,10 @@ must 20 "$victim's units to be taken over" owns_nothing "$victim" "$witness"
 must 20 "all clients to reach the server again" all_reach
 for pair in "proto 50:198.51.100.61" "proto 50:198.51.100.62" "udp dst port 4500:198.51.100.40"; do
 	(($(esp "${pair%:*}" "${pair#*:}") > 50)) || fail "hardly any ESP (${pair%:*}) from ${pair#*:}"
+done
+for client in v1 v3; do
+	[[ $(lab exec "$client" swanctl --list-sas) == *ESP:*/ESN* ]] ||
+		fail "$client has no extended sequence numbers"
 done
 scenario_end
 revive "$victim"

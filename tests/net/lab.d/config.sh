@@ -123,7 +123,7 @@ member_strongswan()
 
 ike_proposals=aes128gcm16-prfsha256-ecp256,aes256gcm16-prfsha384-ecp384
 ike_proposals+=,aes128-sha256-ecp256
-esp_proposals=aes128gcm16,aes256gcm16,aes128-sha256
+esp_proposals=aes128gcm16-esn-noesn,aes256gcm16-esn-noesn,aes128-sha256-esn-noesn
 
 # Of gateways and clients, whoever they are.
 secrets()
@@ -315,6 +315,8 @@ client_config()
 	2) ike=aes256gcm16-prfsha384-ecp384 esp=aes256gcm16 ;;
 	0) ike=aes128-sha256-ecp256 esp=aes128-sha256 ;;
 	esac
+	# Userspace ESP has no extended sequence numbers.
+	[[ ${4-} != kernel-netlink ]] || esp+=-esn
 	# These have MOBIKE at the gateway, too.
 	[[ $auth == psk || $auth == cert || $auth == v1* ]] || roams=yes
 	if [[ $auth == v1* ]]; then
