@@ -7,225 +7,16 @@
  *
  * Without root the plugin's socket cannot be used, and its messages are left out.
  */
-#include <stdio.h>
-#include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
-#include <sys/un.h>
-#include <unistd.h>
 
-#include "src/log.h"
-#include "tunnels/ipsec/engine.h"
+#include "tests/fuzz/alone.h"
 
 int LLVMFuzzerTestOneInput(const uint8_t *input, size_t len);
 
 #define EVENTS_MAX 64
 #define UNITS_USED 4 /* so that records of one unit meet */
 #define SPI_BASE 0x10000
-
-static struct {
-	struct event_base *base;
-	struct cluster *c;
-	struct ipsec *t;
-	struct mono now;
-	int plugin;
-	char folder[32], path[64];
-	int routes;
-} g;
-
-static void must(bool condition)
-{
-	if (!condition)
-		abort();
-}
-
-/* The core's effects: it is alone. */
-
-static void no_datagram(void *ctx, member_id to, const uint8_t *msg, size_t len)
-{
-}
-
-static int no_stream(void *ctx, member_id to, const uint8_t *msg, size_t len)
-{
-	return 0;
-}
-
-static void no_random(void *ctx, uint8_t *out, size_t len)
-{
-	memset(out, 7, len);
-}
-
-static int save(void *ctx, uint32_t number)
-{
-	return 0;
-}
-
-static void no_units(void *ctx, const struct unit_set *gained,
-		     const struct unit_set *lost, uint32_t activation)
-{
-}
-
-static void nothing(void *ctx)
-{
-}
-
-static void no_session(void *ctx, struct session *s)
-{
-}
-
-static void on_counted(void *ctx, struct session *s, unsigned slot)
-{
-	ipsec_ops.counted(g.t, s);
-}
-
-static void make_cluster(void)
-{
-	static const struct cluster_config config = {
-		.self = 1,
-		.detection = 200 * MONO_MS,
-		.capacity = 1,
-		.npeers = 1,
-		.peers = { { 1, "m1" } },
-	};
-	static const struct cluster_io io = {
-		.datagram = no_datagram,
-		.stream = no_stream,
-		.random = no_random,
-		.save_activation = save,
-		.units = no_units,
-		.table = nothing,
-		.changed = no_session,
-		.removed = no_session,
-		.committed = nothing,
-		.counted = on_counted,
-		.role = nothing,
-	};
-	struct cluster_unit_state unit = { 0 };
-
-	g.now.ns = 1000 * MONO_SEC;
-	g.c = cluster_new(&config, &io, g.now);
-	must(g.c != NULL);
-	cluster_set_able(g.c, true, NULL, g.now);
-	while (unit.owner != 1) {
-		g.now = mono_add(g.now, MONO_MS);
-		cluster_tick(g.c, g.now);
-		cluster_unit(g.c, 0, &unit);
-	}
-}
-
-/* The tunnel's host. */
-
-static void host_packet(void *ctx, const uint8_t *packet, size_t len)
-{
-	must(len >= 20 && (packet[0] >> 4 == 4 || packet[0] >> 4 == 6));
-}
-
-static void host_route_add(void *ctx, const struct address *prefix, unsigned len,
-			   unit_id unit)
-{
-	must(len <= 8 * address_size(prefix->family) && unit < CLUSTER_UNITS);
-	g.routes++;
-}
-
-static void host_route_remove(void *ctx, const struct address *prefix, unsigned len,
-			      unit_id unit)
-{
-	must(len <= 8 * address_size(prefix->family) && unit < CLUSTER_UNITS);
-	must(g.routes-- > 0);
-}
-
-static void host_pool(void *ctx, const struct address *prefix, unsigned len)
-{
-	must(len <= 8 * address_size(prefix->family));
-}
-
-static void host_protect(void *ctx, const struct address_block *list, unsigned count)
-{
-	for (unsigned i = 0; i < count; i++)
-		must(list[i].len <= 8 * address_size(list[i].first.family));
-}
-
-static void host_peer(void *ctx, const struct address *peer, uint8_t protocol,
-		      uint16_t port)
-{
-	must(address_size(peer->family) > 0);
-}
-
-static int host_pass_on(void *ctx, unit_id unit)
-{
-	return -EHOSTDOWN;
-}
-
-static void host_able(void *ctx, bool able, const char *why)
-{
-	must(able || *why);
-}
-
-static void host_again(void *ctx, unit_id unit, const uint8_t *packet, size_t len,
-		       unsigned hops)
-{
-	must(unit < CLUSTER_UNITS);
-	host_packet(ctx, packet, len);
-}
-
-static struct mono host_now(void *ctx)
-{
-	return g.now;
-}
-
-static void start(void)
-{
-	struct tunnel_host host = { .base = g.base,
-				    .cluster = g.c,
-				    .self = 1,
-				    .send_outside = host_packet,
-				    .send_inside = host_packet,
-				    .route_add = host_route_add,
-				    .route_remove = host_route_remove,
-				    .pool_add = host_pool,
-				    .protect = host_protect,
-				    .peer_add = host_peer,
-				    .peer_remove = host_peer,
-				    .again = host_again,
-				    .pass_on = host_pass_on,
-				    .able = host_able,
-				    .settle = nothing,
-				    .now = host_now };
-	struct ipsec_config config = { .socket = g.path,
-				       .inbound_commit = true,
-				       .replay_window = 64,
-				       .mss = 1000,
-				       .mtu = 600 };
-	struct sockaddr_un sun = { .sun_family = AF_UNIX };
-	char err[IPSEC_ERROR_SIZE];
-
-	g.t = ipsec_new(&host, &config, err);
-	must(g.t != NULL);
-	strcpy(sun.sun_path, g.path);
-	g.plugin = socket(AF_UNIX, SOCK_SEQPACKET | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
-	must(g.plugin >= 0 && !connect(g.plugin, (struct sockaddr *)&sun, sizeof(sun)));
-}
-
-static int first_session(void *ctx, struct session *s)
-{
-	*(struct session **)ctx = s;
-	return 1;
-}
-
-static void stop(void)
-{
-	struct session *s;
-
-	while (cluster_each(g.c, CLUSTER_UNITS, first_session, &s)) {
-		ipsec_ops.removed(g.t, s);
-		session_set_user(s, NULL);
-		must(cluster_remove(g.c, s, g.now) == 0);
-	}
-	must(g.routes == 0);
-	ipsec_ops.close(g.t);
-	close(g.plugin);
-	event_base_loop(g.base, EVLOOP_NONBLOCK);
-}
 
 /* What the tunnel tells the plugin is in good form. */
 static void plugin_listen_to(void)
@@ -234,8 +25,8 @@ static void plugin_listen_to(void)
 	struct local_message m;
 	ssize_t n;
 
-	event_base_loop(g.base, EVLOOP_NONBLOCK);
-	while ((n = recv(g.plugin, buf, sizeof(buf), MSG_DONTWAIT)) > 0)
+	event_base_loop(alone.base, EVLOOP_NONBLOCK);
+	while ((n = recv(alone.plugin, buf, sizeof(buf), MSG_DONTWAIT)) > 0)
 		must(local_decode(buf, (size_t)n, &m) == 0);
 }
 
@@ -254,9 +45,9 @@ static void put_record(unit_id unit, const struct session_key *key,
 {
 	struct session *s;
 
-	if (!cluster_put(g.c, unit, key, initial_len ? initial : NULL, initial_len,
-			 essential_len ? essential : NULL, essential_len, &s, g.now))
-		ipsec_ops.changed(g.t, s, g.now);
+	if (!cluster_put(alone.c, unit, key, initial_len ? initial : NULL, initial_len,
+			 essential_len ? essential : NULL, essential_len, &s, alone.now))
+		ipsec_ops.changed(alone.t, s, alone.now);
 }
 
 static void hear_record(struct unpack *u)
@@ -389,9 +180,9 @@ static void hear_plugin(struct unpack *u)
 	size_t len;
 	const uint8_t *bytes = pick_bytes(u, &len);
 
-	send(g.plugin, hello, sizeof(hello), MSG_NOSIGNAL);
+	send(alone.plugin, hello, sizeof(hello), MSG_NOSIGNAL);
 	if (bytes && len)
-		send(g.plugin, bytes, len, MSG_NOSIGNAL);
+		send(alone.plugin, bytes, len, MSG_NOSIGNAL);
 	plugin_listen_to();
 }
 
@@ -402,10 +193,11 @@ static void hear_packet(struct unpack *u, bool outside)
 	struct packet p = { .bytes = bytes, .len = len, .checksum_ready = true };
 
 	if (bytes && len && outside)
-		ipsec_ops.too_long(g.t, bytes, len, 256u + 4u * bytes[len - 1], g.now);
+		ipsec_ops.too_long(alone.t, bytes, len, 256u + 4u * bytes[len - 1],
+				   alone.now);
 	if (bytes)
-		(outside ? ipsec_ops.receive : ipsec_ops.forward)(g.t, &p, g.now);
-	ipsec_ops.flush(g.t, g.now);
+		(outside ? ipsec_ops.receive : ipsec_ops.forward)(alone.t, &p, alone.now);
+	ipsec_ops.flush(alone.t, alone.now);
 }
 
 static void event(struct unpack *u)
@@ -428,17 +220,17 @@ static void event(struct unpack *u)
 		hear_packet(u, kind % 8 == 3);
 		break;
 	case 5:
-		ipsec_ops.activate(g.t, &all, 1, g.now);
+		ipsec_ops.activate(alone.t, &all, 1, alone.now);
 		break;
 	case 6:
-		ipsec_ops.deactivate(g.t, &all, g.now);
+		ipsec_ops.deactivate(alone.t, &all, alone.now);
 		break;
 	case 7:
-		g.now = mono_add(g.now, (uint64_t)unpack_u8(u) * MONO_SEC / 16);
-		cluster_tick(g.c, g.now);
-		ipsec_ops.tick(g.t, g.now);
+		alone.now = mono_add(alone.now, (uint64_t)unpack_u8(u) * MONO_SEC / 16);
+		cluster_tick(alone.c, alone.now);
+		ipsec_ops.tick(alone.t, alone.now);
 	}
-	ipsec_ops.committed(g.t, g.now);
+	ipsec_ops.committed(alone.t, alone.now);
 }
 
 static int view(void *ctx, struct session *s)
@@ -446,35 +238,23 @@ static int view(void *ctx, struct session *s)
 	struct session_view out;
 
 	memset(&out, 0, sizeof(out));
-	if (ipsec_ops.view(g.t, s, &out, g.now))
+	if (ipsec_ops.view(alone.t, s, &out, alone.now))
 		must(out.kind && memchr(out.user, 0, sizeof(out.user)) &&
 		     memchr(out.detail, 0, sizeof(out.detail)));
 	return 0;
-}
-
-static void remove_folder(void)
-{
-	rmdir(g.folder);
 }
 
 int LLVMFuzzerTestOneInput(const uint8_t *input, size_t len)
 {
 	struct unpack u = unpack_from(input, len);
 
-	if (!g.c) {
-		log_init(LOG_LEVEL_ERROR, false);
-		g.base = event_base_new();
-		strcpy(g.folder, "/tmp/fuzz_ipsec.XXXXXX");
-		must(g.base && mkdtemp(g.folder));
-		snprintf(g.path, sizeof(g.path), "%s/socket", g.folder);
-		atexit(remove_folder);
-		make_cluster();
-	}
-	start();
+	if (!alone.c)
+		alone_make();
+	alone_start();
 	for (unsigned i = 0; i < EVENTS_MAX && unpack_left(&u); i++)
 		event(&u);
 	plugin_listen_to();
-	cluster_each(g.c, CLUSTER_UNITS, view, NULL);
-	stop();
+	cluster_each(alone.c, CLUSTER_UNITS, view, NULL);
+	alone_stop();
 	return 0;
 }

@@ -28,6 +28,12 @@ typedef struct ping_t {
 	uint32_t id;
 } ping_t;
 
+/* An event for a worker thread. */
+typedef struct later_t {
+	private_phalanx_socket_t *socket;
+	phalanx_event_t *event;
+} later_t;
+
 /* charon expects and adds the non-ESP marker (RFC 3948) when neither port is 500. */
 static bool has_marker(host_t *src, host_t *dst)
 {
@@ -82,6 +88,36 @@ static void answer_ping(private_phalanx_socket_t *this, uint32_t id)
 				      NULL, JOB_PRIO_HIGH));
 }
 
+static void later_destroy(later_t *later)
+{
+	later->socket->link->done(later->socket->link, later->event);
+	free(later);
+}
+
+static job_requeue_t work(later_t *later)
+{
+	private_phalanx_socket_t *this = later->socket;
+	struct local_message *m = &later->event->message;
+
+	if (m->type == LOCAL_IKE_REPLACED)
+		this->unique->end(this->unique, &m->ike_replaced);
+	else
+		this->import->process(this->import, later->event);
+	return JOB_REQUEUE_NONE;
+}
+
+/* What ends an SA may wait: for who works on it, and for all that wants to know of its end, as
+ * accounting does. charon's only receiver must not. */
+static void by_worker(private_phalanx_socket_t *this, phalanx_event_t *event)
+{
+	later_t *later;
+
+	INIT(later, .socket = this, .event = event, );
+	lib->processor->queue_job(
+	    lib->processor, (job_t *)callback_job_create((callback_job_cb_t)work, later,
+							 (void *)later_destroy, NULL));
+}
+
 /* The answer to what a former owner has begun is charon's, if charon has begun it, too. */
 static packet_t *awaited(private_phalanx_socket_t *this,
 			 const struct local_ike_verify *response)
@@ -126,7 +162,10 @@ METHOD(socket_t, receive, status_t, private_phalanx_socket_t *this, packet_t **p
 			this->quick->import(this->quick, &event->message.quick_import);
 			break;
 		case LOCAL_IKE_REPLACED:
-			this->unique->end(this->unique, &event->message.ike_replaced);
+		case LOCAL_IKE_END:
+		case LOCAL_CHILD_END:
+			by_worker(this, event);
+			event = NULL;
 			break;
 		case LOCAL_START:
 			this->starts->start(this->starts, &event->message.start);
