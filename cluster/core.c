@@ -279,6 +279,7 @@ static const struct rule {
 	RULE(errand, BY_STREAM, FROM_MEMBER, IN_CLUSTER),
 	RULE(notice, BY_STREAM, FROM_MEMBER, IN_CLUSTER),
 	RULE(relay, BY_DATAGRAM, FROM_ANY, IN_ANY),
+	RULE(numbers, BY_STREAM, FROM_MEMBER, IN_CLUSTER),
 #undef RULE
 };
 

@@ -279,6 +279,7 @@ struct cluster {
 	bool founded; /* fold_key is set */
 	member_id master, vice_master;
 	uint32_t activation;
+	bool number_lost; /* it is not that of a disk, and none was used since */
 	bool complete, able, leaving;
 	bool drained; /* the operator's wish; apart from `able`, so that neither hides the
 			 other */
@@ -615,6 +616,11 @@ void table_tell_lost(struct cluster *c, const struct unit_set *lost);
 void table_drop_all(struct cluster *c);
 void table_tick(struct cluster *c);
 struct mono table_timeout(const struct cluster *c);
+
+/* numbers.c: the activation numbers that the cluster has seen. */
+uint32_t numbers_own(const struct cluster *c);		/* to be told to others */
+void numbers_learn(struct cluster *c, uint32_t number); /* of this member itself */
+void numbers_tell(struct cluster *c, struct member *to);
 
 /* takeover.c: taking units. */
 int takeover_number(struct cluster *c); /* a new activation number, or -1 */

@@ -122,15 +122,7 @@ void recv_ok_to_join(struct cluster *c, struct member *from, const struct wire_h
 	}
 	memcpy(c->fold_key, m.fold_key, sizeof(c->fold_key));
 	c->founded = true;
-	/*
-	 * Never below what the cluster has seen of this id; and if the cluster forgets it,
-	 * the disk does not.
-	 */
-	if (m.activation > c->activation && m.activation <= CLUSTER_ACTIVATION_MAX) {
-		if (c->io.save_activation(c->io.ctx, m.activation))
-			count(c, STAT_activation_failed);
-		c->activation = m.activation;
-	}
+	numbers_learn(c, m.activation);
 	membership_adopt(c, from, h->term, "ok to join");
 	c->list_seq = m.seq;
 	c->table_retry = c->now;
@@ -276,7 +268,7 @@ void recv_exit_request(struct cluster *c, struct member *from,
 void join_ask(struct cluster *c)
 {
 	struct wire_join_request m = { .capacity = c->cfg.capacity,
-				       .activation = c->activation,
+				       .activation = numbers_own(c),
 				       .stamp = c->now.ns };
 
 	shared_describe(c, &m);

@@ -116,7 +116,7 @@ static void list_member(const struct cluster *c, const struct member *m,
 		.per_interval = (uint8_t)m->per_interval,
 		.echo = m->stamp,
 		.capacity = self ? c->cfg.capacity : m->capacity,
-		.activation = self ? c->activation : m->activation,
+		.activation = self ? numbers_own(c) : m->activation,
 		.loss = (uint16_t)(m->loss * LOSS_SCALE),
 	};
 }
@@ -175,7 +175,7 @@ static void send_member_keepalive(struct cluster *c, struct member *only)
 		.digest = c->digest,
 		.master_age = age < UINT32_MAX ? (uint32_t)age : UINT32_MAX,
 		.capacity = c->cfg.capacity,
-		.activation = c->activation,
+		.activation = numbers_own(c),
 		.load = c->self->processor,
 		.table_version = c->table_version,
 		.stress = (uint8_t)c->stress,

@@ -518,6 +518,7 @@ void recv_sync(struct cluster *c, struct member *from, const struct wire_header 
 	} else {
 		begin_stream(c, from, m.sync);
 	}
+	numbers_tell(c, from);
 	STREAM(c, from, snapshot_begin, &begin);
 }
 

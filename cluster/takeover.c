@@ -19,6 +19,7 @@ int takeover_number(struct cluster *c)
 		return -1;
 	}
 	c->activation = next;
+	c->number_lost = false;
 	count(c, STAT_activations);
 	return 0;
 }

@@ -73,6 +73,9 @@
 #define WIRE_PART(V, L, B, K, R) V(u64, digest)
 /* Of the list of valid members. */
 #define WIRE_PEER(V, L, B, K, R) V(id, id)
+#define WIRE_NUMBER(V, L, B, K, R)                                                       \
+	V(id, id)                                                                        \
+	V(u32, activation)
 
 /* Bodies. */
 #define WIRE_JOIN_REQUEST(V, L, B, K, R)                                                 \
@@ -252,6 +255,9 @@
 	V(u64, target)                                                                   \
 	V(id, id)
 
+/* Activation numbers that the speaker has heard of, also of members that are gone. */
+#define WIRE_NUMBERS(V, L, B, K, R) L(number, numbers, CLUSTER_MEMBERS_MAX)
+
 /* What a tunnel says to all members. */
 #define WIRE_NOTICE(V, L, B, K, R) B(what, CLUSTER_NOTICE_MAX)
 
@@ -262,7 +268,8 @@
 	X(count, WIRE_COUNT)                                                             \
 	X(weight, WIRE_WEIGHT)                                                           \
 	X(part, WIRE_PART)                                                               \
-	X(peer, WIRE_PEER)
+	X(peer, WIRE_PEER)                                                               \
+	X(number, WIRE_NUMBER)
 
 /* The order gives the type numbers, from 1. Append only. */
 #define WIRE_MESSAGES(X)                                                                 \
@@ -304,7 +311,8 @@
 	X(errand, WIRE_ERRAND)                                                           \
 	X(relay, WIRE_RELAY)                                                             \
 	X(slow, WIRE_SLOW)                                                               \
-	X(notice, WIRE_NOTICE)
+	X(notice, WIRE_NOTICE)                                                           \
+	X(numbers, WIRE_NUMBERS)
 
 enum wire_type {
 	WIRE_TYPE_NONE,
