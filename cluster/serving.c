@@ -22,8 +22,8 @@
  * of the list, or has started from nothing. One of the list that had accused the master, or
  * followed another, would not have it in its list any more, or be of a later term; its
  * keepalive would not come, or not count. And who has just heard from the master accuses it
- * an interval later at the earliest. Otherwise it goes on when nobody has spoken for an
- * interval, neither a friend nor the master of a later term.
+ * an interval later at the earliest. Otherwise it goes on when there was no proof of a master
+ * of a later term for an interval; but if nobody has spoken at all, it begins anew (verdict.c).
  *
  * If the machine stopped that runs them all, those who vouch are late as well. The same
  * holds: none of them can accuse the master after it fell late, until it has waited for a

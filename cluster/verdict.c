@@ -110,13 +110,30 @@ struct mono verdict_timeout(const struct cluster *c)
 	return c->role == CLUSTER_MASTER ? members_due(c) : master_due(c);
 }
 
+/*
+ * An interval has passed. Who has heard none of its company in it begins anew, with what it
+ * remembers: others may have taken its units over meanwhile, and have died since.
+ */
+static bool wake(struct cluster *c)
+{
+	bool heard = membership_count(c) == 1;
+
+	EACH_PRESENT(c, m)
+		heard = heard || mono_before(c->late_since, m->heard);
+	if (heard)
+		serving_wake(c, "silence");
+	else
+		membership_rejoin(c, "late, and nobody has spoken since");
+	return heard;
+}
+
 void verdict_tick(struct cluster *c)
 {
 	struct member *master = core_member(c, c->master);
 	uint64_t patience = health_patience(c);
 
-	if (c->late && due(c, verdict_timeout(c)))
-		serving_wake(c, "silence");
+	if (c->late && due(c, verdict_timeout(c)) && !wake(c))
+		return;
 	/* Of who is late still, that is when it wakes: it accuses nobody before. */
 	if (!due(c, verdict_timeout(c)))
 		return;
