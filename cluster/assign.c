@@ -128,6 +128,31 @@ static bool unheard(const struct cluster *c, const struct member *m)
 	return m && m != c->self && m->present && m->said != c->term;
 }
 
+/* Not one that has begun anew since the unit's owner was lost: nobody was there to send it
+ * anything. */
+static struct member *lasting(const struct cluster *c, const struct unit *unit,
+			      member_id id)
+{
+	struct member *m = core_member(c, id);
+
+	if (m && m != c->self && unit->orphan.ns != UINT64_MAX &&
+	    !mono_before(m->joined_at, unit->orphan))
+		return NULL;
+	return m;
+}
+
+/*
+ * The owner has died with the successor that it was changing to, or while it dismissed one:
+ * may the former successor hold what was committed, and begin by itself, not having read that
+ * it is to stand back?
+ */
+static bool may_begin(const struct cluster *c, const struct member *successor,
+		      const struct member *previous)
+{
+	return !holds(c, successor) && !unheard(c, successor) &&
+	       (holds(c, previous) || unheard(c, previous));
+}
+
 /*
  * The successor first, and some time for it; then whoever has the least to do. A successor
  * that is drained or not able takes the unit too, since it alone holds what was committed
@@ -136,15 +161,11 @@ static bool unheard(const struct cluster *c, const struct member *m)
 static struct member *heir(struct cluster *c, struct unit *unit, struct load *loads,
 			   unsigned n)
 {
-	struct member *successor = core_member(c, unit->e.successor);
-	struct member *previous = core_member(c, unit->e.previous);
+	struct member *successor = lasting(c, unit, unit->e.successor);
+	struct member *previous = lasting(c, unit, unit->e.previous);
 	uint64_t since = mono_since(c->now, unit->orphan);
 	struct load *l;
 
-	/* It has begun anew since: nobody was there to send it anything. */
-	if (successor && successor != c->self && unit->orphan.ns != UINT64_MAX &&
-	    !mono_before(successor->joined_at, unit->orphan))
-		successor = NULL;
 	/* It remembers the unit, and is about to be complete again. */
 	if (unit->e.vacant && !unit->e.forgotten && since < 6 * c->cfg.detection) {
 		struct member *owner = core_member(c, epoch_owner(unit->e.epoch));
@@ -154,12 +175,11 @@ static struct member *heir(struct cluster *c, struct unit *unit, struct load *lo
 	/* Who has joined since does not hold what nobody could send it. */
 	if (unit->e.vacant && successor && table_fit(c, successor->id))
 		return successor;
-	/* It was dismissed, and may not know it yet; then it takes over. */
-	if (!unit->e.successor && holds(c, previous)) {
-		if (since < c->cfg.detection / 2)
-			return NULL;
+	if (may_begin(c, successor, previous)) {
 		if (table_fit(c, previous->id))
 			return previous;
+		if (since < c->cfg.detection / 2)
+			return NULL;
 	}
 	if (epoch_owner(unit->e.epoch) && unit->orphan.ns != UINT64_MAX) {
 		if (since < 2 * c->cfg.detection &&
