@@ -56,6 +56,7 @@ void serving_late(struct cluster *c)
 	if (c->role == CLUSTER_OFFERING) {
 		core_set_role(c, c->complete ? CLUSTER_MEMBER : CLUSTER_JOINING, "late");
 		c->offer_end = MONO_NEVER;
+		c->offer_at = c->now;
 	}
 	if (mono_before(c->offer_at, mono_add(c->now, c->cfg.detection)))
 		c->offer_at = mono_add(c->now, c->cfg.detection);
