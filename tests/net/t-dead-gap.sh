@@ -20,8 +20,8 @@ one_each_second()
 	local tries before got
 	for tries in 1 2 3; do
 		before=$(deaths)
-		! lab exec "$(speaker "$1")" ping -n -q -c 1 -W 1 "$2" >/dev/null || return 0
-		got=$(lab exec "$(speaker "$1")" ping -n -c 3 -i 1 -W 1 "$2" |
+		! lab exec "$(speaker "$1")" ping -n -q -c 1 -W 5 "$2" >/dev/null || return 0
+		got=$(lab exec "$(speaker "$1")" ping -n -c 3 -i 1 -W 5 "$2" |
 			grep -o 'icmp_seq=[0-9]*' | xargs || true)
 		[[ $(deaths) != "$before" ]] || break
 	done
@@ -34,7 +34,7 @@ victim=$(busiest m1)
 witness=$(other_member "$victim")
 served=$(owners m1 | sed -n "s/ $victim$//p")
 for client in $served; do
-	lab exec "$(speaker "$client")" ping -n -q -f -c 3000 -l 32 -W 1 "$S1" >/dev/null ||
+	lab exec "$(speaker "$client")" ping -n -q -f -c 3000 -l 32 -W 5 "$S1" >/dev/null ||
 		fail "no answers to $client's burst"
 done
 lab kill "$victim"

@@ -42,7 +42,7 @@ if wait_for 20 "a half-open login" has_answered; then
 	lab exec "$client" nft delete table inet halt
 	must 20 "$victim's units to be taken over" owns_nothing "$victim" "$witness"
 	wait $! || fail "$client's login failed: $(xargs <"$out/up.log")"
-	must 5 "$client to reach the server" reaches "$client"
+	must 10 "$client to reach the server" reaches "$client"
 	[[ $(attempts) == "$tried" ]] || fail "$client has begun anew"
 	lab revive "$victim"
 	must 40 "$victim to be a member with units again" whole "$witness"

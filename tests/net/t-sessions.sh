@@ -52,7 +52,7 @@ other=$(other_member "$owner")
 lab exec "$other" timeout 20 clusterctl session kill "${!virtual}" >"$out/kill.txt" 2>&1 ||
 	fail "not ended: $(cat "$out/kill.txt")"
 grep -q "^Session $id of $client@.* has ended" "$out/kill.txt" || fail "$(cat "$out/kill.txt")"
-must 5 "$client to hear that its session has ended" gone
+must 10 "$client to hear that its session has ended" gone
 [[ $(session "$client" id) == null ]] || fail "$client's session is still listed"
 
 # Who does not answer is not waited for with --force. Its address comes back.
@@ -60,7 +60,7 @@ lab client "$client" up
 [[ $(session "$client" virtual_address) == "${!virtual}" ]] ||
 	fail "$client has another address than before"
 lab freeze "$client"
-lab exec m1 timeout 5 clusterctl session kill "$(session "$client" user)" --force \
+lab exec m1 timeout 20 clusterctl session kill "$(session "$client" user)" --force \
 	>/dev/null 2>&1 || fail "not ended by force"
 [[ $(session "$client" id) == null ]] || fail "$client's session is still there"
 lab thaw "$client"

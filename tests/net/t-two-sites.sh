@@ -103,10 +103,10 @@ owner=$(session "$witness" owner)
 site=$(session "$(other_site "$there")" owner)
 other_ike() { [[ $(session "$witness" id) != "${before%% *}" ]]; }
 other_child() { [[ $(session "$witness" detail) != "$1" ]]; }
-lab exec "$owner" timeout 10 swanctl --rekey --ike site >/dev/null || fail "no rekeying here"
+lab exec "$owner" timeout 30 swanctl --rekey --ike site >/dev/null || fail "no rekeying here"
 must 10 "a new IKE SA" other_ike
 child=$(session "$witness" detail)
-lab exec "$site" timeout 10 swanctl --rekey --child net >/dev/null || fail "no rekeying there"
+lab exec "$site" timeout 30 swanctl --rekey --child net >/dev/null || fail "no rekeying there"
 must 10 "new ESP SAs" other_child "$child"
 must 10 "packets both ways with new keys" both_ways
 
@@ -125,10 +125,10 @@ clear=$(tcpdump -nr "$out/outside.pcap" 'net 10.0.0.0/8' 2>/dev/null | wc -l)
 idle=$(for member in $lab_members; do
 	[[ $member == "$owner" || $member == "$here" ]] || echo "$member"
 done)
-lab exec "$idle" timeout 20 swanctl --terminate --ike site >"$out/end.txt" 2>&1 ||
+lab exec "$idle" timeout 60 swanctl --terminate --ike site >"$out/end.txt" 2>&1 ||
 	fail "not ended: $(xargs <"$out/end.txt")"
 [[ -z $(session "$owner" id || true) ]] || fail "the session is still there"
-lab exec "$idle" timeout 20 swanctl --initiate --ike site --child net --timeout 15 >"$out/start.txt" 2>&1 ||
+lab exec "$idle" timeout 60 swanctl --initiate --ike site --child net --timeout 45 >"$out/start.txt" 2>&1 ||
 	fail "not started: $(xargs <"$out/start.txt")"
 [[ $(session "$idle" owner) == "$owner" ]] || fail "$owner was to start it"
 must 10 "packets both ways in the end" both_ways

@@ -197,7 +197,7 @@ guest_client_up()
 	*) die "unknown kind: $2 (ipsec-psk, ipsec-cert, transport or libreswan, and these with -nat)" ;;
 	esac
 	charon_start "$node"
-	node_run "$node" swanctl --initiate --child net --timeout 60 --loglevel 1 \
+	node_run "$node" swanctl --initiate --child net --timeout 120 --loglevel 1 \
 		>>"$(node_dir "$node")/log/initiate.log" 2>&1 ||
 		die "$node could not connect: see lab logs $node"
 }
@@ -260,6 +260,7 @@ libreswan_config()
 	    dpdtimeout=120
 	    dpdaction=restart
 	    retransmit-interval=500
+	    retransmit-timeout=180
 	    auto=ignore
 	CONF
 	printf ': PSK 0x%s\n' "$(base64 -d 2>/dev/null <<<"${lab_psk#0s}" | od -An -tx1 |
@@ -281,7 +282,7 @@ libreswan_up()
 	node_run "$node" /usr/libexec/ipsec/addconn --config "$dir/ipsec.conf" \
 		--ctlsocket /run/pluto/pluto.ctl home >>"$dir/../log/initiate.log" 2>&1 ||
 		die "libreswan takes no connection: see lab logs $node"
-	node_run "$node" timeout 60 "$whack" --initiate --name home \
+	node_run "$node" timeout 120 "$whack" --initiate --name home \
 		>>"$dir/../log/initiate.log" 2>&1 || die "$node could not connect: see lab logs $node"
 }
 

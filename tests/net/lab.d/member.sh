@@ -171,7 +171,7 @@ living_member()
 	local node
 	for node in $(members); do
 		if [[ $(process_state "$node" phalanxd) == up ]] &&
-			node_run "$node" timeout 3 clusterctl status --json >/dev/null 2>&1
+			node_run "$node" timeout 10 clusterctl status --json >/dev/null 2>&1
 		then
 			echo "$node"
 			return
@@ -310,7 +310,7 @@ verb_down()
 		[[ -z $pids ]] || kill -KILL $pids 2>/dev/null || true
 	done
 	for node in $(node_list | tac); do
-		wait_for 5 "the end of $node" namespace_empty "$node" || true
+		wait_for 10 "the end of $node" namespace_empty "$node" || true
 		ip netns del "$(ns "$node")" 2>/dev/null || true
 	done
 	rm -rf "$LAB_DIR"
