@@ -173,8 +173,10 @@ save_logs()
 {
 	local node
 	for node in ${lab_members-} ${lab_clients-}; do
-		lab logs "$node" >"$out/$node.log" 2>&1
+		# A client in a virtual machine may be gone.
+		lab logs "$node" >"$out/$node.new" 2>&1 && mv "$out/$node.new" "$out/$node.log"
 	done
+	rm -f "$out"/*.new
 }
 
 # ---- what the cluster says
@@ -185,7 +187,7 @@ ask()
 {
 	local holder
 	holder=$(<"$LAB_DIR/nodes/$1/holder")
-	timeout 5 clusterctl -s "/proc/$holder/root/run/phalanx/control.sock" "${@:2}" --json
+	timeout 20 clusterctl -s "/proc/$holder/root/run/phalanx/control.sock" "${@:2}" --json
 }
 
 # other_member NODE: a member that is not this one.
@@ -200,15 +202,47 @@ other_member()
 	done
 }
 
-# owners MEMBER: "CLIENT OWNER" for each session, in that member's view.
-owners()
+# sessions_by_client MEMBER FILTER: each client's sessions, the newest first, and "client",
+# through jq's filter. Who has begun anew may have an older one for a while.
+sessions_by_client()
 {
-	ask "$1" sessions | jq -r '.sessions[] | "\(.user | split("@")[0]) \(.owner)"' |
-		sed 's/^site.example.org /g1 /' | sort
+	ask "$1" sessions | jq -r 'def client: .user | split("@")[0] |
+			if . == "site.example.org" then "g1" else . end;
+		.sessions | sort_by(.age) | group_by(client)[] | '"$2"
 }
 
-# owner_of CLIENT MEMBER
-owner_of() { owners "$2" | sed -n "s/^$1 //p"; }
+# owners MEMBER: "CLIENT OWNER" for each client that has a session, in that member's view.
+owners() { sessions_by_client "$1" '"\(.[0] | client) \(.[0].owner)"'; }
+
+# session_of CLIENT MEMBER FIELD: of its newest session, as that member knows it.
+session_of()
+{
+	sessions_by_client "$2" "select(.[0] | client == \"$1\") | .[0].$3" | grep .
+}
+
+# owner_of CLIENT MEMBER: nothing if it has no session, "null" if nobody owns that.
+owner_of() { session_of "$1" "$2" owner || true; }
+
+# unit_of CLIENT MEMBER
+unit_of() { session_of "$1" "$2" unit; }
+
+# sessions_of CLIENT MEMBER: how many.
+sessions_of()
+{
+	local n
+	n=$(sessions_by_client "$2" "select(.[0] | client == \"$1\") | length") || return 1
+	echo "${n:-0}"
+}
+
+# await_owner CLIENT MEMBER: the session's owner, when there is one.
+await_owner()
+{
+	wait_for 20 "$1 to have a session with an owner" has_owner "$1" "$2" || return 1
+	owner_of "$1" "$2"
+}
+has_owner() { [[ $(owner_of "$1" "$2") =~ ^[mg][0-9]+$ ]]; }
+# has_sessions CLIENT MEMBER NUMBER
+has_sessions() { [[ $(sessions_of "$1" "$2") == "$3" ]]; }
 
 # all_owned MEMBER: there is a master, and every client's session has an owner.
 all_owned()
@@ -253,22 +287,16 @@ whole()
 
 # ---- clients
 
-# fingerprint CLIENT: the SPIs of its IKE SA and its ESP SAs; libreswan's ESP SAs only.
+# fingerprint CLIENT: the SPIs of its IKE SA and its ESP SAs. Of clients whose kernel does ESP,
+# those of the ESP SAs only: their virtual machine takes long for each program.
 fingerprint()
 {
-	if [[ $1 == v* ]] && lab exec "$1" test -e /run/pluto/pluto.ctl; then
+	if [[ $1 == v* ]]; then
 		lab exec "$1" ip xfrm state | grep -o ' spi [0-9a-fx]*' | sort | xargs
 		return
 	fi
 	lab exec "$1" swanctl --list-sas --raw --ike home |
 		grep -o '\(initiator-spi\|responder-spi\|spi-in\|spi-out\)=[0-9a-f]*' | xargs
-}
-
-# unit_of CLIENT MEMBER: the unit of the client's session, as that member knows it.
-unit_of()
-{
-	ask "$2" sessions | jq -e --arg c "$1@" \
-		'[.sessions[] | select(.user | startswith($c)) | .unit] | first'
 }
 
 # gathered MEMBER: the sessions of all clients that take part are its own.
@@ -322,7 +350,7 @@ sa_id()
 		spi=$(fingerprint "$1" | grep -oP '\bresponder-spi=\K\w+')
 		id+="(?= version=\d .* responder-spi=$spi )"
 	else
-		spi=$(fingerprint "$1" | grep -oP '\bspi-out=\K\w+' | head -n 1)
+		spi=$(fingerprint "$1" | grep -oP '\bspi-out=\K\w+' | sed -n 1p)
 		id+="(?= reqid=\d+ [^{}]* spi-in=$spi )"
 	fi
 	lab exec "$3" swanctl --list-sas --raw | grep -oP "$id"
@@ -335,13 +363,26 @@ rekey()
 	local before what=home
 	before=$(spis "$1" "$2")
 	if (($# == 3)); then
-		lab exec "$3" timeout 10 swanctl --rekey "--$2-id" "$(sa_id "$1" "$2" "$3")" \
+		lab exec "$3" timeout 30 swanctl --rekey "--$2-id" "$(sa_id "$1" "$2" "$3")" \
 			>/dev/null || return 1
 	else
 		[[ $2 == ike ]] || what=net
-		lab exec "$1" timeout 10 swanctl --rekey "--$2" "$what" >/dev/null || return 1
+		lab exec "$1" timeout 30 swanctl --rekey "--$2" "$what" >/dev/null || return 1
 	fi
-	wait_for 5 "new keys of $1" has_other_spis "$1" "$2" "$before"
+	wait_for 10 "new keys of $1" has_other_spis "$1" "$2" "$before"
+}
+
+# rekey_both CLIENT: it begins two rekeyings. A CHILD SA takes its time to go, so many clients
+# do this at once.
+rekey_both()
+{
+	local what
+	for what in child ike; do
+		rekey "$1" "$what" || {
+			echo "# $1 cannot rekey its $what SA"
+			return 1
+		}
+	done
 }
 
 # Who speaks through the client's tunnel.
@@ -350,11 +391,34 @@ speaker() { if [[ $1 == g1 ]]; then echo h1; else echo "$1"; fi; }
 # reaches CLIENT [PING'S OPTIONS]
 reaches() { lab exec "$(speaker "$1")" ping -n -q -c 1 -W 1 "${@:2}" "$S1"; }
 
-all_reach()
+all_reach() { each reaches; }
+
+# each COMMAND...: for all clients at the same time.
+each()
 {
-	local client
-	for client in $lab_clients; do reaches "$client" || return 1; done
+	local client pids=() pid bad=0
+	for client in $lab_clients; do
+		"$@" "$client" &
+		pids+=($!)
+	done
+	for pid in "${pids[@]}"; do wait "$pid" || bad=1; done
+	return $bad
 }
+
+# leave CLIENT MEMBER: it ends its session. If that is not heard of, an operator ends what is
+# left, so that nothing of it is found later.
+leave()
+{
+	local id
+	lab client "$1" down
+	wait_for 2 "the end of $1's session" has_sessions "$1" "$2" 0 2>/dev/null && return
+	for id in $(sessions_by_client "$2" "select(.[0] | client == \"$1\")[].id"); do
+		lab exec "$2" timeout 20 clusterctl session kill "$id" --force >/dev/null 2>&1 || true
+	done
+	wait_for 10 "the end of $1's session" has_sessions "$1" "$2" 0
+}
+
+leaves() { leave "$1" m1; }
 
 # connect_all: every client without a working tunnel connects; then all reach the server.
 connect_all()
@@ -362,7 +426,7 @@ connect_all()
 	local client
 	for client in $lab_clients; do
 		if [[ -z $(fingerprint "$client" 2>/dev/null || true) ]] ||
-			! wait_for 5 "$client" reaches "$client" 2>/dev/null; then
+			! wait_for 10 "$client" reaches "$client" 2>/dev/null; then
 			[[ $client != g1 ]] || lab client g1 down
 			lab client "$client" up
 		fi
@@ -407,10 +471,9 @@ guests_begin()
 # Their sessions go with them, so that later tests do not find them.
 guests_end()
 {
-	local i
-	for ((i = 1; i <= net_guests; i++)); do
-		lab client "v$i" down 2>/dev/null || true
-	done
+	local lab_clients=
+	for ((i = 1; i <= net_guests; i++)); do lab_clients+=" v$i"; done
+	each leaves 2>/dev/null || true
 	lab guests down
 }
 
@@ -468,7 +531,7 @@ server_listens() { [[ -n $(lab exec s1 ss -Hltn "sport = :$traffic_port") ]]; }
 serve_start()
 {
 	program_start s1 serve traffic serve "$traffic_port"
-	wait_for 5 "the server" server_listens
+	wait_for 10 "the server" server_listens
 }
 
 # mark TAG EVENT: from now on, pauses and losses are put down to that event.
@@ -549,10 +612,14 @@ declare -A scenario_prints=()
 
 fail() { reasons+=("$*"); }
 
-# must SECONDS DESCRIPTION COMMAND...: a scenario without this has failed.
+# must SECONDS DESCRIPTION COMMAND...: a scenario without this has failed. After a failure,
+# what follows may never come, and need not be waited for with patience.
 must()
 {
-	wait_for "$@" 2>/dev/null || fail "waited $1 s for $2"
+	local begin=$SECONDS patience=${LAB_PATIENCE:-4}
+	((!${#reasons[@]})) || patience=1
+	LAB_PATIENCE=$patience wait_for "$@" 2>/dev/null ||
+		fail "waited $((SECONDS - begin)) s for $2"
 }
 
 # scenario_name NAME: from here to scenario_verdict, without anything that is done for it.
@@ -592,25 +659,30 @@ downloads_begun()
 		$(wc -w <<<"$lab_clients")))
 }
 
-# downloads_have_begun TAG: each has got something, or is through already.
+# downloads_have_begun TAG: each has got something, or is through already. The server knows.
 downloads_have_begun()
 {
-	local client
+	local client begun
+	begun=$(lab exec s1 ss -Htin "sport = :$traffic_port" |
+		grep -o 'bytes_acked:[0-9]*' | grep -vc ':[0-9]$' || true)
 	for client in $lab_clients; do
-		[[ -n $(received "$client") ]] ||
-			! kill -0 "$(cat "$out/get-$1-$client.pid")" 2>/dev/null || return 1
+		kill -0 "$(cat "$out/get-$1-$client.pid")" 2>/dev/null || ((begun++)) || true
 	done
+	((begun >= $(wc -w <<<"$lab_clients")))
 }
 
 # What was lost on the way is new to the cluster when it is replayed; behind the replay
 # windows it is too old instead, whoever has seen it.
 windows_pass()
 {
-	local client
-	for client in $lab_clients; do
-		lab exec "$(speaker "$client")" traffic ping "$S1" -f "$replay_window" \
-			>/dev/null || fail "no answers to $client's pings"
-	done
+	each window_passes || fail "no answers to some client's pings"
+}
+window_passes()
+{
+	lab exec "$(speaker "$1")" traffic ping "$S1" -f "$replay_window" >/dev/null || {
+		echo "# no answers to $1's pings"
+		return 1
+	}
 }
 
 scenario_end()
@@ -632,6 +704,8 @@ scenario_verdict()
 	scenario_open=0
 	if ((${#reasons[@]})); then
 		net_failed=1
+		# Nodes may not be there any more in the end.
+		save_logs || true
 		echo "not ok $scenario - $(printf '%s; ' "${reasons[@]}")"
 	else
 		echo "ok $scenario${1:+: $1}"

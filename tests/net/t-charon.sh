@@ -13,18 +13,15 @@ net_begin "$@"
 charon_signal() { kill "-$2" "$(cat "$LAB_DIR/nodes/$1/charon.pid")"; }
 said() { lab logs "$1" | grep "$2" >/dev/null; }
 
-sessions_of() { owners "$2" | grep -c "^$1 "; }
-has_one_session() { [[ $(sessions_of "$1" "$2") == 1 ]]; }
-
 # comes_back CLIENT: it forgets all, and connects until another member answers.
 comes_back()
 {
 	local was
 	for _ in {1..8}; do
-		was=$(owner_of "$1" m1)
+		was=$(await_owner "$1" m1)
 		lab kill "$1"
 		lab client "$1" up
-		must 5 "$1 to have one session" has_one_session "$1" m1
+		must 10 "$1 to have one session" has_sessions "$1" m1 1
 		[[ $(owner_of "$1" m1) == "$was" ]] || return 0
 	done
 	fail "$1 has met $was only"

@@ -14,7 +14,6 @@ wait_for 40 "all members" whole m1
 connect_all
 
 read -r one two _ <<<"$lab_clients"
-session() { ask m1 sessions --user "$1@*" | jq -r ".sessions[0].$2"; }
 
 # rejoin CLIENT: it asks for the other clients' addresses too.
 rejoin()
@@ -29,7 +28,7 @@ rejoin()
 # put CLIENT MEMBER: the client's session goes there.
 put()
 {
-	lab exec m1 timeout 20 clusterctl move "$(session "$1" unit)" "$2" >/dev/null ||
+	lab exec m1 timeout 20 clusterctl move "$(unit_of "$1" m1)" "$2" >/dev/null ||
 		fail "$1's session cannot be moved to $2"
 }
 
@@ -44,7 +43,7 @@ handed() { ask "$1" counters | jq '.counters["handed.sent"]'; }
 
 rejoin "$one"
 rejoin "$two"
-here=$(session "$one" virtual_address) there=$(session "$two" virtual_address)
+here=$(session_of "$one" m1 virtual_address) there=$(session_of "$two" m1 virtual_address)
 lab capture inside "$out/inside.pcap"
 for pair in "m1 m2" "m3 m1"; do
 	read -r first second <<<"$pair"

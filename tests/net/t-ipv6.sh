@@ -88,22 +88,15 @@ networks_judge()
 	must 10 "a packet from the inside to the dmz" routed_to_dmz
 }
 
-# session USER FIELD: of the session of the user whose name begins so.
-session()
-{
-	ask m1 sessions | jq -r --arg user "$1" "first(.sessions[] |
-		select(.user | startswith(\$user))) | .$2"
-}
+# is_owned CLIENT MEMBER
+is_owned() { [[ $(owner_of "$1" m1) == "$2" ]]; }
 
-# is_owned USER MEMBER
-is_owned() { [[ $(session "$1" owner) == "$2" ]]; }
-
-# given USER MEMBER: the user's session is there, or goes there; load may be balanced again
+# given CLIENT MEMBER: the client's session is there, or goes there; load may be balanced again
 # at once.
 given()
 {
 	is_owned "$@" || {
-		lab exec m1 timeout 20 clusterctl move "$(session "$1" unit)" "$2" >/dev/null
+		lab exec m1 timeout 20 clusterctl move "$(unit_of "$1" m1)" "$2" >/dev/null
 		is_owned "$@"
 	}
 }
@@ -117,14 +110,14 @@ lab client g1 down
 wait_for 20 "the site by IPv6" lab client g1 up --kind site-ip6
 
 scenario_begin ipv6
-must 5 "a session over IPv6" comes_by_ipv6 m1
-must 5 "ESP as a protocol of IPv6" site_by_ipv6 m1
-own=$(session "$client@" virtual_address | grep -o '2001:db8:3:[0-9a-f:]*')
+must 10 "a session over IPv6" comes_by_ipv6 m1
+must 10 "ESP as a protocol of IPv6" site_by_ipv6 m1
+own=$(session_of "$client" m1 virtual_address | grep -o '2001:db8:3:[0-9a-f:]*')
 must 20 "IPv6 within IPv6" speaks_ipv6 "$own"
 victim=$(master m1)
 witness=$(other_member "$victim")
-must 20 "$client's session to be $victim's" given "$client@" "$victim"
-must 20 "the site's session to be $victim's" given site. "$victim"
+must 20 "$client's session to be $victim's" given "$client" "$victim"
+must 20 "the site's session to be $victim's" given g1 "$victim"
 # shellcheck disable=SC2086
 networks_judge $lab_members
 lab kill "$victim"

@@ -14,8 +14,13 @@ set -euo pipefail
 # put CLIENT MEMBER: the client's session is there.
 put()
 {
+	local unit
 	owned_by "$1" "$2" && return
-	lab exec m1 timeout 20 clusterctl move "$(unit_of "$1" m1)" "$2" >/dev/null ||
+	unit=$(unit_of "$1" m1) || {
+		fail "$1 has no session"
+		return
+	}
+	lab exec m1 timeout 20 clusterctl move "$unit" "$2" >/dev/null ||
 		fail "$1's session cannot be moved to $2"
 	must 10 "$1's session to be $2's" owned_by "$1" "$2"
 }
@@ -31,29 +36,12 @@ heard()
 		grep -q ' 0% packet loss' "$out/heard-$1" && ! grep -q duplicates "$out/heard-$1"
 }
 
-# each COMMAND...: for all clients at the same time, so that the two behind the NAT cannot be
-# told apart.
-each()
-{
-	local client pids=() pid bad=0
-	for client in $lab_clients; do
-		"$@" "$client" &
-		pids+=($!)
-	done
-	for pid in "${pids[@]}"; do wait "$pid" || bad=1; done
-	return $bad
-}
-
 # download CLIENT: by TCP from whichever member works for it.
 download() { lab exec "$1" traffic get "$VIP_OUTSIDE" "$traffic_port" 50000 >"$out/get-$1.log" 2>&1; }
 serves() { [[ -n $(lab exec "$1" ss -Hltn "sport = :$traffic_port") ]]; }
 
-connect()
-{
-	local kind=transport-nat
-	[[ $1 != v1 ]] || kind=transport
-	lab client "$1" up --kind "$kind"
-}
+declare -A kinds=([v1]=ipsec-psk [v2]=libreswan [v3]=ipsec-cert-nat)
+connect() { lab client "$1" up --kind "${kinds[$1]}"; }
 
 # What came in clear and was dropped by all members but the one that is dead.
 in_clear()
@@ -72,13 +60,11 @@ leads() { [[ $(lab exec "$1" ip route get "$2" from "$VIP_OUTSIDE" 2>&1 || true)
 
 net_begin "$@"
 guests_begin kernel-esp 3
-lab client v1 up --kind ipsec-psk
-lab client v2 up --kind libreswan
-lab client v3 up --kind ipsec-cert-nat
 lab_clients="v1 v2 v3" download_rate=200000 ping_interval=50
+for client in $lab_clients; do connect "$client"; done
 
 scenario_begin kernel-esp-owner-killed
-victim=$(owner_of v1 m1)
+victim=$(await_owner v1 m1)
 [[ $victim != m1 ]] || victim=m2
 witness=$(other_member "$victim")
 for client in $lab_clients; do put "$client" "$victim"; done
@@ -96,8 +82,10 @@ scenario_end
 revive "$victim"
 
 scenario_name transport
+each leaves || fail "not all sessions of before could be ended"
+kinds=([v1]=transport [v2]=transport-nat [v3]=transport-nat)
 for client in $lab_clients; do connect "$client" || fail "$client could not connect"; done
-victim=$(owner_of v2 m1)
+victim=$(await_owner v2 m1)
 [[ $victim != m1 ]] || victim=m2
 witness=$(other_member "$victim")
 for client in $lab_clients; do
@@ -106,12 +94,13 @@ for client in $lab_clients; do
 done
 for member in $lab_members; do
 	program_start "$member" "serve-$member" traffic serve "$traffic_port"
-	wait_for 5 "a server on $member" serves "$member"
+	wait_for 10 "a server on $member" serves "$member"
 done
 lab capture outside "$out/outside.pcap"
 
+# At the same time, so that the two behind the NAT cannot be told apart.
 must 10 "all clients to be answered" each heard
-must 5 "an echo in fragments" heard v1 -s 3000
+must 10 "an echo in fragments" heard v1 -s 3000
 each download || fail "not all downloads are right: $(cat "$out"/get-v?.log | xargs)"
 leads "$victim" 198.51.100.61 " dev phalanx0 " || fail "there is no way to v1"
 lab kill "$victim"

@@ -13,9 +13,6 @@ succeeds_nothing()
 		'[.sessions[] | select(.owner == $owner and .successor == $victim)] == []'
 }
 
-# owned CLIENT MEMBER: that member says who its owner is.
-owned() { [[ $(owner_of "$1" "$2") == m* ]]; }
-
 # kept CLIENT MEMBER: sets $owner to its owner, as that member knows; a successor has all of
 # its session.
 kept()
@@ -29,7 +26,7 @@ kept()
 # reconnects CLIENT MEMBER: and not at one that can tell that member nothing.
 reconnects()
 {
-	lab client "$1" down && lab client "$1" up && wait_for 2 "its session" owned "$@"
+	lab client "$1" down && lab client "$1" up && wait_for 2 "its session" has_owner "$@"
 }
 
 # ready VICTIM MEMBER: that member thinks so.
@@ -46,7 +43,7 @@ connect_all
 # Its address may be another one afterwards, so its download would end.
 lab_clients=${lab_clients/c1 /}
 scenario_begin member-slow
-owner=$(owner_of c1 m1)
+owner=$(await_owner c1 m1)
 for victim in $lab_members; do [[ $victim == "$owner" ]] || break; done
 for member in $lab_members; do
 	[[ $member == "$victim" ]] || lab clog "$victim" "$member"

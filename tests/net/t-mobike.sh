@@ -50,11 +50,7 @@ rebind()
 }
 
 # place_of CLIENT MEMBER: its address and port, as that member knows them.
-place_of()
-{
-	ask "$2" sessions | jq -r --arg c "$1@" \
-		'[.sessions[] | select(.user | startswith($c)) | .client] | first'
-}
+place_of() { session_of "$1" "$2" client; }
 
 # is_at CLIENT PATTERN: by all who live.
 is_at()
@@ -69,7 +65,7 @@ cleanup()
 {
 	lab exec "$client" nft delete table inet halt 2>/dev/null || true
 	# While the cluster can still hear of that.
-	lab client "$client" down || true
+	leave "$client" "$witness" || true
 	lab exec n1 nft 'flush chain ip nat post; add rule ip nat post oifname clients masquerade'
 	lab exec "$client" ip address flush dev eth0 scope global
 	lab exec "$client" ip address add 198.51.100.11/24 brd + dev eth0
@@ -94,7 +90,7 @@ rebind 30000 30999
 must 10 "all members to know the port of c4's NAT" is_at c4 ':30[0-9]{3}$'
 must 10 "c4 to reach the server through its NAT's new port" reaches c4
 
-dead=$(owner_of "$client" m1)
+dead=$(await_owner "$client" m1)
 witness=$(other_member "$dead")
 # The client tries the way first, and then announces its address: that answer gets lost.
 settled_down() { [[ $(wc -w <<<"$(spis "$client" child)") == 2 ]]; }
@@ -103,7 +99,7 @@ lab exec "$client" nft "add table inet halt; add chain inet halt in {
 	type filter hook input priority 0; }
 	add rule inet halt in udp sport 4500 @th,64,32 0 @th,256,32 >= $(($(last_request "$client") + 2)) drop"
 readdress 111 112
-must 5 "a successor to know $client's next address" eval \
+must 10 "a successor to know $client's next address" eval \
 	"[[ \$(place_of $client $witness) =~ ^198.51.100.112: ]]"
 lab kill "$dead"
 lab exec "$client" nft delete table inet halt

@@ -12,9 +12,6 @@ net_begin "$@"
 scenario_begin moved quiet
 eval "$(lab env)"
 
-unit_of() { ask "$2" sessions | jq --arg c "$1@" \
-	'[.sessions[] | select(.user | startswith($c)) | .unit] | first'; }
-
 # is_owner UNIT MEMBER
 is_owner() { ask m1 units "$1" | jq -e --arg m "$2" \
 	'[.. | objects | select(has("owner"))] | first | .owner == $m'; }

@@ -40,7 +40,7 @@ until=$EPOCHREALTIME
 must 10 "the client to reach the server" reaches c1
 
 # Whoever has lost the unit, or else the other one, has forgotten all when it gets it.
-owner=$(owner_of c1 m1)
+owner=$(await_owner c1 m1)
 other=$(other_member "$owner")
 lab kill "$other"
 must 20 "$other's units to be taken over" owns_nothing "$other" "$owner"
