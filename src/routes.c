@@ -9,6 +9,7 @@
 #include "src/routes.h"
 
 #define BUCKETS 4096
+#define LOOKS_MAX 32 /* between two attempts */
 #define NOTHING (-1) /* the filter has no entry */
 
 struct route {
@@ -35,6 +36,9 @@ struct routes {
 	struct rtable_near near[ROUTES_NEAR_MAX];
 	unsigned nnear;
 	bool too_many;
+	bool failed; /* something is not set as it should be */
+	bool again;  /* and is being tried again */
+	unsigned looks, wait;
 };
 
 struct routes *routes_new(struct filter *filter, const struct rtable *table)
@@ -44,6 +48,7 @@ struct routes *routes_new(struct filter *filter, const struct rtable *table)
 	if (r) {
 		r->filter = filter;
 		r->table = *table;
+		r->wait = 1;
 	}
 	return r;
 }
@@ -87,10 +92,13 @@ static struct prefix *find(struct routes *r, const struct address *prefix, unsig
 	return NULL;
 }
 
-static void complain(const char *what, const struct prefix *p, int err)
+static void fail(struct routes *r, const char *what, const struct prefix *p, int err)
 {
 	char text[ADDRESS_TEXT_MAX];
 
+	r->failed = true;
+	if (r->again)
+		return;
 	log_warnx("route %s/%u: %s: %s", address_print(&p->first, text), p->len, what,
 		  strerror(-err));
 }
@@ -166,7 +174,7 @@ static void set_filter(struct routes *r, struct prefix *p, int value)
 		err = filter_route_add(r->filter, p->first.family, p->first.bytes, p->len,
 				       (uint16_t)value);
 	if (err)
-		complain("cannot be put into the filter", p, err);
+		fail(r, "cannot be put into the filter", p, err);
 	else
 		p->value = value;
 }
@@ -179,7 +187,7 @@ static void set_kernel(struct routes *r, struct prefix *p, enum rtable_way way)
 		return;
 	err = rtable_set(&r->table, &p->first, p->len, p->way, way);
 	if (err)
-		complain("cannot be put into the kernel", p, err);
+		fail(r, "cannot be put into the kernel", p, err);
 	else
 		p->way = way;
 }
@@ -305,11 +313,33 @@ void routes_near(struct routes *r, const struct rtable_near *list, unsigned coun
 	settle_all(r);
 }
 
+/* After the next look, then after two more, four more, and so on. */
+static void try_again(struct routes *r)
+{
+	if (!r->failed) {
+		r->looks = 0;
+		r->wait = 1;
+		return;
+	}
+	if (++r->looks < r->wait)
+		return;
+	r->looks = 0;
+	if (r->wait < LOOKS_MAX)
+		r->wait *= 2;
+	r->failed = false;
+	r->again = true;
+	settle_all(r);
+	r->again = false;
+	if (!r->failed)
+		log_info("all routes are set that could not be");
+}
+
 void routes_look(struct routes *r)
 {
 	static struct rtable_near list[ROUTES_NEAR_MAX];
 	int n = rtable_near(&r->table, list, ROUTES_NEAR_MAX);
 
+	try_again(r);
 	if (n < 0) {
 		log_debug("cannot read the machine's routes: %s", strerror(-n));
 		return;

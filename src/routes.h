@@ -37,7 +37,8 @@ enum routes_why {
 struct routes *routes_new(struct filter *filter, const struct rtable *table);
 void routes_free(struct routes *r); /* takes NULL; routes stay in kernel and filter */
 
-/* The bits behind a prefix are zero. Failures are logged: the packets are dropped then. */
+/* The bits behind a prefix are zero. Failures are logged, and tried again by
+ * routes_look(). */
 void routes_add(struct routes *r, const struct address *prefix, unsigned len,
 		unit_id unit);
 void routes_remove(struct routes *r, const struct address *prefix, unsigned len,
@@ -49,7 +50,8 @@ void routes_protect(struct routes *r, enum routes_why why, const struct address 
 void routes_unprotect(struct routes *r, enum routes_why why, const struct address *prefix,
 		      unsigned len);
 
-/* Looks what the machine reaches by routes of its own: to be called now and then. */
+/* Looks what the machine reaches by routes of its own, and tries again what could not be set:
+ * to be called now and then. */
 void routes_look(struct routes *r);
 /* The same from a list, whose elements' padding is zero; see struct rtable_near. */
 void routes_near(struct routes *r, const struct rtable_near *list, unsigned count);

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /* What cannot be set for a peer of transport mode is tried again, and keeps the member from
- * working meanwhile. In a network namespace of its own, where the device comes late. */
+ * working meanwhile; so are routes of what is protected. In a network namespace of its own, where the device comes late. */
 #include <errno.h>
 #include <sched.h>
 #include <setjmp.h>
@@ -12,6 +12,7 @@
 #include <cmocka.h>
 
 #include "src/peers.h"
+#include "src/routes.h"
 
 #define LATE 99
 #define TABLE 221
@@ -49,17 +50,22 @@ static void look_later(struct peers *p)
 	peers_tick(p, false, now);
 }
 
-static bool in_kernel(const char *text)
+static bool in_table(const char *command, const char *text)
 {
 	char line[256];
 	bool found = false;
-	FILE *f = popen("ip -4 route show table 222 2>/dev/null", "r");
+	FILE *f = popen(command, "r");
 
 	assert_non_null(f);
 	while (fgets(line, sizeof(line), f))
 		found = found || strstr(line, text);
 	pclose(f);
 	return found;
+}
+
+static bool in_kernel(const char *text)
+{
+	return in_table("ip -4 route show table 222 2>/dev/null", text);
 }
 
 static bool is_grave(struct peers *p)
@@ -114,6 +120,32 @@ static void test_a_route_is_tried_again(void **state)
 	filter_free(f);
 }
 
+static void test_what_is_protected_is_tried_again(void **state)
+{
+	static const char command[] = "ip -4 route show table 221 2>/dev/null";
+	const struct rtable late = { table.netlink, TABLE, LATE + 1 };
+	struct filter *f = make_filter();
+	struct routes *r = routes_new(f, &late);
+	const struct address prefix = { .family = AF_INET, .bytes = { 10, 9 } };
+
+	routes_protect(r, ROUTES_CONF, &prefix, 16);
+	routes_look(r);
+	assert_false(in_table(command, "dev later"));
+	assert_int_equal(
+	    system("ip link add later index 100 type veth peer name lother && "
+		   "ip link set later up"),
+	    0);
+	routes_look(r); /* too early: it has failed twice */
+	assert_false(in_table(command, "dev later"));
+	routes_look(r);
+	assert_true(in_table(command, "10.9.0.0/16 dev later"));
+	assert_true(in_table(command, "unreachable 10.9.0.0/16"));
+	routes_unprotect(r, ROUTES_CONF, &prefix, 16);
+	assert_false(in_table(command, "10.9.0.0/16"));
+	routes_free(r);
+	filter_free(f);
+}
+
 /* All members' filters are full then: one that gives its units up helps nobody. */
 static void test_a_full_filter_is_said(void **state)
 {
@@ -149,6 +181,7 @@ int main(void)
 {
 	static const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_a_route_is_tried_again),
+		cmocka_unit_test(test_what_is_protected_is_tried_again),
 		cmocka_unit_test(test_a_full_filter_is_said),
 	};
 
