@@ -25,6 +25,7 @@
 #define CONF_PATH_MAX 256 /* with the final zero */
 #define CONF_NETWORKS_MAX 8
 #define CONF_ADDRESSES_MAX 16 /* cluster addresses of one network */
+#define CONF_PROBES_MAX 4     /* hosts of a network that are watched */
 #define CONF_PATHS_MAX 4      /* networks of the interconnect */
 #define CONF_PROTECT_MAX 256
 #define CONF_CONTROL_NAME "control.sock"
@@ -51,7 +52,9 @@ struct conf_network {
 	char interface[IF_NAMESIZE];
 	unsigned naddresses; /* at least 1 */
 	struct address addresses[CONF_ADDRESSES_MAX];
-	bool mac_auto;	/* derived from mode and first address */
+	unsigned nprobes;
+	struct address probes[CONF_PROBES_MAX]; /* hosts there; see reach.h */
+	bool mac_auto;				/* derived from mode and first address */
 	uint8_t mac[6]; /* the cluster's, in either case; zero in mode forwarding */
 };
 

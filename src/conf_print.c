@@ -87,19 +87,27 @@ enum scope {
 	SCOPE_EQUAL,  /* what must be the same everywhere */
 };
 
+static void print_addresses(const char *name, const struct address *list, unsigned n,
+			    FILE *out)
+{
+	char text[ADDRESS_TEXT_MAX];
+
+	fprintf(out, "\t%s = {", name);
+	for (unsigned i = 0; i < n; i++)
+		fprintf(out, "%s\"%s\"", i ? ", " : "", address_print(&list[i], text));
+	fprintf(out, "}\n");
+}
+
 static void print_network(const struct conf_network *n, enum scope scope, FILE *out)
 {
 	static const uint8_t none[6];
-	char address[ADDRESS_TEXT_MAX];
 
 	fprintf(out, "\nnetwork \"%s\" {\n", n->name);
 	if (scope != SCOPE_EQUAL)
 		fprintf(out, "\tinterface = \"%s\"\n", n->interface);
-	fprintf(out, "\taddresses = {");
-	for (unsigned i = 0; i < n->naddresses; i++)
-		fprintf(out, "%s\"%s\"", i ? ", " : "",
-			address_print(&n->addresses[i], address));
-	fprintf(out, "}\n");
+	print_addresses("addresses", n->addresses, n->naddresses, out);
+	if (n->nprobes)
+		print_addresses("probe", n->probes, n->nprobes, out);
 	if (!memcmp(n->mac, none, sizeof(none))) { /* mode forwarding has none */
 		fprintf(out, "\tmac = \"auto\"\n}\n");
 		return;

@@ -207,6 +207,30 @@ static void set_addresses(struct reader *r, const struct option *o, void *at,
 		n->addresses[n->naddresses++] = a;
 }
 
+static void set_probes(struct reader *r, const struct option *o, void *at,
+		       const char *value)
+{
+	struct conf_network *n = at;
+	struct address a;
+
+	if (!parse_address(r, o->name, value,
+			   "an IPv4 or IPv6 address such as 192.0.2.254", &a))
+		return;
+	for (unsigned i = 0; i < n->nprobes; i++)
+		if (address_same(&n->probes[i], &a)) {
+			conf_complain(r, r->line,
+				      "probe %s was given before, expected each once",
+				      value);
+			return;
+		}
+	if (n->nprobes == CONF_PROBES_MAX)
+		conf_complain(r, r->line,
+			      "network \"%s\" has too many probes, expected at most %d",
+			      n->name, CONF_PROBES_MAX);
+	else
+		n->probes[n->nprobes++] = a;
+}
+
 /* That other members do not have it, add_member() sees: the port may stand behind it. */
 static void set_member_address(struct reader *r, const struct option *o, void *at,
 			       const char *value)
@@ -357,6 +381,7 @@ static const struct option network_options[] = {
 	  IF_NAMESIZE, 0, 0, false },
 	{ "addresses", set_addresses, 0, 0, 0, 0, true },
 	{ "mac", set_mac, 0, 0, 0, 0, false },
+	{ "probe", set_probes, 0, 0, 0, 0, true },
 	END,
 };
 
@@ -499,6 +524,32 @@ static void check_mac(struct reader *r, cfg_t *cfg, struct conf_network *n)
 		    conf_mode_name(r->conf->mode), group ? "odd" : "even");
 }
 
+/* It is asked from the member's own address, which is of a family of the cluster's. */
+static void check_probes(struct reader *r, cfg_t *cfg, const struct conf_network *n)
+{
+	char text[ADDRESS_TEXT_MAX];
+
+	for (unsigned i = 0; i < n->nprobes; i++) {
+		bool known = false;
+
+		address_print(&n->probes[i], text);
+		for (unsigned a = 0; a < n->naddresses; a++) {
+			known = known || n->addresses[a].family == n->probes[i].family;
+			if (address_same(&n->addresses[a], &n->probes[i]))
+				conf_complain(r, option_line(r, cfg, "probe"),
+					      "probe %s is the cluster's own address",
+					      text);
+		}
+		if (!known)
+			conf_complain(r, option_line(r, cfg, "probe"),
+				      "probe %s is %s, expected one like an address of "
+				      "network \"%s\"",
+				      text,
+				      n->probes[i].family == AF_INET6 ? "IPv6" : "IPv4",
+				      n->name);
+	}
+}
+
 static void add_network(struct reader *r, cfg_t *cfg)
 {
 	struct conf *c = r->conf;
@@ -519,6 +570,7 @@ static void add_network(struct reader *r, cfg_t *cfg)
 	require(r, cfg, "addresses");
 	set_options(r, cfg, network_options, n);
 	check_mac(r, cfg, n);
+	check_probes(r, cfg, n);
 	for (unsigned i = 0; i + 1 < c->nnetworks; i++)
 		if (n->interface[0] &&
 		    strcmp(n->interface, c->networks[i].interface) == 0)

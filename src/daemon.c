@@ -119,6 +119,10 @@ static void tell_able(struct daemon *d)
 		if (!d->running[i])
 			snprintf(why, sizeof(why), "no carrier on %s",
 				 d->conf->networks[i].interface);
+	for (unsigned i = 0; i < d->conf->nnetworks && !*why; i++)
+		if (reach_lost(d->reach, i))
+			snprintf(why, sizeof(why), "no probe answers on %s",
+				 d->conf->networks[i].interface);
 	if (!*why && mono_before(daemon_now(d), d->settled))
 		snprintf(why, sizeof(why), "a network is back, looking for the others");
 	if (!*why && *d->config_why)

@@ -299,6 +299,14 @@ void daemon_on_carrier(void *ctx, unsigned which, bool running)
 	daemon_want_settle(d);
 }
 
+void daemon_on_reach(void *ctx)
+{
+	struct daemon *d = ctx;
+
+	d->able_changed = true;
+	daemon_want_settle(d);
+}
+
 /* The tunnels' host. */
 
 static void host_send_outside(void *ctx, const uint8_t *packet, size_t len)

@@ -325,7 +325,8 @@ static int make_path(struct daemon *d, int lease_fd, char err[DAEMON_ERROR_SIZE]
 			 strerror(errno));
 		return -EIO;
 	}
-	if (!d->watch) {
+	d->reach = reach_new(d->base, d->netlink, d->conf, daemon_on_reach, d);
+	if (!d->watch || !d->reach) {
 		snprintf(err, DAEMON_ERROR_SIZE, "cannot watch the interfaces");
 		return -EIO;
 	}
@@ -407,6 +408,7 @@ void daemon_free(struct daemon *d)
 		d->tunnels[i].ops->close(d->tunnels[i].tunnel);
 	d->ntunnels = 0;
 	netlink_watch_free(d->watch);
+	reach_free(d->reach);
 	for (unsigned i = 0; i < CONF_NETWORKS_MAX; i++) {
 		port_close(d->ports[i]);
 		arp_close(d->arps[i]);

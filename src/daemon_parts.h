@@ -27,6 +27,7 @@
 #include "src/meter.h"
 #include "src/netlink.h"
 #include "src/port.h"
+#include "src/reach.h"
 #include "src/refusal.h"
 #include "src/pathmtu.h"
 #include "src/peers.h"
@@ -66,6 +67,7 @@ struct daemon {
 	struct filter *filter;
 	struct netlink *netlink;
 	struct netlink_watch *watch;
+	struct reach *reach;
 	struct routes *routes;
 	struct guard *guard;
 	struct peers *peers;
@@ -186,6 +188,8 @@ extern const struct tun_handler daemon_tun_handler;
 extern const struct tunnel_host daemon_tunnel_host;
 extern const struct guard_handler daemon_guard_handler;
 netlink_changed daemon_on_carrier;
+/* A network is lost, or found again. */
+void daemon_on_reach(void *ctx);
 control_handler daemon_on_command;
 
 #endif

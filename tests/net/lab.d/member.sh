@@ -27,7 +27,7 @@ phalanx_conf()
 			printf 'member "%s" {\n\tid = %d\n\taddress = %s\n}\n' \
 				"$member" "$host" "$(member_address $((10 + host)))"
 		done
-		phalanx_network outside outside "$VIP_OUTSIDE" "$VIP6_OUTSIDE"
+		probe='"192.0.2.254"' phalanx_network outside outside "$VIP_OUTSIDE" "$VIP6_OUTSIDE"
 		phalanx_network inside inside "$VIP_INSIDE" "$VIP6_INSIDE"
 		phalanx_network dmz dmz "$VIP_DMZ" "$VIP_DMZ2"
 	fi
@@ -51,12 +51,14 @@ member_address()
 	fi
 }
 
-phalanx_network() # NAME INTERFACE ADDRESS...
+# phalanx_network NAME INTERFACE ADDRESS...: of its hosts, $probe are watched.
+phalanx_network()
 {
 	local address list=
 	for address in "${@:3}"; do list+="${list:+, }\"$address\""; done
-	printf 'network "%s" {\n\tinterface = "%s"\n\taddresses = { %s }\n}\n' "$1" "$2" \
-		"$list"
+	printf 'network "%s" {\n\tinterface = "%s"\n\taddresses = { %s }\n' "$1" "$2" "$list"
+	printf '%s}\n' "${probe:+	probe = { $probe \}
+}"
 }
 
 # set_of SECTION [KEY VALUE]...: these, as overridden and followed by the user's --set.
