@@ -128,9 +128,19 @@ void cmd_undrain(struct player *p)
 	drain(p, false);
 }
 
+/* [if possible]: it may be refused. */
+static bool if_possible(struct player *p)
+{
+	if (!player_accept(p, "if"))
+		return false;
+	player_want(p, "possible");
+	return true;
+}
+
 /* move unit N to WHO: asked of its owner. */
 void cmd_move(struct player *p)
 {
+	bool possible;
 	uint32_t ticket;
 	unsigned to;
 	unit_id u;
@@ -140,6 +150,7 @@ void cmd_move(struct player *p)
 	u = (unit_id)player_number(p, 0, CLUSTER_UNITS - 1);
 	player_want(p, "to");
 	to = player_member(p);
+	possible = if_possible(p);
 	if (!command_go(p))
 		return;
 	for (unsigned i = 0; i < p->w->nnodes; i++) {
@@ -149,7 +160,7 @@ void cmd_move(struct player *p)
 			continue;
 		rc = cluster_move(n->c, u, p->w->nodes[to].id, &ticket,
 				  world_now(p->w, n));
-		if (rc && rc != -EINPROGRESS && rc != -EALREADY)
+		if (rc && rc != -EINPROGRESS && rc != -EALREADY && !possible)
 			player_fail(p, "unit %u cannot be moved: %s", u, strerror(-rc));
 		world_touch(p->w, n);
 		return;
@@ -160,17 +171,18 @@ void cmd_move(struct player *p)
 void cmd_expel(struct player *p)
 {
 	unsigned i = player_member(p);
+	bool possible = if_possible(p);
 	struct node *master;
 
 	if (!command_go(p))
 		return;
 	master = world_master(p->w);
 	world_judge(p->w);
-	if (!master || cluster_expel(master->c, p->w->nodes[i].id, false, "test", NULL,
+	if (master && !cluster_expel(master->c, p->w->nodes[i].id, false, "test", NULL,
 				     world_now(p->w, master)))
-		player_fail(p, "member %u cannot be expelled", p->w->nodes[i].id);
-	else
 		world_touch(p->w, master);
+	else if (!possible)
+		player_fail(p, "member %u cannot be expelled", p->w->nodes[i].id);
 }
 
 /* leave WHO: until it has left, and its process has ended. */

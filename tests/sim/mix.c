@@ -15,9 +15,9 @@ struct mix {
 	uint64_t random;
 	unsigned members;
 	/* What has been done, and not undone. */
-	bool dead[NODES_MAX], frozen[NODES_MAX], unable[NODES_MAX];
+	bool dead[NODES_MAX], frozen[NODES_MAX], unable[NODES_MAX], drained[NODES_MAX];
 	bool cut;
-	bool harsh, clogs;
+	bool harsh, more;
 };
 
 static uint64_t below(struct mix *m, uint64_t n)
@@ -90,6 +90,10 @@ static void settings(struct mix *m)
 static void revive(struct mix *m)
 {
 	say(m, "revive");
+	for (unsigned i = 0; i < m->members; i++)
+		if (m->drained[i])
+			say(m, "undrain m%u", i + 1);
+	memset(m->drained, 0, sizeof(m->drained));
 	memset(m->dead, 0, sizeof(m->dead));
 	memset(m->frozen, 0, sizeof(m->frozen));
 	memset(m->unable, 0, sizeof(m->unable));
@@ -221,12 +225,55 @@ static void clog_stream(struct mix *m, unsigned i)
 		say(m, "clog m%u and m%u off", i + 1, j + 1);
 }
 
+/* What the operator may want, whatever else goes on. */
+static void wish(struct mix *m, unsigned i)
+{
+	bool active = !m->dead[i] && !m->frozen[i];
+
+	switch (below(m, 4)) {
+	case 0:
+		if (active)
+			say(m, "%s m%u", m->drained[i] ? "undrain" : "drain", i + 1);
+		m->drained[i] ^= active;
+		break;
+	case 1:
+		if (active)
+			say(m, "expel m%u if possible", i + 1);
+		break;
+	case 2:
+		if (active && running(m) >= 2) {
+			say(m, "leave m%u", i + 1);
+			m->dead[i] = true;
+			m->unable[i] = false;
+		}
+		break;
+	default:
+		for (uint64_t n = 1 + below(m, 5); n--;)
+			say(m, "move unit %u to m%u if possible",
+			    (unsigned)below(m, CLUSTER_UNITS), i + 1);
+	}
+}
+
+/* Every eighth course has more than the others. */
+static bool hurt_more(struct mix *m, unsigned i)
+{
+	if (!m->more || m->members < 2 || !chance(m, 40))
+		return false;
+	if (chance(m, 40))
+		clog_stream(m, i);
+	else
+		wish(m, i);
+	return true;
+}
+
 static void hurt(struct mix *m)
 {
 	unsigned i = (unsigned)below(m, m->members);
 
 	stir(m, i);
-	switch (below(m, m->members < 2 ? 6 : m->clogs ? 20 : 18)) {
+	if (hurt_more(m, i))
+		return;
+	switch (below(m, m->members < 2 ? 6 : 18)) {
 	case 0:
 	case 1:
 		freeze(m, i);
@@ -279,10 +326,6 @@ static void hurt(struct mix *m)
 			say(m, "heal");
 		m->cut = false;
 		break;
-	case 18:
-	case 19:
-		clog_stream(m, i);
-		break;
 	default:
 		if (m->dead[i])
 			say(m, "start m%u", i + 1);
@@ -306,10 +349,10 @@ unsigned mix_members(uint64_t seed)
 	return 9 + (unsigned)below(&m, r < 99 ? 8 : NODES_MAX - 8);
 }
 
-char *mix_write(uint64_t seed, unsigned members, unsigned faults, bool harsh, bool clogs)
+char *mix_write(uint64_t seed, unsigned members, unsigned faults, bool harsh)
 {
 	struct mix m = {
-		.random = seed, .members = members, .harsh = harsh, .clogs = clogs
+		.random = seed, .members = members, .harsh = harsh, .more = seed % 8 == 0
 	};
 	char *text = NULL;
 	size_t size;

@@ -40,9 +40,10 @@ void script_run(const struct script *s, struct world *w);
 
 /*
  * A course of random faults, as a script's text, which script_parse() takes over. `harsh`:
- * also cuts between two members, and one-way cuts. `clogs`: also streams that stand still.
+ * also cuts between two members, and one-way cuts. Every eighth seed has streams that stand
+ * still, and an operator with wishes, besides.
  */
-char *mix_write(uint64_t seed, unsigned members, unsigned faults, bool harsh, bool clogs);
+char *mix_write(uint64_t seed, unsigned members, unsigned faults, bool harsh);
 /* How many members a random cluster has. */
 unsigned mix_members(uint64_t seed);
 

@@ -9,7 +9,6 @@
  *   sim --from N --count K   random clusters N..N+K-1
  *   --members M  --faults K (4)  --jobs J (2)  --stop  --verbose
  *   --mild                   no cuts between two members, and no one-way cuts
- *   --clogs                  streams that stand still while datagrams come, too
  *
  * What fails is named together with the command that repeats it.
  */
@@ -39,7 +38,7 @@
 struct options {
 	uint64_t seed, from, count;
 	unsigned members, faults, jobs;
-	bool verbose, print, stop, list, harsh, clogs;
+	bool verbose, print, stop, list, harsh;
 };
 
 /* Shared by the parent and its workers. */
@@ -122,7 +121,7 @@ static bool run_seed(const struct options *o, struct worker *me, uint64_t seed)
 {
 	unsigned members = o->members ? o->members : mix_members(seed);
 	char name[64], repeat[128], error[256];
-	char *text = mix_write(seed, members, o->faults, o->harsh, o->clogs);
+	char *text = mix_write(seed, members, o->faults, o->harsh);
 	struct script *s;
 	bool ok;
 
@@ -132,9 +131,8 @@ static bool run_seed(const struct options *o, struct worker *me, uint64_t seed)
 		return true;
 	}
 	snprintf(name, sizeof(name), "seed %llu", (unsigned long long)seed);
-	snprintf(repeat, sizeof(repeat), "--seed %llu --members %u --faults %u%s%s",
-		 (unsigned long long)seed, members, o->faults, o->harsh ? "" : " --mild",
-		 o->clogs ? " --clogs" : "");
+	snprintf(repeat, sizeof(repeat), "--seed %llu --members %u --faults %u%s",
+		 (unsigned long long)seed, members, o->faults, o->harsh ? "" : " --mild");
 	snprintf(me->doing, sizeof(me->doing), "%s", repeat);
 	s = script_parse(name, text, error, sizeof(error));
 	if (!s) {
@@ -330,8 +328,8 @@ static int usage(void)
 	fprintf(
 	    stderr,
 	    "usage: sim [FILE... | --list | --seed N [--print] | --from N --count K]\n"
-	    "           [--members M] [--faults K] [--jobs J] [--mild] [--clogs] "
-	    "[--stop] [--verbose]\n");
+	    "           [--members M] [--faults K] [--jobs J] [--mild] [--stop] "
+	    " [--verbose]\n");
 	return 2;
 }
 
@@ -347,7 +345,6 @@ static int parse(struct options *o, int argc, char **argv)
 		{ "list", no_argument, NULL, 'l' },
 		{ "print", no_argument, NULL, 'p' },
 		{ "mild", no_argument, NULL, 'h' },
-		{ "clogs", no_argument, NULL, 'g' },
 		{ "stop", no_argument, NULL, 'x' },
 		{ "verbose", no_argument, NULL, 'v' },
 		{ 0 },
@@ -384,9 +381,6 @@ static int parse(struct options *o, int argc, char **argv)
 			break;
 		case 'h':
 			o->harsh = false;
-			break;
-		case 'g':
-			o->clogs = true;
 			break;
 		case 'x':
 			o->stop = true;
