@@ -2,10 +2,10 @@
 /*
  * Who may join: the master's verdict on a JOIN REQUEST, and its order to go.
  *
- * In this order: one that may have ended meanwhile; one that is out of date, or not wanted; one with another configuration;
- * one who does not know all who are there, or is not known to all of them; one that dies
- * all the time; and at last the applications are asked. Who is not let in is told why, and
- * when it should ask again.
+ * In this order: one that may have ended meanwhile; one that is out of date, or not wanted;
+ * one with another configuration; one who does not know all who are there, or is not known
+ * to all of them; one that dies all the time; and at last the applications are asked. Who is
+ * not let in is told why, and when it should ask again.
  */
 #include <errno.h>
 #include <stdarg.h>
@@ -270,13 +270,13 @@ int admission_expel(struct cluster *c, struct member *m, bool revoked, const cha
 		return -EINVAL;
 	if (!m->present && !revoked)
 		return -ENOTCONN;
-	m->revoked = revoked;
+	m->revoked = m->revoked || revoked;
 	snprintf(m->objection, sizeof(m->objection), "%s",
 		 why && *why ? why : "by the operator");
 	if (m->present) {
 		core_log(c, "member %u is told to go: %s", m->id, m->objection);
 		count(c, STAT_expelled);
-		m->expelled = revoked ? WIRE_REASON_REVOKED : WIRE_REASON_EXPELLED;
+		m->expelled = m->revoked ? WIRE_REASON_REVOKED : WIRE_REASON_EXPELLED;
 		m->barred.reason = m->expelled;
 		m->barred.at = c->now;
 		snprintf(m->barred.why, sizeof(m->barred.why), "told to go: %s",

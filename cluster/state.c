@@ -50,6 +50,22 @@ bool cluster_unprotected(const struct cluster *c)
 	return true;
 }
 
+static void tally(const struct cluster *c, const struct member *m,
+		  struct cluster_member_state *s)
+{
+	EACH_UNIT(u) {
+		const struct unit *unit = &c->units[u];
+
+		if (epoch_owner(unit->e.epoch) == m->id) {
+			s->units++;
+			s->sessions += unit->nsessions;
+			s->load += load_of(unit);
+		}
+		if (unit->e.successor == m->id)
+			s->successor_of++;
+	}
+}
+
 static void describe(const struct cluster *c, const struct member *m,
 		     struct cluster_member_state *s, struct mono now)
 {
@@ -98,17 +114,7 @@ static void describe(const struct cluster *c, const struct member *m,
 	if (!s->present && *s->barred)
 		s->why = s->barred;
 	s->interval = s->per_interval ? c->cfg.detection / s->per_interval : 0;
-	EACH_UNIT(u) {
-		const struct unit *unit = &c->units[u];
-
-		if (epoch_owner(unit->e.epoch) == m->id) {
-			s->units++;
-			s->sessions += unit->nsessions;
-			s->load += load_of(unit);
-		}
-		if (unit->e.successor == m->id)
-			s->successor_of++;
-	}
+	tally(c, m, s);
 }
 
 unsigned cluster_members(const struct cluster *c, struct cluster_member_state *out,
