@@ -147,8 +147,12 @@ secrets()
 gateway_login()
 {
 	local own="auth = psk" version=2 esp=$esp_proposals
-	[[ $1 != v1* ]] || version=1
-	[[ $1 != v1*cert ]] || esp="${esp_proposals//,/-ecp256,}-ecp256"
+	if [[ $1 == v1* ]]; then
+		version=1
+		# IKEv1 offers them with or without, not both.
+		esp=${esp//-esn-noesn/}
+	fi
+	[[ $1 != v1*cert ]] || esp="${esp//,/-ecp256,}-ecp256"
 	[[ -z $2 ]] || own="auth = pubkey
 				certs = $2.pem"
 	cat <<-CONF
