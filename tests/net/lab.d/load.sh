@@ -147,7 +147,7 @@ load_template()
 	children {
 		net {
 			remote_ts [ 10.1.0.0/16 ]
-			esp_proposals [ ${esp_proposals%%,*} ]
+			esp_proposals [ aes128gcm16 ]
 		}
 	}
 	CONF
