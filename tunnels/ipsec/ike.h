@@ -119,6 +119,7 @@ struct ike_exchanges {
 	struct ike_copy request;  /* our last request */
 	bool outstanding;	  /* the peer has not answered it yet */
 	enum ike_ending ending;
+	bool synced; /* the peer was asked to agree on message IDs: once is all it bears */
 	struct ike_replaces replaces;
 	struct ike_begun begun;
 	struct ike_heard *heard; /* owned; NULL: nothing */
