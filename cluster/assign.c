@@ -101,17 +101,26 @@ static bool lighter(const struct load *a, const struct load *b, bool loaded)
 	return less(value_of(a, loaded), a->capacity, value_of(b, loaded), b->capacity);
 }
 
-/* Of equally loaded members the one with fewer empty units. */
-static struct load *least(struct load *loads, unsigned n, bool loaded)
+/* Of equally loaded members the one with fewer empty units. Those of the bits in `but` do not
+ * count; NULL: nobody is left. */
+static struct load *least_but(struct load *loads, unsigned n, bool loaded, uint32_t but)
 {
-	struct load *best = &loads[0];
+	struct load *best = NULL;
 
-	for (unsigned i = 1; i < n; i++)
-		if (lighter(&loads[i], best, loaded) ||
+	for (unsigned i = 0; i < n; i++) {
+		if (but >> i & 1)
+			continue;
+		if (!best || lighter(&loads[i], best, loaded) ||
 		    (loaded && !lighter(best, &loads[i], true) &&
 		     lighter(&loads[i], best, false)))
 			best = &loads[i];
+	}
 	return best;
+}
+
+static struct load *least(struct load *loads, unsigned n, bool loaded)
+{
+	return least_but(loads, n, loaded, 0);
 }
 
 /* Has the state; whether it may work on it is another matter. */
@@ -275,16 +284,15 @@ static void assign_orphans(struct cluster *c)
 		grant(c, &c->members[i], &to[i]);
 }
 
-/* One step of balance: from whom to whom. */
-static bool worst_pair(struct load *loads, unsigned n, bool loaded, struct load **high,
-		       struct load **low)
+/* From whom a step of balance goes; NULL: from nobody any more. */
+static struct load *most(struct load *loads, unsigned n, bool loaded)
 {
-	*high = NULL;
+	struct load *high = NULL;
+
 	for (unsigned i = 0; i < n; i++)
-		if (!loads[i].stuck && (!*high || lighter(*high, &loads[i], loaded)))
-			*high = &loads[i];
-	*low = least(loads, n, loaded);
-	return *high && *high != *low;
+		if (!loads[i].stuck && (!high || lighter(high, &loads[i], loaded)))
+			high = &loads[i];
+	return high;
 }
 
 /* Would the greater load of the two be less, also if the traffic were measured wrongly? */
@@ -321,6 +329,21 @@ static int pick(struct cluster *c, const struct load *high, const struct load *l
 			break;
 	}
 	return best;
+}
+
+/* The same, and to whom: where capacities differ, not only the least loaded may gain. */
+static int pick_pair(struct cluster *c, struct load *loads, unsigned n,
+		     const struct load *high, bool loaded, const struct unit_set *taken,
+		     struct load **low)
+{
+	uint32_t tried = UINT32_C(1) << (high - loads);
+	int u = -1;
+
+	while (u < 0 && (*low = least_but(loads, n, loaded, tried))) {
+		u = pick(c, high, *low, loaded, taken);
+		tried |= UINT32_C(1) << (*low - loads);
+	}
+	return u;
 }
 
 /* The moves of a round, by the member that has to make them: one message each, so that
@@ -361,10 +384,9 @@ static void choose_moves(struct cluster *c, struct load *loads, unsigned n, bool
 		loads[i].stuck = false;
 		loads[i].moved = 0;
 	}
-	while ((!loaded || moves < c->cfg.moves) &&
-	       worst_pair(loads, n, loaded, &high, &low)) {
+	while ((!loaded || moves < c->cfg.moves) && (high = most(loads, n, loaded))) {
 		int u = loaded || high->moved < EMPTY_MOVES
-			    ? pick(c, high, low, loaded, &taken)
+			    ? pick_pair(c, loads, n, high, loaded, &taken, &low)
 			    : -1;
 
 		if (u < 0) {

@@ -144,7 +144,9 @@ struct cluster_asker {
  *           the link is reported down.
  * random    uniform bytes.
  * save_activation
- *           makes the number durable before it returns 0. On error nothing is activated.
+ *           makes the number durable before it returns 0. On error nothing is activated,
+ *           and the others give this member nothing until a later try, of a number that
+ *           may be lost by it, goes well.
  * units     ownership by this member changed: `gained` were activated with the given
  *           activation number (the sessions are in the store), `lost` must be let go at
  *           once and without a word to any peer. Either may be empty, not both.
@@ -179,6 +181,9 @@ struct cluster_asker {
  *           cluster_ask(). Returns what became of it; or -EINPROGRESS, then
  *           cluster_answer() follows. May be NULL.
  * noticed   another member has said this to all, see cluster_notice(). May be NULL.
+ * engaged   whether a tunnel is in the middle of something in this unit of ours that no other
+ *           member could go on with. A unit that is to go to another one waits for that,
+ *           for three seconds at most, if this member is able to work. May be NULL.
  */
 struct cluster_io {
 	void *ctx;
@@ -210,6 +215,7 @@ struct cluster_io {
 	int (*asked)(void *ctx, const struct cluster_asker *asker, unit_id unit,
 		     const struct session_key *key, const uint8_t *what, size_t len);
 	void (*noticed)(void *ctx, member_id from, const uint8_t *what, size_t len);
+	bool (*engaged)(void *ctx, unit_id unit);
 };
 
 /* Both structs are copied. NULL on bad configuration or out of memory. */
@@ -334,8 +340,9 @@ void cluster_urge(struct cluster *c, struct mono now);
 /* Sessions. */
 /*
  * Owner only. Creates the session, or replaces one part of it. -EPERM if this member does
- * not own the unit, -ENOMEM, -EMSGSIZE. `initial` or `essential` NULL leaves that part as
- * it is. On success *out (if not NULL) is the session and cluster_position() has grown.
+ * not own the unit, -ENOMEM, -EMSGSIZE: nothing has changed then. `initial` or `essential`
+ * NULL leaves that part as it is. On success *out (if not NULL) is the session and
+ * cluster_position() has grown.
  */
 int cluster_put(struct cluster *c, unit_id unit, const struct session_key *key,
 		const uint8_t *initial, size_t initial_len, const uint8_t *essential,
@@ -425,6 +432,7 @@ struct cluster_unit_state {
 	uint32_t traffic; /* as its owner reports it, see cluster_set_load() */
 	uint64_t load;	  /* traffic and sessions */
 	bool served;	  /* this member owns it and is active */
+	bool unproven;	  /* its successor may be behind: see cluster_unproven() */
 	/* Records of it that the successor does not hold; UINT64_MAX: not known here, as
 	 * another member owns the unit, or nobody succeeds. */
 	uint64_t lag;
@@ -479,6 +487,8 @@ uint64_t cluster_term(const struct cluster *c);
 const uint8_t *cluster_fold_key(const struct cluster *c);
 uint64_t cluster_incarnation(const struct cluster *c);
 uint32_t cluster_activation(const struct cluster *c);
+/* This member holds all that the members of its cluster hold. */
+bool cluster_complete(const struct cluster *c);
 /* There is no other complete and able member that takes what is sent to it. */
 bool cluster_unprotected(const struct cluster *c);
 unsigned cluster_members(const struct cluster *c, struct cluster_member_state *out,

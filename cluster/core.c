@@ -86,13 +86,6 @@ void core_log(struct cluster *c, const char *fmt, ...)
 	c->io.log(c->io.ctx, line);
 }
 
-struct member *core_member(const struct cluster *c, member_id id)
-{
-	unsigned place = id <= CLUSTER_ID_MAX ? c->places[id] : 0;
-
-	return place ? (struct member *)&c->members[place - 1] : NULL;
-}
-
 void core_copy_text(char *out, size_t size, const uint8_t *text, size_t len)
 {
 	size_t n = len < size - 1 ? len : size - 1;
@@ -529,7 +522,7 @@ struct cluster *cluster_new(const struct cluster_config *cfg, const struct clust
 	TAILQ_INIT(&c->ended);
 	c->offer_retry = c->offer_until = MONO_NEVER;
 	c->lease = c->deferred_at = c->handover_at = c->activate_at = MONO_NEVER;
-	c->prove_at = c->watch_at = MONO_NEVER;
+	c->prove_at = c->watch_at = c->number_at = MONO_NEVER;
 	c->table_retry = c->leave_by = c->offer_at = c->offer_end = MONO_NEVER;
 	c->lease.ns = 0;
 	if (store_init(c)) {

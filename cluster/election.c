@@ -405,8 +405,8 @@ void election_rival(struct cluster *c, struct member *m, const struct wire_heade
 }
 
 /*
- * Who is late, and whose master resigned meanwhile, goes on by itself when nobody has called
- * it dead for an interval.
+ * Who is late, and whose master has gone meanwhile, goes on by itself when nobody has called
+ * it dead for an interval, and nobody can have done so and be gone (verdict.c).
  */
 static struct mono alone_due(const struct cluster *c)
 {
@@ -425,7 +425,7 @@ void election_tick(struct cluster *c)
 		offer(c);
 	else if (c->late && c->role == CLUSTER_MEMBER && !c->master &&
 		 due(c, alone_due(c)))
-		c->late = false;
+		verdict_wake(c);
 }
 
 struct mono election_timeout(const struct cluster *c)

@@ -15,7 +15,8 @@
  *     |         now, C leaves B some time to take over, since B may not have read it
  *     |             | B has yielded, or is dead
  *     +-------------+
- *     | the unit is moving to C, or this member is leaving or unable
+ *     | the unit is moving to C, or this member is leaving or unable; and nothing is
+ *     | under way in it that only this member can go on with, or for too long
  *     v
  *   resting: this member works on nothing more, and what waited for a commit leaves
  *     | all is committed
@@ -34,6 +35,7 @@
 #define HANDOVER_RETRY (20 * MONO_MS)
 #define RELEASE_RETRY (100 * MONO_MS)
 #define PREPARING_MAX 256
+#define ENGAGED_MAX (3 * MONO_SEC) /* less than a member that leaves has */
 
 static bool give_up(const struct cluster *c)
 {
@@ -232,6 +234,19 @@ static void give_up_move(struct cluster *c, unit_id u)
 	handover_set(c, u, unit->handover);
 }
 
+/* Whether the unit, which could go now, waits for what a tunnel is in the middle of. A member
+ * that is unable comes to an end with nothing. */
+static bool is_engaged(struct cluster *c, unit_id u)
+{
+	struct unit *unit = &c->units[u];
+
+	if (!unit->ready.ns)
+		unit->ready = c->now;
+	return !unit->resting && c->able && c->io.engaged &&
+	       mono_since(c->now, unit->ready) < ENGAGED_MAX &&
+	       c->io.engaged(c->io.ctx, u);
+}
+
 static void review_steady(struct cluster *c, unit_id u, struct unit_set *release,
 			  struct unit_set *lost)
 {
@@ -255,11 +270,17 @@ static void review_steady(struct cluster *c, unit_id u, struct unit_set *release
 	} else if (want && (give_up(c) || unit->e.moving_to == want) &&
 		   caught_up(c, u, want) && !unit->e.unproven) {
 		/* In doubt about its successor (see takeover_doubt()) it waits a little. */
+		if (is_engaged(c, u)) {
+			handover_set(c, u, HANDOVER_STEADY);
+			return;
+		}
 		rest(c, u, true);
 		if (counters_settled(c, u))
 			unit_set_add(release, u);
 		return;
 	}
+	if (!unit->e.moving_to && !give_up(c))
+		unit->ready.ns = 0;
 	rest(c, u, false);
 	/* It may have become busy, or idle. */
 	if (unit->handover == HANDOVER_STEADY)
@@ -314,8 +335,8 @@ static void send_releases(struct cluster *c, const struct unit_set *set)
 		EACH_IN(set, u) {
 			struct unit *unit = &c->units[u];
 
-			if (unit->e.successor != to->id || !to->linked ||
-			    !replica_holds(c, to, u, unit->last))
+			if (unit->e.successor != to->id || unit->e.previous ||
+			    !to->linked || !replica_holds(c, to, u, unit->last))
 				continue;
 			replica_send_counters(c, to, u);
 			m.units[m.units_count++] =
@@ -326,17 +347,41 @@ static void send_releases(struct cluster *c, const struct unit_set *set)
 	}
 }
 
+/* Somebody would succeed that member: then nothing that it does counts before another one
+ * holds it. */
+static bool has_company(struct cluster *c, member_id id)
+{
+	EACH_PRESENT(c, m)
+		if (m->id != id && table_fit(c, m->id) && m->linked && !m->slow)
+			return true;
+	return ready(c);
+}
+
 static void release(struct cluster *c, const struct unit_set *set)
 {
 	table_tell_lost(c, set);
 	EACH_IN(set, u) {
 		c->units[u].active = false;
+		c->units[u].lone = !has_company(c, c->units[u].e.successor);
+		c->units[u].ready.ns = 0;
 		c->nactive--;
 		count(c, STAT_units_released);
 		counters_set_target(c, u, 0);
 		handover_set(c, u, HANDOVER_RELEASED);
 	}
 	send_releases(c, set);
+}
+
+/* It was released to one that is here, but cannot take it, and is to stand back. */
+static void withdraw(struct cluster *c, unit_id u, member_id from)
+{
+	struct unit *unit = &c->units[u];
+	member_id next = ready(c) ? 0 : table_choose(c, u, c->cfg.self);
+
+	if (!next && !ready(c))
+		return;
+	handover_amend(c, u, next, from, 0);
+	unit->switched = unit->e.version;
 }
 
 /*
@@ -346,27 +391,37 @@ static void release(struct cluster *c, const struct unit_set *set)
 static void review_released(struct cluster *c, unit_id u, struct unit_set *again)
 {
 	struct unit *unit = &c->units[u];
-	struct member *to = core_member(c, unit->e.successor);
+	struct member *to =
+	    core_member(c, unit->e.previous ? unit->e.previous : unit->e.successor);
+	bool there = to && to->present && to->complete;
+	member_id next;
+	uint64_t gone;
 
-	if (to && to->present && to->complete) {
+	if (there && (to->able || unit->e.previous)) {
 		unit->gone.ns = 0;
 		return;
 	}
 	if (!unit->gone.ns)
 		unit->gone = c->now;
-	if (to && mono_since(c->now, unit->gone) < c->cfg.detection / 4)
+	gone = mono_since(c->now, unit->gone);
+	if (to && gone < (there ? c->cfg.detection : c->cfg.detection / 4))
 		return;
-	unit->gone.ns = 0;
-	if (!give_up(c)) {
-		/* It may have begun, and died before anybody heard of that. */
-		unit->e.unproven = unit->e.unproven || (to && unit->nsessions);
-		unit_set_add(again, u);
-	} else {
-		member_id next = table_choose(c, u, c->cfg.self);
-
-		if (next || unit->e.successor)
-			handover_amend(c, u, next, 0, 0);
+	if (there) {
+		withdraw(c, u, to->id);
+		return;
 	}
+	unit->gone.ns = 0;
+	/* It may have begun, and died before anybody heard of that. */
+	if (to && (ready(c) || unit->lone))
+		unit->e.unproven = unit->e.unproven || unit->nsessions;
+	if (ready(c)) {
+		unit_set_add(again, u);
+		return;
+	}
+	next = table_choose(c, u, c->cfg.self);
+	unit->lone = unit->lone || !has_company(c, next);
+	if (next || unit->e.successor || unit->e.previous)
+		handover_amend(c, u, next, 0, 0);
 }
 
 static void review(struct cluster *c, bool all)
@@ -446,12 +501,15 @@ void recv_yield(struct cluster *c, struct member *from, const struct wire_header
 	for (unsigned i = 0; i < m.units_count; i++) {
 		struct unit *unit = &c->units[m.units[i].unit];
 
-		if (unit->active && unit->handover == HANDOVER_SWITCHING &&
-		    unit->e.epoch == m.units[i].epoch && unit->e.previous == from->id &&
-		    m.units[i].version >= unit->switched) {
+		if (epoch_owner(unit->e.epoch) != c->cfg.self ||
+		    unit->e.epoch != m.units[i].epoch || unit->e.previous != from->id ||
+		    m.units[i].version < unit->switched)
+			continue;
+		if (unit->active && unit->handover == HANDOVER_SWITCHING)
 			unit->e.previous = 0; /* the review settles it */
-			c->review_busy = true;
-		}
+		else if (unit->handover == HANDOVER_RELEASED)
+			handover_amend(c, m.units[i].unit, unit->e.successor, 0, 0);
+		c->review_busy = true;
 	}
 }
 
@@ -487,10 +545,10 @@ static void retry_handovers(struct cluster *c)
 		struct member *previous = core_member(c, unit->e.previous);
 
 		if (due(c, unit->retry)) {
-			if (unit->handover == HANDOVER_RELEASED)
-				unit_set_add(&released, u);
-			else if (unit->handover == HANDOVER_SWITCHING && previous)
+			if (previous && unit->handover != HANDOVER_PREPARING)
 				table_show(c, previous, u);
+			else if (unit->handover == HANDOVER_RELEASED)
+				unit_set_add(&released, u);
 			unit->retry = mono_add(c->now, unit->handover == HANDOVER_RELEASED
 							   ? RELEASE_RETRY
 							   : HANDOVER_RETRY);

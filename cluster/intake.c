@@ -263,15 +263,12 @@ static int apply_put(struct cluster *c, const struct member *from,
 		     const struct wire_put *m)
 {
 	struct session *s = store_make(c, m->unit, &m->key);
-	int rc = 0;
+	int rc;
 
 	if (!s)
 		return -ENOMEM;
-	if (m->flags & WIRE_PUT_INITIAL)
-		rc = store_set(&s->initial, &s->initial_len, m->initial, m->initial_len);
-	if (!rc && m->flags & WIRE_PUT_ESSENTIAL)
-		rc = store_set(&s->essential, &s->essential_len, m->essential,
-			       m->essential_len);
+	rc = store_set_parts(s, m->flags, m->initial, m->initial_len, m->essential,
+			     m->essential_len);
 	if (rc)
 		return rc;
 	s->kept = true;

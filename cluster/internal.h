@@ -38,6 +38,7 @@ struct session {
 	uint64_t counter[CLUSTER_COUNTERS];
 	uint64_t held[CLUSTER_COUNTERS]; /* by the unit's target */
 	uint64_t committed[CLUSTER_COUNTERS];
+	uint64_t proof[CLUSTER_COUNTERS]; /* see takeover_doubt() */
 	uint8_t *initial, *essential;
 	size_t initial_len, essential_len;
 	uint64_t sent; /* bytes of its records that this member has sent, as its owner */
@@ -89,6 +90,7 @@ struct unit {
 	unsigned nsessions;
 	bool active;  /* owned and activated by this member */
 	bool skips;   /* began with state that may be behind: cluster_unproven() */
+	bool lone;    /* released to one whom nobody might succeed */
 	bool resting; /* about to be released: works on nothing until all is committed */
 	bool replacing;	 /* between UNIT_BEGIN and UNIT_END */
 	bool remembered; /* its sessions are those of an earlier incarnation of ours */
@@ -101,16 +103,17 @@ struct unit {
 	member_id next;
 	member_id target; /* whom counters go to, 0: nobody */
 	uint64_t last;	  /* position of the last record or announcement */
+	uint64_t proof;	  /* likewise, see takeover_doubt(); 0: not yet known */
 	uint64_t anew;	  /* who holds less than up to this position gets all of it */
 	uint64_t floor;	  /* highest epoch heard of, also from other parts */
 	uint64_t held;	  /* the epoch at which its owner has sent us all of it */
 	struct mono
 	    retry; /* owner: of a yield or release; successor: deferred takeover */
 	struct mono orphan; /* master: since when nobody serves it; MONO_NEVER: served */
-	struct mono
-	    gone; /* released: since when nobody is there to take it, 0: somebody is */
-	struct mono rest; /* master: balance leaves it where it is until then */
-	uint32_t traffic; /* what it costs its owner, in points */
+	struct mono gone;   /* released: since when nobody can take it, 0: somebody can */
+	struct mono ready;  /* to be released, since when; 0: it is not */
+	struct mono rest;   /* master: balance leaves it where it is until then */
+	uint32_t traffic;   /* what it costs its owner, in points */
 };
 
 struct batch {
@@ -177,8 +180,9 @@ struct member {
 	uint64_t seq;		  /* last of theirs */
 	uint64_t stamp;		  /* their clock at that time, to be echoed */
 	uint64_t echo;		  /* the latest of our stamps that they echoed */
-	uint64_t vouched;	  /* the same, while we were late */
+	uint64_t vouched;	  /* the same, while we were late, or lone */
 	bool vouched_late;	  /* and it was so, too */
+	bool late;		  /* so it said at last */
 	uint64_t ahead;		  /* its clock, of ours */
 	struct mono clock_at;	  /* when that was seen; 0: never */
 	struct mono answered;	  /* when it was late and we told it at once */
@@ -280,6 +284,9 @@ struct cluster {
 	member_id master, vice_master;
 	uint32_t activation;
 	bool number_lost; /* it is not that of a disk, and none was used since */
+	/* The next one could not be stored: until it can, this member is given nothing. */
+	bool number_failed;
+	struct mono number_at; /* it is tried again */
 	bool complete, able, leaving;
 	bool drained; /* the operator's wish; apart from `able`, so that neither hides the
 			 other */
@@ -292,6 +299,7 @@ struct cluster {
 	struct mono sure;  /* latest of our stamps that proves our membership */
 	struct mono woke;  /* when it was late for the last time */
 	struct mono rival; /* when another master was last proved */
+	bool bereft;	   /* who may have replaced it while it was stopped has died */
 
 	/* Why this member is not let in. */
 	struct barred barred;
@@ -410,10 +418,16 @@ static inline bool due(const struct cluster *c, struct mono at)
 	return !mono_before(c->now, at);
 }
 
-/* This member is ready to own units, if it is complete. */
+/* This member is to own units, if it is complete. */
 static inline bool willing(const struct cluster *c)
 {
 	return c->able && (!c->drained || c->stands_in) && !c->leaving;
+}
+
+/* It is, and could begin with more units than it has. */
+static inline bool ready(const struct cluster *c)
+{
+	return willing(c) && !c->number_failed;
 }
 
 #define EACH_MEMBER(c, m)                                                                \
@@ -459,7 +473,14 @@ void core_log(struct cluster *c, const char *fmt, ...)
 /* Text from the network, for logs and terminals; cut to `size`, with a zero at its end. */
 void core_copy_text(char *out, size_t size, const uint8_t *text, size_t len);
 void core_set_role(struct cluster *c, enum cluster_role role, const char *event);
-struct member *core_member(const struct cluster *c, member_id id); /* NULL: unknown */
+/* NULL: unknown. Asked of each unit so often that it is here. */
+static inline struct member *core_member(const struct cluster *c, member_id id)
+{
+	unsigned place = id <= CLUSTER_ID_MAX ? c->places[id] : 0;
+
+	return place ? (struct member *)&c->members[place - 1] : NULL;
+}
+
 uint64_t core_random(struct cluster *c);
 uint64_t core_jitter(struct cluster *c, uint64_t span); /* 0 .. span - 1 */
 /* Nobody else is complete and able, not even slowly. */
@@ -486,6 +507,8 @@ unsigned keepalive_rate(double loss, uint64_t detection);
 bool keepalive_note(struct cluster *c, struct member *m, uint64_t seq, uint64_t stamp);
 /* False: it goes on talking, but what it echoes is old. */
 bool keepalive_counts(struct cluster *c, struct member *m, uint64_t echo);
+/* Why this member is to be given no units; "" if it is. */
+const char *keepalive_why(const struct cluster *c);
 /* How long a message of this stamp was on its way. */
 uint64_t keepalive_delay(const struct cluster *c, const struct member *m, uint64_t stamp);
 uint16_t keepalive_list(const struct cluster *c, struct wire_member *list);
@@ -518,6 +541,13 @@ void serving_wake(struct cluster *c, const char *why);
 /* A member echoes a stamp of ours. */
 void serving_echo(struct cluster *c, struct member *m, uint64_t echo);
 void serving_vouch(struct cluster *c, struct member *from, uint64_t echo, bool late);
+/* Whether a member's echo counts, which is late itself or not. */
+bool serving_believes(const struct cluster *c, struct member *from, uint64_t echo,
+		      bool late);
+/* This master's echoes let others serve: it knows that it is one still. */
+bool serving_grants(const struct cluster *c);
+/* A member of its company has died: if it is late, that may have been its last master. */
+void serving_bereave(struct cluster *c);
 /* Who is late has heard of another master, and waits for the proof. */
 bool serving_rival(const struct cluster *c);
 /* The speaker was master a moment ago: it echoes a stamp of ours that is young enough. */
@@ -533,6 +563,8 @@ void join_nak(struct cluster *c, struct member *to, uint64_t target, uint8_t rea
 void join_ask(struct cluster *c);
 void join_tell_master(struct cluster *c, struct member *to, uint64_t offer);
 void join_finish_leave(struct cluster *c);
+/* Gives everything up, as in membership_rejoin(), and tells the others. */
+void join_resign(struct cluster *c, const char *why);
 
 /* admission.c: who may join. */
 /* False, and it was told why, if it may not (yet). It is not present any more then. */
@@ -585,6 +617,8 @@ unsigned membership_count(const struct cluster *c); /* members present, this one
 void verdict_tick(struct cluster *c);
 void verdict_heard(struct cluster *c, struct member *m); /* just now */
 struct mono verdict_timeout(const struct cluster *c);
+/* Who is late has waited for an interval: it goes on. False: it has begun anew instead. */
+bool verdict_wake(struct cluster *c);
 
 /* election.c */
 void election_begin(struct cluster *c); /* the master is gone */
@@ -676,7 +710,10 @@ struct session *store_find(const struct cluster *c, unit_id u,
 			   const struct session_key *key);
 /* Finds or makes; NULL: out of memory. */
 struct session *store_make(struct cluster *c, unit_id u, const struct session_key *key);
-int store_set(uint8_t **part, size_t *part_len, const uint8_t *bytes, size_t len);
+/* Those parts of a record that are there (WIRE_PUT_INITIAL, WIRE_PUT_ESSENTIAL), all or,
+ * with -ENOMEM, none of them. */
+int store_set_parts(struct session *s, unsigned flags, const uint8_t *initial,
+		    size_t initial_len, const uint8_t *essential, size_t essential_len);
 void store_drop(struct cluster *c, struct session *s, bool upcall);
 /* A session outside of the store, NULL: out of memory. Not in any list. */
 struct session *store_new(unit_id u, const struct session_key *key);
@@ -733,8 +770,8 @@ bool replica_holds(const struct cluster *c, const struct member *m, unit_id u,
 /* intake.c: the record stream of others. */
 void intake_deafen(struct member *m); /* what still comes of its stream is not heeded */
 void intake_want(struct cluster *c, struct member *m); /* ask for its state anew */
-void intake_ask(struct cluster *c,
-		struct member *m); /* once more, with the same number */
+/* Once more, with the same number. */
+void intake_ask(struct cluster *c, struct member *m);
 /* All of its stream up to the position: which is acknowledged. */
 void intake_received(struct cluster *c, struct member *m, uint64_t position);
 void intake_acks(struct cluster *c); /* repeated with keepalives */

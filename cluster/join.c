@@ -170,16 +170,12 @@ static void say_goodbye(struct cluster *c, uint8_t reason)
 			DATAGRAM(c, p, exit_request, &m);
 }
 
-/*
- * This master was stopped, and a member that has called it dead has begun with units of ours.
- * Those who follow us still would not let that member become master: so nobody is, and all
- * units that were ours go to their successors.
- */
-static void resign(struct cluster *c)
+/* The others do not wait for silence: they hear of it before anybody can ask to join. */
+void join_resign(struct cluster *c, const char *why)
 {
 	table_drop_all(c);
 	say_goodbye(c, WIRE_REASON_RESIGNS);
-	membership_rejoin(c, "called dead while late");
+	membership_rejoin(c, why);
 }
 
 void recv_nak(struct cluster *c, struct member *from, const struct wire_header *h,
@@ -206,7 +202,12 @@ void recv_nak(struct cluster *c, struct member *from, const struct wire_header *
 		c->rival = c->late ? c->now : c->rival;
 		serving_challenge(c, from);
 	} else if (c->late && c->role == CLUSTER_MASTER && m.reason != WIRE_REASON_MERGED)
-		resign(c);
+		/*
+		 * Who has called it dead has begun with units of ours. Those who follow us still
+		 * would not let that member become master: so nobody is, and all units that were
+		 * ours go to their successors.
+		 */
+		join_resign(c, "called dead while late");
 	else if (c->late) {
 		c->rival = c->now;
 		serving_challenge(c, from);

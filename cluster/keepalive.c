@@ -103,7 +103,7 @@ static void list_member(const struct cluster *c, const struct member *m,
 			struct wire_member *w)
 {
 	bool self = m == c->self;
-	bool able = self ? willing(c) : m->able;
+	bool able = self ? ready(c) : m->able;
 
 	*w = (struct wire_member){
 		.id = m->id,
@@ -114,7 +114,7 @@ static void list_member(const struct cluster *c, const struct member *m,
 			 ((self ? c->drained : m->drained) ? WIRE_DRAINED : 0) |
 			 (self || m->direct ? WIRE_HEARS : 0),
 		.per_interval = (uint8_t)m->per_interval,
-		.echo = m->stamp,
+		.echo = serving_grants(c) ? m->stamp : 0,
 		.capacity = self ? c->cfg.capacity : m->capacity,
 		.activation = self ? numbers_own(c) : m->activation,
 		.loss = (uint16_t)(m->loss * LOSS_SCALE),
@@ -131,13 +131,15 @@ uint16_t keepalive_list(const struct cluster *c, struct wire_member *list)
 	return n;
 }
 
-static const char *own_why(const struct cluster *c)
+const char *keepalive_why(const struct cluster *c)
 {
 	if (c->leaving)
 		return "leaving";
 	if (!c->able)
 		return c->why;
-	return c->drained ? "drained" : "";
+	if (c->drained)
+		return "drained";
+	return c->number_failed ? "activation number not stored" : "";
 }
 
 /* To all, or as an answer to one: that repeats the number of the last one to all. */
@@ -152,8 +154,8 @@ void keepalive_as_master(struct cluster *c, struct member *only, uint64_t answer
 		.sessions = c->nsessions,
 		.vice_master = c->vice_master,
 		.stress = (uint8_t)c->stress,
-		.why = (const uint8_t *)own_why(c),
-		.why_len = strlen(own_why(c)),
+		.why = (const uint8_t *)keepalive_why(c),
+		.why_len = strlen(keepalive_why(c)),
 	};
 
 	k.members_count = keepalive_list(c, k.members);
@@ -166,9 +168,8 @@ static void send_member_keepalive(struct cluster *c, struct member *only)
 {
 	struct member *master = core_member(c, c->master);
 	uint64_t age = master ? mono_since(c->now, master->heard) / MONO_US : UINT32_MAX;
-	unsigned flags = (c->complete ? WIRE_COMPLETE : 0) |
-			 (willing(c) ? WIRE_ABLE : 0) | (c->late ? WIRE_LATE : 0) |
-			 (c->drained ? WIRE_DRAINED : 0);
+	unsigned flags = (c->complete ? WIRE_COMPLETE : 0) | (ready(c) ? WIRE_ABLE : 0) |
+			 (c->late ? WIRE_LATE : 0) | (c->drained ? WIRE_DRAINED : 0);
 	struct wire_member_keepalive k = {
 		.seq = only ? c->seq : ++c->seq,
 		.stamp = c->now.ns,
@@ -179,8 +180,8 @@ static void send_member_keepalive(struct cluster *c, struct member *only)
 		.load = c->self->processor,
 		.table_version = c->table_version,
 		.stress = (uint8_t)c->stress,
-		.why = (const uint8_t *)own_why(c),
-		.why_len = strlen(own_why(c)),
+		.why = (const uint8_t *)keepalive_why(c),
+		.why_len = strlen(keepalive_why(c)),
 	};
 
 	k.roster_count = admission_list(c, k.roster);
@@ -279,8 +280,7 @@ void recv_member_keepalive(struct cluster *c, struct member *from,
 		return;
 	if (!keepalive_counts(c, from, k.echo))
 		return;
-	/* A late member is told nothing by who is late too. */
-	if (!c->late || (c->role != CLUSTER_MASTER && !(k.flags & WIRE_LATE)))
+	if (serving_believes(c, from, k.echo, k.flags & WIRE_LATE))
 		serving_echo(c, from, k.echo);
 	else if (c->role == CLUSTER_MASTER && h->term == c->term)
 		serving_vouch(c, from, k.echo, k.flags & WIRE_LATE);
@@ -291,8 +291,9 @@ void recv_member_keepalive(struct cluster *c, struct member *from,
 	if (!keepalive_note(c, from, k.seq, k.stamp))
 		return;
 	relay_heed(c, from, k.flags & WIRE_HEARS);
-	/* Who is late waits for our word. */
-	if (k.flags & WIRE_LATE)
+	from->late = k.flags & WIRE_LATE;
+	/* It waits for our word. */
+	if (from->late)
 		keepalive_answer(c, from);
 	age = (uint64_t)k.master_age * MONO_US;
 	if (h->term == c->term && age < c->now.ns &&

@@ -29,6 +29,7 @@ static void forget(struct cluster *c, struct member *m)
 {
 	merge_parted(c, m);
 	m->present = m->complete = m->able = m->drained = m->confirmed = false;
+	m->late = false;
 	m->said = 0;
 	m->seq = m->stamp = m->echo = m->vouched = 0;
 	m->clock_at.ns = 0;
@@ -107,6 +108,7 @@ void membership_died(struct cluster *c, struct member *m, const char *why)
 	core_log(c, "member %u died: %s", m->id, why);
 	count(c, STAT_deaths);
 	c->bereaved = c->bereaved || (c->drained && m->able && !m->drained);
+	serving_bereave(c);
 	forget(c, m);
 	takeover_died(c, m);
 	membership_changed(c);

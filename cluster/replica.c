@@ -342,19 +342,15 @@ void replica_send_counters(struct cluster *c, struct member *m, unit_id u)
 	}
 }
 
-static int set_part(uint8_t **part, size_t *len, const uint8_t *bytes, size_t n)
-{
-	return bytes ? store_set(part, len, bytes, n) : 0;
-}
-
 int cluster_put(struct cluster *c, unit_id unit, const struct session_key *key,
 		const uint8_t *initial, size_t initial_len, const uint8_t *essential,
 		size_t essential_len, struct session **out, struct mono now)
 {
+	unsigned flags =
+	    (initial ? WIRE_PUT_INITIAL : 0) | (essential ? WIRE_PUT_ESSENTIAL : 0);
 	struct wire_put put;
 	struct session *s;
 	bool fresh;
-	int rc;
 
 	if (unit >= CLUSTER_UNITS || !c->units[unit].active)
 		return -EPERM;
@@ -374,22 +370,17 @@ int cluster_put(struct cluster *c, unit_id unit, const struct session_key *key,
 		s = store_make(c, unit, key);
 	if (!s)
 		return -ENOMEM;
-	rc = set_part(&s->initial, &s->initial_len, initial, initial_len);
-	if (!rc)
-		rc = set_part(&s->essential, &s->essential_len, essential, essential_len);
-	if (rc) {
+	if (store_set_parts(s, flags, initial, initial_len, essential, essential_len)) {
 		if (fresh)
 			store_drop(c, s, false);
-		return rc;
+		return -ENOMEM;
 	}
 	core_enter(c, now);
 	if (fresh)
 		s->heard = c->now;
 	s->told = c->now; /* the tunnel keeps what a peer is told of */
 	s->changed = c->units[unit].last = ++c->position;
-	fill_put(c, s, c->position,
-		 (initial ? WIRE_PUT_INITIAL : 0) | (essential ? WIRE_PUT_ESSENTIAL : 0),
-		 &put);
+	fill_put(c, s, c->position, (uint8_t)flags, &put);
 	spread(c, unit, s, c->position, ENCODE(c, put, &put));
 	if (!c->units[unit].e.successor)
 		c->upcall_committed = true;

@@ -7,6 +7,10 @@
  * master has heard its stamp of time T may serve until T + detection interval, since the
  * master declares nobody dead earlier; for the master, any one member's echo will do.
  *
+ * Who has no such right cannot give it. A master that was cut off alone may have been
+ * replaced, and who has slept through that would go on by its word. So a master whose lease
+ * is over echoes nobody, until one has echoed it that was not stopped, or all have.
+ *
  * The same echo is the only proof of mastership. A datagram may have waited in a queue
  * for a second, until the part that it tells of is gone; so the list of a master that is
  * not ours decides nothing unless it carries a stamp of ours from within the last
@@ -23,7 +27,8 @@
  * followed another, would not have it in its list any more, or be of a later term; its
  * keepalive would not come, or not count. And who has just heard from the master accuses it
  * an interval later at the earliest. Otherwise it goes on when there was no proof of a master
- * of a later term for an interval; but if nobody has spoken at all, it begins anew (verdict.c).
+ * of a later term for an interval; but if there was time for one of its company to replace it,
+ * and that one has died or is silent, it begins anew (verdict.c).
  *
  * If the machine stopped that runs them all, those who vouch are late as well. The same
  * holds: none of them can accuse the master after it fell late, until it has waited for a
@@ -45,6 +50,7 @@ void serving_late(struct cluster *c)
 		core_log(c, "late by %llu us",
 			 (unsigned long long)(mono_since(c->now, c->wanted) / MONO_US));
 	}
+	c->bereft = c->late && c->bereft;
 	c->late = membership_active(c);
 	c->late_since = c->now;
 	c->lease.ns = 0;
@@ -93,6 +99,35 @@ void serving_echo(struct cluster *c, struct member *m, uint64_t echo)
 		c->lease = until;
 }
 
+bool serving_grants(const struct cluster *c)
+{
+	return c->role != CLUSTER_MASTER || membership_count(c) == 1 ||
+	       mono_before(c->now, c->lease);
+}
+
+bool serving_believes(const struct cluster *c, struct member *from, uint64_t echo,
+		      bool late)
+{
+	/* A late member is told nothing by who is late too. */
+	if (c->role != CLUSTER_MASTER || c->late)
+		return !c->late || (c->role != CLUSTER_MASTER && !late);
+	if (!late || serving_grants(c))
+		return true;
+	if (echo <= c->now.ns)
+		from->vouched = echo;
+	EACH_PRESENT((struct cluster *)c, m)
+		if (m->vouched < c->lease.ns)
+			return false;
+	return true;
+}
+
+/* Within an interval of the latest proof nobody can have called it dead. */
+void serving_bereave(struct cluster *c)
+{
+	if (c->late && mono_since(c->now, c->sure) > c->cfg.detection)
+		c->bereft = true;
+}
+
 /* A late master hears from a member of its term, see the head of this file. */
 void serving_vouch(struct cluster *c, struct member *from, uint64_t echo, bool late)
 {
@@ -109,7 +144,7 @@ void serving_vouch(struct cluster *c, struct member *from, uint64_t echo, bool l
 		any_late = any_late || m->vouched_late;
 		oldest = mono_min(oldest, (struct mono){ m->vouched });
 	}
-	if (c->rival.ns >= c->late_since.ns ||
+	if (c->bereft || c->rival.ns >= c->late_since.ns ||
 	    (any_late && mono_since(c->now, c->sure) > VOUCH_MAX))
 		return;
 	serving_wake(c, "all members have echoed");

@@ -34,6 +34,11 @@ uint32_t cluster_activation(const struct cluster *c)
 	return c->activation;
 }
 
+bool cluster_complete(const struct cluster *c)
+{
+	return c->complete;
+}
+
 bool core_alone(const struct cluster *c)
 {
 	EACH_PRESENT((struct cluster *)c, m)
@@ -85,12 +90,12 @@ static void describe(const struct cluster *c, const struct member *m,
 		.linked = m->linked || self,
 		.relayed = m->present && !self && relay_wanted(m),
 		.complete = self ? c->complete : m->complete,
-		.able = self ? willing(c) : m->able,
+		.able = self ? ready(c) : m->able,
 		.drained = drained,
 		.barred = !self			       ? admission_barred(m, now)
 			  : c->role == CLUSTER_JOINING ? c->barred.why
 						       : "",
-		.why = self ? (c->able && drained ? "drained" : c->why) : m->why,
+		.why = self ? keepalive_why(c) : m->why,
 		.incarnation = self ? c->incarnation : m->incarnation,
 		.capacity = self ? c->cfg.capacity : m->capacity,
 		.activation = self ? c->activation : m->activation,
@@ -156,6 +161,7 @@ void cluster_unit(const struct cluster *c, unit_id unit, struct cluster_unit_sta
 	out->traffic = u->traffic;
 	out->load = load_of(u);
 	out->served = u->active;
+	out->unproven = u->e.unproven;
 	out->lag = lag_of(c, unit);
 }
 

@@ -109,28 +109,46 @@ struct session *store_make(struct cluster *c, unit_id u, const struct session_ke
 	return s;
 }
 
-int store_set(uint8_t **part, size_t *part_len, const uint8_t *bytes, size_t len)
-{
-	uint8_t *copy = malloc(len ? len : 1);
-
-	if (!copy)
-		return -ENOMEM;
-	if (len)
-		memcpy(copy, bytes, len);
-	if (*part)
-		explicit_bzero(*part, *part_len);
-	free(*part);
-	*part = copy;
-	*part_len = len;
-	return 0;
-}
-
 /* The parts hold keys of the tunnels. */
 static void wipe(uint8_t *part, size_t len)
 {
 	if (part)
 		explicit_bzero(part, len);
 	free(part);
+}
+
+/* False: out of memory. Of a part that is not there nothing is copied. */
+static bool copy(uint8_t **out, const uint8_t *bytes, size_t len, bool there)
+{
+	*out = there ? malloc(len ? len : 1) : NULL;
+	if (*out && len)
+		memcpy(*out, bytes, len);
+	return *out || !there;
+}
+
+static void replace(uint8_t **part, size_t *part_len, uint8_t *by, size_t len)
+{
+	if (!by)
+		return;
+	wipe(*part, *part_len);
+	*part = by;
+	*part_len = len;
+}
+
+int store_set_parts(struct session *s, unsigned flags, const uint8_t *initial,
+		    size_t initial_len, const uint8_t *essential, size_t essential_len)
+{
+	uint8_t *first, *second;
+
+	if (!copy(&first, initial, initial_len, flags & WIRE_PUT_INITIAL))
+		return -ENOMEM;
+	if (!copy(&second, essential, essential_len, flags & WIRE_PUT_ESSENTIAL)) {
+		wipe(first, initial_len);
+		return -ENOMEM;
+	}
+	replace(&s->initial, &s->initial_len, first, initial_len);
+	replace(&s->essential, &s->essential_len, second, essential_len);
+	return 0;
 }
 
 void store_discard(struct session *s)

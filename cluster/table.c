@@ -21,7 +21,7 @@ bool table_fit(const struct cluster *c, member_id id)
 	if (!m)
 		return false;
 	if (m == c->self)
-		return c->complete && willing(c);
+		return c->complete && ready(c);
 	return m->present && m->complete && m->able;
 }
 

@@ -9,12 +9,30 @@
 
 #define TAKEOVER_RETRY (20 * MONO_MS)
 #define PROVE_TIME (20 * MONO_MS)
+#define NUMBER_RETRY (500 * MONO_MS)
+
+/* All are told: who has asked this member to take units finds another one. */
+static void set_number_failed(struct cluster *c, bool failed)
+{
+	c->number_at = failed ? mono_add(c->now, NUMBER_RETRY) : MONO_NEVER;
+	if (c->number_failed == failed)
+		return;
+	c->number_failed = failed;
+	core_log(c, "activation numbers can%s be stored", failed ? "not" : "");
+	c->keepalive_at = c->now;
+	membership_changed(c);
+	if (!failed)
+		handover_respread(c);
+}
 
 int takeover_number(struct cluster *c)
 {
 	uint32_t next = c->activation + 1;
+	bool failed =
+	    next > CLUSTER_ACTIVATION_MAX || c->io.save_activation(c->io.ctx, next);
 
-	if (next > CLUSTER_ACTIVATION_MAX || c->io.save_activation(c->io.ctx, next)) {
+	set_number_failed(c, failed);
+	if (failed) {
 		count(c, STAT_activation_failed);
 		return -1;
 	}
@@ -62,9 +80,14 @@ bool takeover_unproven(const struct cluster *c, const struct unit *unit)
 	return unit->nsessions;
 }
 
-/* The row of a successor that may not hold all yet: it is named before it has caught up. */
+/*
+ * The row of a successor that may not hold all yet: it is named before it has caught up. It
+ * has when it holds what there is a little later, since what comes after that is not
+ * committed before it holds it.
+ */
 void takeover_doubt(struct cluster *c, struct unit *unit)
 {
+	unit->proof = 0;
 	unit->e.unproven = unit->nsessions > 0;
 	if (unit->e.unproven)
 		c->prove_at = mono_min(c->prove_at, mono_add(c->now, PROVE_TIME));
@@ -79,22 +102,32 @@ static void begin_unproven(struct cluster *c, struct unit *unit)
 	takeover_doubt(c, unit);
 }
 
-/*
- * The tunnels have skipped what may have been used, and the successor holds that: from
- * now on it would succeed with state that is not behind.
- */
+/* The tunnels have skipped what may have been used: that, and all else, is to be held. */
+static void begin_proof(struct unit *unit)
+{
+	struct session *s;
+
+	unit->proof = unit->last;
+	LIST_FOREACH(s, &unit->sessions, in_unit)
+		memcpy(s->proof, s->counter, sizeof(s->proof));
+}
+
+/* From now on the successor would succeed with state that is not behind. */
 static bool proved(struct cluster *c, unit_id u)
 {
 	struct unit *unit = &c->units[u];
 	struct member *m = core_member(c, unit->e.successor);
 	struct session *s;
 
-	if (unit->handover != HANDOVER_STEADY || unit->e.previous ||
-	    (m && !replica_holds(c, m, u, unit->last)))
+	if (unit->handover != HANDOVER_STEADY || unit->e.previous)
+		return false;
+	if (!unit->proof)
+		begin_proof(unit);
+	if (m && !replica_holds(c, m, u, unit->proof))
 		return false;
 	LIST_FOREACH(s, &unit->sessions, in_unit)
 		for (unsigned i = 0; m && i < CLUSTER_COUNTERS; i++)
-			if (s->held[i] < s->counter[i])
+			if (s->held[i] < s->proof[i])
 				return false;
 	return true;
 }
@@ -318,6 +351,8 @@ void takeover_tick(struct cluster *c)
 
 	if (c->late)
 		return;
+	if (c->complete && due(c, c->number_at))
+		takeover_number(c);
 	if (due(c, c->deferred_at))
 		take_over(c, &candidates);
 	if (due(c, c->prove_at))
@@ -326,5 +361,9 @@ void takeover_tick(struct cluster *c)
 
 struct mono takeover_timeout(const struct cluster *c)
 {
-	return c->late ? MONO_NEVER : mono_min(c->prove_at, c->deferred_at);
+	struct mono t = mono_min(c->prove_at, c->deferred_at);
+
+	if (c->complete)
+		t = mono_min(t, c->number_at);
+	return c->late ? MONO_NEVER : t;
 }

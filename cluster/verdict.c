@@ -111,20 +111,31 @@ struct mono verdict_timeout(const struct cluster *c)
 }
 
 /*
- * An interval has passed. Who has heard none of its company in it begins anew, with what it
- * remembers: others may have taken its units over meanwhile, and have died since.
+ * An interval has passed. If none of its company has spoken in it, others may have taken its
+ * units over, and be gone since. If one is silent or has died, that one may have done so, if
+ * there was time for it, and those who speak need not have heard of it; but if they were all
+ * late as well, the machine stood still that runs them all, and time has passed for nobody.
+ * Who may have been replaced begins anew, with what is remembered.
  */
-static bool wake(struct cluster *c)
+bool verdict_wake(struct cluster *c)
 {
-	bool heard = membership_count(c) == 1;
+	bool alone = membership_count(c) == 1, heard = alone, awake = alone;
+	bool missed = c->bereft;
 
-	EACH_PRESENT(c, m)
-		heard = heard || mono_before(c->late_since, m->heard);
-	if (heard)
-		serving_wake(c, "silence");
+	EACH_PRESENT(c, m) {
+		if (mono_before(c->late_since, m->heard)) {
+			heard = true;
+			awake = awake || !m->late;
+		} else if (mono_since(c->late_since, c->sure) > c->cfg.detection) {
+			missed = true;
+		}
+	}
+	missed = !heard || (awake && missed);
+	if (missed)
+		join_resign(c, "late, and who may have replaced it is silent");
 	else
-		membership_rejoin(c, "late, and nobody has spoken since");
-	return heard;
+		serving_wake(c, "silence");
+	return !missed;
 }
 
 void verdict_tick(struct cluster *c)
@@ -132,7 +143,7 @@ void verdict_tick(struct cluster *c)
 	struct member *master = core_member(c, c->master);
 	uint64_t patience = health_patience(c);
 
-	if (c->late && due(c, verdict_timeout(c)) && !wake(c))
+	if (c->late && due(c, verdict_timeout(c)) && !verdict_wake(c))
 		return;
 	/* Of who is late still, that is when it wakes: it accuses nobody before. */
 	if (!due(c, verdict_timeout(c)))

@@ -199,6 +199,9 @@ static void show_protection(const json_t *s, FILE *out)
 		fprintf(out, "; %lld WITHOUT OWNER", nobody);
 	if (alone > nobody)
 		fprintf(out, "; %lld without successor", alone - nobody);
+	if (number(units, "unproven"))
+		fprintf(out, "; %lld whose successor may be behind",
+			(long long)number(units, "unproven"));
 	fputc('\n', out);
 }
 

@@ -168,6 +168,18 @@ static void io_noticed(void *ctx, member_id from, const uint8_t *what, size_t le
 			d->tunnels[i].ops->noticed(d->tunnels[i].tunnel, from, what, len);
 }
 
+static bool io_engaged(void *ctx, unit_id unit)
+{
+	struct daemon *d = ctx;
+	struct mono now = daemon_now(d);
+
+	for (unsigned i = 0; i < d->ntunnels; i++)
+		if (d->tunnels[i].ops->engaged &&
+		    d->tunnels[i].ops->engaged(d->tunnels[i].tunnel, unit, now))
+			return true;
+	return false;
+}
+
 static void io_role(void *ctx)
 {
 	struct daemon *d = ctx;
@@ -223,6 +235,7 @@ const struct cluster_io daemon_cluster_io = {
 	.config = daemon_config,
 	.asked = io_asked,
 	.noticed = io_noticed,
+	.engaged = io_engaged,
 };
 
 /* The interconnect. */
@@ -273,6 +286,14 @@ static uint64_t settle_time(const struct daemon *d)
 	return intervals > SETTLE_LEAST ? intervals : SETTLE_LEAST;
 }
 
+void daemon_want_able(void *ctx)
+{
+	struct daemon *d = ctx;
+
+	d->able_changed = true;
+	daemon_want_settle(d);
+}
+
 /*
  * A member that was cut off may think that it is the only one. Before it serves again, it
  * gives itself the time to hear the others.
@@ -295,16 +316,7 @@ void daemon_on_carrier(void *ctx, unsigned which, bool running)
 		settle_carrier(d, running);
 	}
 	d->running[which] = running;
-	d->able_changed = true;
-	daemon_want_settle(d);
-}
-
-void daemon_on_reach(void *ctx)
-{
-	struct daemon *d = ctx;
-
-	d->able_changed = true;
-	daemon_want_settle(d);
+	daemon_want_able(d);
 }
 
 /* The tunnels' host. */
@@ -356,8 +368,7 @@ void daemon_look_at_peers(struct daemon *d)
 	if (grave == d->peers_grave)
 		return;
 	d->peers_grave = grave;
-	d->able_changed = true;
-	daemon_want_settle(d);
+	daemon_want_able(d);
 }
 
 static void host_peer_remove(void *ctx, const struct address *peer, uint8_t protocol,
@@ -416,8 +427,7 @@ static void host_able(void *ctx, bool able, const char *why)
 	if (!able)
 		guard_alone(d->guard);
 	snprintf(d->tunnel_why, sizeof(d->tunnel_why), "%s", why);
-	d->able_changed = true;
-	daemon_want_settle(d);
+	daemon_want_able(d);
 }
 
 const struct tunnel_host daemon_tunnel_host = {

@@ -325,7 +325,7 @@ static int make_path(struct daemon *d, int lease_fd, char err[DAEMON_ERROR_SIZE]
 			 strerror(errno));
 		return -EIO;
 	}
-	d->reach = reach_new(d->base, d->netlink, d->conf, daemon_on_reach, d);
+	d->reach = reach_new(d->base, d->netlink, d->conf, daemon_want_able, d);
 	if (!d->watch || !d->reach) {
 		snprintf(err, DAEMON_ERROR_SIZE, "cannot watch the interfaces");
 		return -EIO;

@@ -46,6 +46,12 @@ void daemon_departed(void *ctx, member_id id, const char *why)
 	struct daemon *d = ctx;
 
 	log_info("%s is not in the cluster any more: %s", name_of(d, id), why);
+	/* Some host may have taken it for the master, and have its MAC address. */
+	for (unsigned i = 0; i < d->conf->nnetworks; i++) {
+		arp_announce(d->arps[i]);
+		if (d->ndps[i])
+			ndp_announce(d->ndps[i]);
+	}
 	for (unsigned i = 0; i < d->ntunnels; i++)
 		if (d->tunnels[i].ops->departed)
 			d->tunnels[i].ops->departed(d->tunnels[i].tunnel, id, why);

@@ -188,8 +188,8 @@ extern const struct tun_handler daemon_tun_handler;
 extern const struct tunnel_host daemon_tunnel_host;
 extern const struct guard_handler daemon_guard_handler;
 netlink_changed daemon_on_carrier;
-/* A network is lost, or found again. */
-void daemon_on_reach(void *ctx);
+/* Whether this member can work may have changed. Takes the daemon. */
+void daemon_want_able(void *ctx);
 control_handler daemon_on_command;
 
 #endif

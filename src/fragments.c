@@ -18,6 +18,8 @@
 #define ROUTING 43
 #define FRAGMENT 44
 #define DESTINATION_OPTIONS 60
+#define ECN_NONE 0
+#define ECN_CE 3
 
 struct key {
 	uint8_t source[16], destination[16];
@@ -35,6 +37,7 @@ struct piece {
 	const uint8_t *payload;
 	size_t offset, len;
 	bool more;
+	uint8_t ecn;
 };
 
 struct datagram {
@@ -46,6 +49,7 @@ struct datagram {
 	size_t total;	   /* bytes of payload, 0: the last fragment has not come */
 	size_t received;   /* bytes of payload */
 	size_t header_len; /* 0: the first fragment has not come */
+	uint8_t marks;	   /* bits 1 << congestion mark of each fragment */
 	uint8_t have[BLOCKS / 8 + 1];
 	uint8_t bytes[HEADER_MAX + FRAGMENTS_DATAGRAM_MAX];
 };
@@ -57,7 +61,8 @@ struct fragments {
 	unsigned count;
 	struct datagram *done; /* handed out by the last call */
 	struct {
-		uint64_t received, whole, malformed, overlapping, too_old, full;
+		uint64_t received, whole, malformed, overlapping, too_old, full,
+		    congestion;
 	} counters;
 };
 
@@ -117,6 +122,7 @@ static int read4(const uint8_t *ip, size_t len, struct piece *p)
 	p->len = total - header;
 	p->offset = (be16(ip + 6) & 0x1fff) * BLOCK;
 	p->more = ip[6] >> 5 & 1;
+	p->ecn = ip[1] & 3;
 	return 0;
 }
 
@@ -153,6 +159,7 @@ static int read6(const uint8_t *ip, size_t len, struct piece *p)
 	p->len = end - at - 8;
 	p->offset = be16(ip + at + 2) & 0xfff8;
 	p->more = ip[at + 3] & 1;
+	p->ecn = ip[1] >> 4 & 3;
 	return 0;
 }
 
@@ -271,6 +278,7 @@ static void store(struct datagram *d, const uint8_t *ip, const struct piece *p)
 		d->have[i / 8] |= (uint8_t)(1 << i % 8);
 	memcpy(d->bytes + HEADER_MAX + p->offset, p->payload, p->len);
 	d->received += p->len;
+	d->marks |= (uint8_t)(1 << p->ecn);
 	if (!p->more)
 		d->total = p->offset + p->len;
 	if (p->offset)
@@ -297,6 +305,19 @@ static void finish4(uint8_t *ip, size_t header, size_t total)
 	ip[11] = (uint8_t)~sum;
 }
 
+/* What one fragment has met, the datagram has (RFC 3168 5.3). False: another one says that its
+ * sender cannot know what that means. */
+static bool mark(struct datagram *d, uint8_t *ip)
+{
+	if (!(d->marks & 1 << ECN_CE))
+		return true;
+	if (d->key.version == 4)
+		ip[1] |= ECN_CE;
+	else
+		ip[1] |= ECN_CE << 4;
+	return !(d->marks & 1 << ECN_NONE);
+}
+
 static int finish(struct fragments *f, struct datagram *d, uint8_t **whole,
 		  size_t *whole_len)
 {
@@ -307,6 +328,10 @@ static int finish(struct fragments *f, struct datagram *d, uint8_t **whole,
 	f->done = d;
 	if (total > FRAGMENTS_DATAGRAM_MAX) { /* other fragments had shorter headers */
 		f->counters.malformed++;
+		return -EBADMSG;
+	}
+	if (!mark(d, ip)) {
+		f->counters.congestion++;
 		return -EBADMSG;
 	}
 	if (d->key.version == 4) {
@@ -369,6 +394,7 @@ size_t fragments_statistics(const struct fragments *f, struct statistic *out, si
 		{ "fragments.received", f->counters.received },
 		{ "fragments.whole", f->counters.whole },
 		{ "fragments.malformed", f->counters.malformed },
+		{ "fragments.illegal-congestion-mark", f->counters.congestion },
 		{ "fragments.overlapping", f->counters.overlapping },
 		{ "fragments.too-old", f->counters.too_old },
 		{ "fragments.full", f->counters.full },

@@ -9,7 +9,7 @@
  * All of it is bounded: datagrams at a time, and of one source, their length, and the time
  * from the first fragment on. Over a bound the oldest goes. Fragments that overlap drop
  * the whole datagram, and what still comes of it (RFC 5722); an exact repetition is
- * ignored.
+ * ignored. A datagram has met congestion if one of its fragments has (RFC 3168 5.3).
  */
 #ifndef SRC_FRAGMENTS_H
 #define SRC_FRAGMENTS_H

@@ -65,15 +65,21 @@ void herald_set_master(struct herald *h, bool master)
 	}
 }
 
+/*
+ * The last word must be ours: what comes too soon after the latest answer is answered when
+ * the interval is over. What comes before the end of an announcement, that one answers.
+ */
 bool herald_claimed(struct herald *h)
 {
-	uint64_t now = now_ns();
+	uint64_t now = now_ns(), next = h->defended_ns + DEFEND_INTERVAL_NS;
+	uint64_t wait_usec = h->defended_ns && now < next ? (next - now) / 1000 : 0;
+	struct timeval wait = { .tv_sec = (time_t)(wait_usec / 1000000),
+				.tv_usec = (suseconds_t)(wait_usec % 1000000) };
 
-	if (!h->master || (h->defended_ns && now - h->defended_ns < DEFEND_INTERVAL_NS))
+	if (!h->master || h->left)
 		return false;
-	h->defended_ns = now;
-	/* An announcement under way says it already. */
-	if (!h->left)
-		herald_announce(h);
+	h->defended_ns = now + wait_usec * 1000;
+	h->left = ANNOUNCE_TIMES;
+	event_add(h->timer, &wait);
 	return true;
 }

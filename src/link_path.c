@@ -426,13 +426,29 @@ static void tick_event(evutil_socket_t fd, short what, void *arg)
 	}
 }
 
+/* Who is no member costs a glance of the kernel. Where that is not to be had, the seal alone
+ * tells. */
+static void accept_members(struct links *l, struct udp *udp)
+{
+	const struct endpoint *hosts[CLUSTER_MEMBERS_MAX * LINK_PATHS_MAX];
+	unsigned n = 0;
+
+	for (unsigned i = 0; i < l->npeers; i++)
+		for (unsigned k = 0; k < l->peers[i].npaths; k++)
+			hosts[n++] = &l->peers[i].config.at[k];
+	udp_accept_from(udp, hosts, n);
+}
+
 int link_path_open(struct links *l, unsigned path, bool absent)
 {
 	struct local *local = &l->locals[path];
 
 	local->udp = udp_new(l->shared.base, &l->config.bind[path], absent,
 			     datagram_received, local);
-	return local->udp ? 0 : -errno;
+	if (!local->udp)
+		return -errno;
+	accept_members(l, local->udp);
+	return 0;
 }
 
 int link_path_start(struct links *l)

@@ -221,7 +221,7 @@ bad:
 static json_t *unit_totals(const struct status_view *v)
 {
 	unsigned owned = 0, successor = 0, moving = 0, without_owner = 0,
-		 without_successor = 0;
+		 without_successor = 0, unproven = 0;
 
 	for (unit_id i = 0; i < CLUSTER_UNITS; i++) {
 		struct cluster_unit_state u;
@@ -232,11 +232,13 @@ static json_t *unit_totals(const struct status_view *v)
 		moving += u.moving_to != 0;
 		without_owner += u.owner == 0;
 		without_successor += u.successor == 0;
+		unproven += u.unproven;
 	}
-	return json_pack("{s:i,s:i,s:i,s:i,s:i,s:i}", "total", CLUSTER_UNITS, "owned",
+	return json_pack("{s:i,s:i,s:i,s:i,s:i,s:i,s:i}", "total", CLUSTER_UNITS, "owned",
 			 (int)owned, "successor_of", (int)successor, "moving",
 			 (int)moving, "without_owner", (int)without_owner,
-			 "without_successor", (int)without_successor);
+			 "without_successor", (int)without_successor, "unproven",
+			 (int)unproven);
 }
 
 /* Counters */

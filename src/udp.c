@@ -4,8 +4,10 @@
 #include "src/udp.h"
 
 #include <errno.h>
+#include <linux/filter.h>
 #include <netinet/in.h>
 #include <netinet/ip.h>
+#include <stddef.h>
 #include <stdlib.h>
 #include <unistd.h>
 
@@ -15,7 +17,7 @@
 #define BUFFER_BYTES (4 << 20)
 
 struct udp {
-	int fd;
+	int fd, family;
 	struct event *readable;
 	udp_receive receive;
 	void *ctx;
@@ -74,6 +76,7 @@ struct udp *udp_new(struct event_base *base, const struct endpoint *at, bool abs
 
 	if (!u)
 		return NULL;
+	u->family = at->address.ss_family;
 	u->receive = receive;
 	u->ctx = ctx;
 	u->fd = endpoint_bound_socket(at, SOCK_DGRAM, true, absent);
@@ -91,6 +94,38 @@ fail:;
 	udp_free(u);
 	errno = error;
 	return NULL;
+}
+
+static uint32_t host_of(const struct endpoint *e)
+{
+	return ntohl(((const struct sockaddr_in *)endpoint_socket(e))->sin_addr.s_addr);
+}
+
+int udp_accept_from(struct udp *u, const struct endpoint *const *hosts, unsigned n)
+{
+	struct sock_filter code[UDP_SOURCES_MAX + 3];
+	struct sock_fprog program = { .filter = code };
+	unsigned at = 0;
+
+	if (u->family != AF_INET || n > UDP_SOURCES_MAX)
+		return -EINVAL;
+	code[at++] = (struct sock_filter)BPF_STMT(BPF_LD | BPF_W | BPF_ABS,
+						  (uint32_t)SKF_NET_OFF +
+						      offsetof(struct iphdr, saddr));
+	/* The last one lets it in. */
+	for (unsigned i = 0; i < n; i++) {
+		if (endpoint_socket(hosts[i])->sa_family != AF_INET)
+			return -EINVAL;
+		code[at++] = (struct sock_filter)BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K,
+							  host_of(hosts[i]), n - i, 0);
+	}
+	code[at++] = (struct sock_filter)BPF_STMT(BPF_RET | BPF_K, 0);
+	code[at++] = (struct sock_filter)BPF_STMT(BPF_RET | BPF_K, UINT32_MAX);
+	program.len = (unsigned short)at;
+	return setsockopt(u->fd, SOL_SOCKET, SO_ATTACH_FILTER, &program,
+			  sizeof(program)) < 0
+		   ? -errno
+		   : 0;
 }
 
 void udp_free(struct udp *u)

@@ -28,6 +28,14 @@ typedef void (*udp_receive)(void *ctx, const uint8_t *bytes, size_t len);
 /* `absent`: see endpoint_bound_socket(). NULL and errno on failure. */
 struct udp *udp_new(struct event_base *base, const struct endpoint *at, bool absent,
 		    udp_receive receive, void *ctx);
+/*
+ * From now on the kernel drops what does not come from one of these hosts, so that it neither
+ * wakes this process nor takes the place of what does. A source address proves nothing: that
+ * is the receiver's. 0; or -EINVAL: there are too many, or one is not of the socket's family,
+ * and nothing is dropped.
+ */
+#define UDP_SOURCES_MAX 200
+int udp_accept_from(struct udp *u, const struct endpoint *const *hosts, unsigned n);
 /* Accepts NULL. */
 void udp_free(struct udp *u);
 /* 0 or -errno; a failure is counted. */

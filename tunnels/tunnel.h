@@ -150,6 +150,9 @@ struct tunnel_ops {
 	 * more. Optional. */
 	int (*asked)(void *tunnel, const struct cluster_asker *asker, unit_id unit,
 		     const struct session_key *key, const uint8_t *what, size_t len);
+	/* Whether the unit, of ours, has better not go to another member right now: see struct
+	 * cluster_io. Optional. */
+	bool (*engaged)(const void *tunnel, unit_id unit, struct mono now);
 	size_t (*statistics)(const void *tunnel, struct statistic *out, size_t max);
 	/* Adds to CLUSTER_UNITS elements. */
 	void (*traffic)(const void *tunnel, struct unit_traffic *units);

@@ -9,6 +9,7 @@
 #include <unistd.h>
 
 #include "src/log.h"
+#include "tests/quiet.h"
 
 struct alone alone;
 
@@ -16,40 +17,6 @@ void must(bool condition)
 {
 	if (!condition)
 		abort();
-}
-
-/* The core's effects: it is alone. */
-
-static void no_datagram(void *ctx, member_id to, const uint8_t *msg, size_t len)
-{
-}
-
-static int no_stream(void *ctx, member_id to, const uint8_t *msg, size_t len)
-{
-	return 0;
-}
-
-static void no_random(void *ctx, uint8_t *out, size_t len)
-{
-	memset(out, 7, len);
-}
-
-static int save(void *ctx, uint32_t number)
-{
-	return 0;
-}
-
-static void no_units(void *ctx, const struct unit_set *gained,
-		     const struct unit_set *lost, uint32_t activation)
-{
-}
-
-static void nothing(void *ctx)
-{
-}
-
-static void no_session(void *ctx, struct session *s)
-{
 }
 
 static void on_counted(void *ctx, struct session *s, unsigned slot)
@@ -66,21 +33,10 @@ static void make_cluster(void)
 		.npeers = 1,
 		.peers = { { 1, "m1" } },
 	};
-	static const struct cluster_io io = {
-		.datagram = no_datagram,
-		.stream = no_stream,
-		.random = no_random,
-		.save_activation = save,
-		.units = no_units,
-		.table = nothing,
-		.changed = no_session,
-		.removed = no_session,
-		.committed = nothing,
-		.counted = on_counted,
-		.role = nothing,
-	};
+	struct cluster_io io = quiet_io;
 	struct cluster_unit_state unit = { 0 };
 
+	io.counted = on_counted;
 	alone.now.ns = 1000 * MONO_SEC;
 	alone.c = cluster_new(&config, &io, alone.now);
 	must(alone.c != NULL);
@@ -147,6 +103,10 @@ static void host_again(void *ctx, unit_id unit, const uint8_t *packet, size_t le
 	host_packet(ctx, packet, len);
 }
 
+static void host_settle(void *ctx)
+{
+}
+
 static struct mono host_now(void *ctx)
 {
 	return alone.now;
@@ -168,7 +128,7 @@ void alone_start(void)
 				    .again = host_again,
 				    .pass_on = host_pass_on,
 				    .able = host_able,
-				    .settle = nothing,
+				    .settle = host_settle,
 				    .now = host_now };
 	struct ipsec_config config = { .socket = alone.path,
 				       .inbound_commit = true,

@@ -1,11 +1,13 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
- * Any bytes as the stream of a member whose certificate is good, in pieces: the first
- * byte says whether it is up already, the second how long the pieces are. However it is
+ * Any bytes as the stream of a member whose certificate is good, in pieces, at most PIECES:
+ * the first byte says whether it is up already, the second how long they are. However it is
  * cut, the same messages come out, in their order, none empty of bytes that were sent;
  * then the connection is up, or over for one reason.
  */
 #include "src/connection.c"
+
+#define PIECES 64
 
 int LLVMFuzzerTestOneInput(const uint8_t *input, size_t len);
 
@@ -96,7 +98,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *input, size_t len)
 	if (len < 2)
 		return 0;
 	end = feed(base, input[0] & 1, input + 2, len - 2, len, &whole);
-	must(feed(base, input[0] & 1, input + 2, len - 2, 1 + input[1], &pieces) == end);
+	must(feed(base, input[0] & 1, input + 2, len - 2, 1 + input[1] + len / PIECES,
+		  &pieces) == end);
 	must(whole.messages == pieces.messages && whole.sum == pieces.sum &&
 	     whole.bytes == pieces.bytes && whole.ups == pieces.ups);
 	return 0;

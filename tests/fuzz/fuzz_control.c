@@ -1,12 +1,15 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
- * Any bytes from a client of the control socket, in pieces whose length is the first
- * byte; a member alone answers. Each line gets one answer, which is a JSON object in one
- * line; who sends too much is dropped.
+ * Any bytes from a client of the control socket, in pieces, at most PIECES, of which the
+ * first byte says how long they are; a member alone answers. Each line gets one answer,
+ * which is a JSON object in one line; who sends too much is dropped.
  */
 #include "src/control.c"
 
 #include "src/status.h"
+#include "tests/quiet.h"
+
+#define PIECES 64
 
 int LLVMFuzzerTestOneInput(const uint8_t *input, size_t len);
 
@@ -18,44 +21,6 @@ static void must(bool condition)
 		abort();
 }
 
-/* The core's effects: there are none. */
-
-static void no_datagram(void *ctx, member_id to, const uint8_t *msg, size_t len)
-{
-}
-
-static int no_stream(void *ctx, member_id to, const uint8_t *msg, size_t len)
-{
-	return -ENOTCONN;
-}
-
-static void no_random(void *ctx, uint8_t *out, size_t len)
-{
-	memset(out, 7, len);
-}
-
-static int save(void *ctx, uint32_t number)
-{
-	return 0;
-}
-
-static void on_units(void *ctx, const struct unit_set *gained,
-		     const struct unit_set *lost, uint32_t activation)
-{
-}
-
-static void on_event(void *ctx)
-{
-}
-
-static void on_session(void *ctx, struct session *s)
-{
-}
-
-static void on_counted(void *ctx, struct session *s, unsigned slot)
-{
-}
-
 static struct cluster *make_cluster(void)
 {
 	static const struct cluster_config config = {
@@ -65,20 +30,7 @@ static struct cluster *make_cluster(void)
 		.npeers = 2,
 		.peers = { { 1, "m1" }, { 2, "m2" } },
 	};
-	static const struct cluster_io io = {
-		.datagram = no_datagram,
-		.stream = no_stream,
-		.random = no_random,
-		.save_activation = save,
-		.units = on_units,
-		.table = on_event,
-		.changed = on_session,
-		.removed = on_session,
-		.committed = on_event,
-		.counted = on_counted,
-		.role = on_event,
-	};
-	struct cluster *c = cluster_new(&config, &io, now);
+	struct cluster *c = cluster_new(&config, &quiet_io, now);
 
 	must(c != NULL);
 	return c;
@@ -158,7 +110,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *input, size_t len)
 	control.base = base;
 	LIST_INIT(&control.clients);
 	client = connect_client(&control);
-	piece = 1 + input[0];
+	piece = 1 + input[0] + len / PIECES;
 	for (size_t at = 1; at < len && control.nclients; at += piece) {
 		bufferevent_write(client, input + at,
 				  len - at < piece ? len - at : piece);

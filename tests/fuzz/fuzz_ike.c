@@ -23,6 +23,11 @@ static void read_header(const uint8_t *input, size_t len)
 	if (ike_parse(input, len, &h))
 		return;
 	must(len >= IKE_HEADER_SIZE && h.major < 16);
+	/* In IKEv1 the header does not say who began; only clients do. */
+	if (h.major == 1) {
+		must(ike_receiver_spi(&h) == h.spi_r && ike_sender_spi(&h) == h.spi_r);
+		return;
+	}
 	must(ike_receiver_spi(&h) == (h.initiator ? h.spi_r : h.spi_i));
 	must(ike_sender_spi(&h) == (h.initiator ? h.spi_i : h.spi_r));
 }

@@ -68,6 +68,7 @@ lab_keep()
 # ---- the test as a whole
 
 net_mode=multicast net_members=3 net_clients=4 net_peer=1 net_interconnects=1 net_failed=0 net_own_lab=0
+net_lab=() # more options of `lab up`
 net_stopped= net_guests=0
 # The detection interval: at least this many ms. Tests judge no times, so they have time.
 net_detection=2000 net_exact=0
@@ -134,7 +135,7 @@ detection()
 
 lab_begin()
 {
-	local options=()
+	local options=("${net_lab[@]}")
 	((net_peer)) && options+=(--peers "$net_peer")
 	lab_choose
 	# The lab is ours only if none was there before.
@@ -172,7 +173,7 @@ net_end()
 save_logs()
 {
 	local node
-	for node in ${lab_members-} ${lab_clients-}; do
+	for node in ${lab_members-} ${lab_sites-} ${lab_clients-}; do
 		# A client in a virtual machine may be gone.
 		lab logs "$node" >"$out/$node.new" 2>&1 && mv "$out/$node.new" "$out/$node.log"
 	done
@@ -200,6 +201,21 @@ other_member()
 			return
 		}
 	done
+}
+
+# counter MEMBER NAME. Fails if there is none of that name.
+counter() { ask "$1" counters | jq -e --arg name "$2" '.counters[$name]'; }
+
+# counter_sum NAME [MEMBER]...: of these, or of all.
+counter_sum()
+{
+	local member n sum=0 members=$lab_members
+	(($# == 1)) || members=${*:2}
+	for member in $members; do
+		n=$(counter "$member" "$1") || return 1
+		sum=$((sum + n))
+	done
+	echo "$sum"
 }
 
 # sessions_by_client MEMBER FILTER: each client's sessions, the newest first, and "client",
@@ -276,13 +292,13 @@ owns_nothing()
 }
 
 # whole MEMBER: all members are there and complete, each has some units, and each of these
-# a successor.
+# a successor that is not behind.
 whole()
 {
 	ask "$1" status | jq -e --argjson n "$(wc -w <<<"$lab_members")" \
 		'([.members[] | select(.present and .complete and .able and .units > 0)] |
 			length) == $n and .units.without_owner == 0 and
-			.units.without_successor == 0'
+			.units.without_successor == 0 and .units.unproven == 0'
 }
 
 # ---- clients

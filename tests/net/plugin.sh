@@ -7,8 +7,9 @@
 #                                       g: 192.0.2.1 (lo), charons A and B
 #   c2 (cert) 10.90.2.2 ---- 10.90.2.1 /
 #
-# usage: plugin.sh [BUILD_DIR]      needs root; keeps its files with KEEP=1; `sanitizer` is
-# what a plugin built with sanitizers needs in charon's environment (LD_PRELOAD=...)
+# usage: plugin.sh [BUILD_DIR]      needs root; keeps its files with KEEP=1. A plugin that is
+# built with sanitizers, see tunnels/ipsec/charon/module.am, is tested with them: what they
+# find is printed and fails a test.
 set -u
 
 build=${1:-.}
@@ -17,7 +18,7 @@ fake=$build/tests/net/fakephalanx
 work=$(mktemp -d /tmp/plug.XXXXXX)
 address=192.0.2.1
 passed=0 failed=0
-pids=()
+pids=() sanitizer=
 tests=$(dirname "${BASH_SOURCE[0]}")/..
 . "$tests/leftovers.sh"
 . "$tests/poll.sh"
@@ -63,6 +64,23 @@ before_response() { since "$1" | sed '/> IKE 36 response/q' | grep -qE -- "$2"; 
 tell() { echo "$*" >&7; }
 mark() { tell "mark $1" && wait_for 5 "the mark" log_has "^MARK $1\$"; }
 
+# What charon needs in its environment for a plugin that is built with sanitizers. charon's
+# printf has conversions of its own, and what it does not free at its end is not for us to judge.
+sanitizer_choose() {
+	local libraries
+	libraries=$(ldd "$plugin" | awk '/lib(asan|ubsan)\.so/ { print $3 }' | paste -sd:)
+	[ -n "$libraries" ] || return
+	sanitizer="LD_PRELOAD=$libraries ASAN_OPTIONS=check_printf=0:detect_leaks=0:log_path=$work/found"
+	sanitizer+=" UBSAN_OPTIONS=print_stacktrace=1:log_path=$work/found"
+}
+
+found_something() { compgen -G "$work/found.*" >/dev/null; }
+sanitizer_judge() {
+	[ -n "$sanitizer" ] || return
+	cat "$work"/found.* 2>/dev/null
+	check_not "sanitizers find nothing" found_something
+}
+
 # ---- networks
 
 networks() {
@@ -92,6 +110,7 @@ strongswan_conf() { # NAME PLUGINS EXTRA
 	charon {
 		load = $2
 		retransmit_timeout = 1
+		keep_alive = 1
 		filelog {
 			log {
 				path = $work/$1/charon.log
@@ -298,7 +317,7 @@ start_charon() { # NODE NETNS
 		mount -t tmpfs tmpfs /run &&
 		mount --bind '$work/plugins' /usr/lib/ipsec/plugins &&
 		exec env STRONGSWAN_CONF='$work/$1/strongswan.conf' \
-			SWANCTL_DIR='$work/$1/swanctl' ${sanitizer:-} /usr/lib/ipsec/charon
+			SWANCTL_DIR='$work/$1/swanctl' $sanitizer /usr/lib/ipsec/charon
 	" >"$work/$1/out.log" 2>&1 &
 	pids+=($!)
 	declare -g "pid_$1=$!"
@@ -359,21 +378,21 @@ report_order() {
 }
 
 rekey_on() { # MEMBER NAME
-	local in new
-	mark "rekey-child-$1"
+	rekeyings=$((${rekeyings:-0} + 1))
+	mark "rekey-child-$1-$rekeyings"
 	for c in c1 c2; do on $c --rekey --child home >/dev/null; done
-	check "clients rekey CHILD_SAs with $1" since_count "rekey-child-$1" \
+	check "clients rekey CHILD_SAs with $1" since_count "rekey-child-$1-$rekeyings" \
 		"$1 > IKE 36 response" 2
-	check "the new CHILD_SAs are reported by $1" since_count "rekey-child-$1" \
+	check "the new CHILD_SAs are reported by $1" since_count "rekey-child-$1-$rekeyings" \
 		"$1 CHILD_PUT" 2
-	check "their SPIs carry the unit" since_count "rekey-child-$1" \
+	check "their SPIs carry the unit" since_count "rekey-child-$1-$rekeyings" \
 		"$1 SA_ADD .*in unit=ok" 2
 	check "an outbound SA is installed before the response" before_response \
-		"rekey-child-$1" "$1 SA_ADD .*out unit"
-	mark "rekey-ike-$1"
+		"rekey-child-$1-$rekeyings" "$1 SA_ADD .*out unit"
+	mark "rekey-ike-$1-$rekeyings"
 	for c in c1 c2; do on $c --rekey --ike home >/dev/null; done
-	check "clients rekey IKE_SAs with $1" since_count "rekey-ike-$1" "$1 IKE_DEL" 2
-	check "the new IKE_SAs are reported by $1" since_count "rekey-ike-$1" \
+	check "clients rekey IKE_SAs with $1" since_count "rekey-ike-$1-$rekeyings" "$1 IKE_DEL" 2
+	check "the new IKE_SAs are reported by $1" since_count "rekey-ike-$1-$rekeyings" \
 		"$1 IKE_PUT" 2
 	check_not "state is reported before the response" log_has 'ORDER BAD'
 	for c in c1 c2; do
@@ -458,43 +477,130 @@ child_of() { # MEMBER CONNECTION
 	on "$1" --list-sas --ike "$2" | sed -n 's/^ *net: #\([0-9]*\),.*INSTALLED.*/\1/p' | tail -1
 }
 
-# The member begins to rekey one client's IKE_SA and the other one's CHILD_SA, and dies
-# before it gets the answers.
-rekey_lost() { # FROM TO IKE_CONNECTION CHILD_CONNECTION
-	local c child
-	mark "lost-$2"
-	tell "lose 1"
-	child=$(child_of "$1" "$4")
-	on "$1" --rekey --ike "$3" >/dev/null
-	on "$1" --rekey --child-id "$child" >/dev/null
-	check "the clients' answers to $1 are lost" since_count "lost-$2" '^lost' 2
-	check "what was begun was told before the requests" [ -n "$(since "lost-$2" |
-		sed '/> IKE 36 request/q' | grep "^$1 IKE_BEGUN")" ]
-	tell "drop $1"
-	tell "lose 0"
-	mark "resumed-$2"
-	tell "takeover $2"
-	check "$2 goes on with both rekeyings" since_count "resumed-$2" "^$2 IKE_RESUMED" 2
-	check "the $3 client's new IKE_SA is reported" since_has "resumed-$2" "^$2 IKE_PUT"
-	check "the $4 client's new CHILD_SA is reported" since_has "resumed-$2" \
-		"^$2 SA_ADD .*in unit=ok"
-	check "the old IKE_SA is deleted" since_has "resumed-$2" "^$2 IKE_DEL"
+# Both clients have answered; either may have repeated that.
+both_lost() { [ "$(since "$1" | grep '^lost' | sort -u | wc -l)" = 2 ]; }
+
+client_of() { case $1 in psk) echo c1 ;; *) echo c2 ;; esac; }
+
+one_of_each() {
+	local c
 	for c in c1 c2; do
 		check "$c has one IKE_SA" sas_count $c 'ESTABLISHED' 1
 		check "$c has one CHILD_SA" sas_count $c 'home:.*INSTALLED' 1
 	done
-	check "$2 has two CHILD_SAs" sas_count "$2" 'net:.*INSTALLED' 2
-	mark "alive-$2"
-	check "both clients reach $2 under the keys that they have" since_count "alive-$2" \
-		"$2 > IKE 37 response" 4
-	check_not "nobody has connected anew" since_has "lost-$2" '< IKE 34 request'
+	check "$1 has two CHILD_SAs" sas_count "$1" 'net:.*INSTALLED' 2
 }
 
-# B remembers none of the exchanges since the clients logged in.
+# Both ends of one client's IKE_SA rekey it at once, and of the other one's CHILD_SA.
+both_rekey() { # MEMBER IKE_CONNECTION CHILD_CONNECTION
+	local child
+	tell "cross 1"
+	child=$(child_of "$1" "$3")
+	on "$1" --rekey --ike "$2" >/dev/null
+	on "$1" --rekey --child-id "$child" >/dev/null
+	on "$(client_of "$2")" --rekey --ike home >/dev/null
+	on "$(client_of "$3")" --rekey --child home >/dev/null
+}
+
+# Nobody dies.
+rekey_crossing() { # MEMBER IKE_CONNECTION CHILD_CONNECTION
+	local waits
+	waits=$(grep -c 'waits for its repetition' "$work/$1/charon.log")
+	mark "crossing-$2"
+	both_rekey "$@"
+	check "both ends rekey at once" since_count "crossing-$2" '^crossed' 2
+	tell "cross 0"
+	check "the clients' rekeyings wait for $1's" wait_count "$1" $((waits + 2))
+	check "the $2 client's IKE_SA is rekeyed" since_has "crossing-$2" "^$1 IKE_DEL"
+	check "the $3 client's CHILD_SA is rekeyed" since_has "crossing-$2" "^$1 CHILD_DEL"
+	one_of_each "$1"
+	mark "crossed-$2"
+	check "both clients reach $1 under the keys that they have" since_count \
+		"crossed-$2" "$1 > IKE 37 response" 4
+	check_not "nobody has connected anew" since_has "crossing-$2" '< IKE 34 request'
+}
+wait_count() { [ "$(grep -c 'waits for its repetition' "$work/$1/charon.log")" -ge "$2" ]; }
+
+# The member begins to rekey one client's IKE_SA and the other one's CHILD_SA, and dies
+# before it gets the answers. With `both` the clients rekey them, too, at the same moment.
+rekey_lost() { # FROM TO IKE_CONNECTION CHILD_CONNECTION [both]
+	local child lost=lost-$2${5-} resumed=resumed-$2${5-} alive=alive-$2${5-}
+	mark "$lost"
+	tell "lose 1"
+	if [ "${5-}" = both ]; then
+		both_rekey "$1" "$3" "$4"
+		check "both ends rekey at once" since_count "$lost" '^crossed' 2
+	else
+		child=$(child_of "$1" "$4")
+		on "$1" --rekey --ike "$3" >/dev/null
+		on "$1" --rekey --child-id "$child" >/dev/null
+	fi
+	check "the clients' answers to $1 are lost" both_lost "$lost"
+	check "what was begun was told before the requests" [ -n "$(since "$lost" |
+		sed '/> IKE 36 request/q' | grep "^$1 IKE_BEGUN")" ]
+	tell "drop $1"
+	mark "$resumed"
+	tell "takeover $2"
+	check "$2 goes on with both rekeyings" since_count "$resumed" "^$2 IKE_RESUMED" 2
+	check "the $3 client's new IKE_SA is reported" since_has "$resumed" "^$2 IKE_PUT"
+	check "the $4 client's new CHILD_SA is reported" since_has "$resumed" \
+		"^$2 SA_ADD .*in unit=ok"
+	check "the old IKE_SA is deleted" since_has "$resumed" "^$2 IKE_DEL"
+	one_of_each "$2"
+	mark "$alive"
+	check "both clients reach $2 under the keys that they have" since_count "$alive" \
+		"$2 > IKE 37 response" 4
+	check_not "nobody has connected anew" since_has "$lost" '< IKE 34 request'
+}
+
+# The member asks a client for a further CHILD_SA, and dies before it gets the answer.
+further_lost() { # FROM TO
+	local file initiation node
+	for node in "$1" "$2"; do
+		file=$work/$node/swanctl/swanctl.conf
+		sed -i.before '/^psk {/,/^children {/s/^children {/&\n more {\n local_ts = 10.1.7.0\/24\n \
+			esp_proposals = aes128gcm16\n }\n/' "$file"
+		on "$node" --load-all >"$work/$node/load.log" 2>&1
+	done
+	mark "further-$2"
+	tell "lose 1"
+	on "$1" --initiate --child more --timeout 10 >"$work/$1/more.log" 2>&1 &
+	initiation=$!
+	check "the client's answer to $1 is lost" since_has "further-$2" '^lost'
+	check "what was begun was told before the request" [ -n "$(since "further-$2" |
+		sed '/> IKE 36 request/q' | grep "^$1 IKE_BEGUN.* ike=0 child=1")" ]
+	tell "drop $1"
+	mark "went-on-$2"
+	tell "takeover $2"
+	check "$2 goes on with it" since_has "went-on-$2" "^$2 IKE_RESUMED"
+	check "the further CHILD_SA is reported" since_has "went-on-$2" \
+		"^$2 CHILD_PUT .*name=more"
+	wait "$initiation"
+	check "$2 has it once" sas_count "$2" 'more:.*INSTALLED' 1
+	check "and so has the client" sas_count c1 'home:.*INSTALLED' 2
+	check_not "it was not asked for again" since_count "went-on-$2" '^. SA_ADD .* in unit' 2
+	on "$2" --terminate --child more >/dev/null
+	check "it ends" sas_count c1 'home:.*INSTALLED' 1
+	for node in "$1" "$2"; do
+		mv "$work/$node/swanctl/swanctl.conf.before" "$work/$node/swanctl/swanctl.conf"
+		on "$node" --load-all >"$work/$node/load.log" 2>&1
+	done
+	check_not "nobody has connected anew" since_has "further-$2" '< IKE 34 request'
+}
+
+# B remembers none of the exchanges since the clients logged in, and rekeys before they have
+# agreed on new numbers.
 unproven_takeover() { # FROM TO
+	local early
 	tell "drop $1"
 	mark sync
+	tell "lose 2"
 	tell "sync $2"
+	check "what $2 asks at first is lost" since_count sync '^lost' 2
+	on "$2" --rekey --child net >/dev/null &
+	early=$!
+	check "$2 rekeys nevertheless" charon_log "$2" 'generating CREATE_CHILD_SA request 2..'
+	tell "lose 0"
 	for c in c1 c2; do
 		check "$c agrees on message IDs" charon_log $c 'responder requested MID sync'
 	done
@@ -502,11 +608,48 @@ unproven_takeover() { # FROM TO
 	mark synced
 	check "clients' liveness checks are answered by $2" since_count synced \
 		"$2 > IKE 37 response" 4
+	wait "$early"
 	on "$2" --rekey --ike psk >/dev/null
 	on "$2" --rekey --child net >/dev/null
 	check "$2 rekeys under its new numbers" since_count synced "^$2 > IKE 36 request mid=2" 2
 	check "the clients take that" since_has synced "^$2 IKE_PUT"
 	check_not "nobody has connected anew" since_has sync '< IKE 34 request'
+}
+
+# Whether charon was alive while an IKE_SA was slow.
+alive_meanwhile() { since "$1" | sed '/ is slow no more/q' | grep -q ' PONG'; }
+slow_ended() { since_has "$1" ' is slow no more' && since_has "$1" ' PONG'; }
+
+# slow MEMBER N NAME: one IKE_SA is slow, see fakephalanx. A machine that stands still for long
+# makes everything slow, so it has three tries.
+slow() {
+	local try waits=1
+	for try in 1 2 3; do
+		mark "slow-$3-$try"
+		tell "slow $2"
+		on c1 --rekey --child home >/dev/null
+		wait_for 10 "a slow IKE_SA" slow_ended "slow-$3-$try"
+		alive_meanwhile "slow-$3-$try" && waits=0 && break
+		tell "takeover $1"
+	done
+	check_not "no IKE_SA that $1 is to $3 keeps it waiting" [ "$waits" = 1 ]
+}
+
+# Nothing but what concerns an IKE_SA waits for it, and that stays in order.
+slow_ike() { # MEMBER
+	slow "$1" 1 verify
+	slow "$1" 2 drop
+	check "what was slow is dropped" sas_lack "$1" '^psk:'
+	check "and nothing else" sas_have "$1" '^cert: .*ESTABLISHED'
+	tell "takeover $1"
+	check "it comes back" sas_have "$1" '^psk: .*ESTABLISHED'
+	slow "$1" 3 have-back
+	check "what is dropped and comes back is there" sas_have "$1" '^psk: .*ESTABLISHED'
+	mark "slow-alive"
+	check "both clients reach $1" since_count slow-alive "$1 > IKE 37 response" 4
+	for c in c1 c2; do
+		check "$c has one IKE_SA" sas_count $c 'ESTABLISHED' 1
+	done
 }
 
 # The gateway connects to c1, which other members are or are not connected to.
@@ -542,6 +685,69 @@ own_contact() { # MEMBER
 	on "$1" --load-all >"$work/$1/load.log" 2>&1
 }
 
+digest() { sed -n "s/^$1 CONFIG $2 .*digest=//p" "$work/fake.log" | tail -n 1; }
+alike() { [ "$(digest A "$1")" = "$(digest B "$1")" ]; }
+differ() { ! alike "$1"; }
+
+# A's configuration differs from B's by an edit.
+compared() { # CONNECTION EDIT WHAT
+	check "members with the same connections say the same" alike "$1"
+	sed -i.before "$2" "$work/A/swanctl/swanctl.conf"
+	on A --load-all >"$work/A/load.log" 2>&1
+	check "$3 that differs is another one" differ "$1"
+	mv "$work/A/swanctl/swanctl.conf.before" "$work/A/swanctl/swanctl.conf"
+	touch "$work/A/swanctl/swanctl.conf"
+	on A --load-all >"$work/A/load.log" 2>&1
+	check "and no longer" alike "$1"
+}
+
+# What has no effect is said when it is loaded, and not again while it is.
+ignored() {
+	local file=$work/A/swanctl/swanctl.conf i
+	local said="connection 'psk', child 'net': no effect in the cluster has:"
+	sed -i.before '/^psk {/,/esp_proposals/s/esp_proposals.*/&\n mark_in = 5\n \
+		if_id_out = 7\n tfc_padding = mtu/' "$file"
+	on A --load-all >"$work/A/load.log" 2>&1
+	check "options without effect are named" charon_log A \
+		"$said mark_in, if_id_out, tfc_padding\$"
+	check "a member without them differs" differ psk
+	sed -i '/^psk {/,/esp_proposals/s/esp_proposals.*/&\n priority = 3/' "$file"
+	on A --load-all >"$work/A/load.log" 2>&1
+	check "a further one is named alone" charon_log A "$said priority\$"
+	mv "$file.before" "$file"
+	on A --load-all >"$work/A/load.log" 2>&1
+	check "and they are gone" alike psk
+	check "nothing is said twice" [ "$(grep -c 'no effect in the cluster' \
+		"$work/A/charon.log")" = 2 ]
+	check "and nothing of others" [ "$(grep -c 'no effect in the cluster' \
+		"$work/B/charon.log")" = 0 ]
+}
+
+# A NAT in front of the gateway, which c1 reaches by another address.
+behind_nat() { # MEMBER
+	mark nat
+	ip netns exec "${prefix}g" nft -f - <<-RULES || fail "a NAT can be had"
+	table ip plug {
+		chain pre {
+			type nat hook prerouting priority dstnat;
+			ip daddr 203.0.113.1 dnat to $address
+		}
+	}
+	RULES
+	check_not "without a NAT none is kept open" log_has 'KEEPALIVE'
+	on c1 --terminate --ike home --force >/dev/null
+	sed -i.before 's/remote_addrs = .*/remote_addrs = 203.0.113.1/' \
+		"$work/c1/swanctl/swanctl.conf"
+	on c1 --load-all >"$work/c1/load.log" 2>&1
+	on c1 --initiate --child home >/dev/null
+	check "c1 connects through a NAT" since_has nat "^$1 IKE_PUT .*name=eap"
+	check "which is kept open" since_has nat "^$1 > KEEPALIVE"
+	on c1 --terminate --ike home >/dev/null
+	mv "$work/c1/swanctl/swanctl.conf.before" "$work/c1/swanctl/swanctl.conf"
+	on c1 --load-all >"$work/c1/load.log" 2>&1
+	ip netns exec "${prefix}g" nft delete table ip plug
+}
+
 dead_peer_detection() { # MEMBER
 	mark "dpd-$1"
 	# The clients send them by themselves, every 2 s.
@@ -554,6 +760,7 @@ main() {
 		echo "no $plugin or no $fake: build first" >&2
 		exit 2
 	}
+	sanitizer_choose
 	networks
 	certificates
 	mkdir "$work/plugins"
@@ -574,6 +781,11 @@ main() {
 		log_has '^A CONFIG site child=far actions=1 mode=1 remote=10.90.3.9 ts=1/2'
 	check "but not what a client's address will be" \
 		log_has '^A CONFIG psk child=net actions=0 mode=1 remote=%any ts=1/0'
+
+	compared psk 's/dns = .*/dns = 10.1.0.54/' "a pool"
+	compared psk 's/pools = clients/&\n unique = keep/' "a connection"
+	compared psk 's/esp_proposals = .*/&\n copy_df = no/' "a child"
+	ignored
 
 	tell "ping A"
 	check "charon says that it is alive" log_has '^A PONG 4711'
@@ -656,9 +868,18 @@ main() {
 
 	rekey_lost A B psk cert
 	rekey_lost B A cert psk
+	rekey_crossing A psk cert
+	rekey_crossing A cert psk
+	rekey_lost A B psk cert both
+	rekey_lost B A cert psk both
+	further_lost A B
+	tell "drop B"
+	tell "takeover A"
 	unproven_takeover A B
 	tell "drop B"
 	tell "takeover A"
+	check "A has the psk client's IKE_SA" sas_have A '^psk: .*ESTABLISHED'
+	slow_ike A
 
 	mark end
 	tell "end A"
@@ -691,6 +912,8 @@ main() {
 	on c1 --terminate --ike home >/dev/null
 	check "a client's DELETE ends the SA" sas_lack A '^psk:'
 	check "its end is reported" since_has terminate 'A IKE_DEL'
+	check_not "and not before the answer leaves" [ "$(since terminate |
+		grep -m 1 -oE '^A (> IKE 37 response|IKE_DEL)')" = 'A IKE_DEL' ]
 	check "its address is released" since_has terminate 'A ADDRESS_RELEASE'
 	check "the other client stays" sas_have A '^cert: .*ESTABLISHED'
 
@@ -701,6 +924,7 @@ main() {
 	half_open B A c2 cert
 	half_eap A B
 	tell "activate A"
+	behind_nat A
 
 	mark lost
 	slay "$pid_fake"
@@ -729,12 +953,13 @@ main() {
 	ip netns exec "${prefix}g" unshare -m bash -c "
 		mount -t tmpfs tmpfs /run &&
 		mount --bind '$work/plugins' /usr/lib/ipsec/plugins &&
-		env STRONGSWAN_CONF='$work/A/strongswan.conf' ${sanitizer:-} \
+		env STRONGSWAN_CONF='$work/A/strongswan.conf' $sanitizer \
 			timeout 10 /usr/lib/ipsec/charon
 	" >"$work/refused.log" 2>&1
 	check "a plugin for another version refuses" \
 		grep -qs "built for strongSwan ${version%?}X.*disabled" "$work/refused.log" \
 		"$work/A/charon.log"
+	sanitizer_judge
 	echo "$passed passed, $failed failed"
 	[ "$failed" = 0 ]
 }

@@ -39,7 +39,7 @@ meet()
 		lab exec "$two" ping -n -q -c 3 -i 0.1 -W 1 "$here" >/dev/null
 }
 
-handed() { ask "$1" counters | jq '.counters["handed.sent"]'; }
+handed() { counter "$1" handed.sent; }
 
 rejoin "$one"
 rejoin "$two"

@@ -7,17 +7,6 @@
 set -euo pipefail
 . "$(dirname "${BASH_SOURCE[0]}")/lib.sh"
 
-# counted NAME: the sum of a counter over all members.
-counted()
-{
-	local member sum=0
-	for member in $lab_members; do
-		sum=$((sum + $(ask "$member" counters |
-			jq --arg n "$1" '[.. | objects | .[$n]? // empty] | add // 0')))
-	done
-	echo "$sum"
-}
-
 # pings CLIENT LEAST: how many of twenty come back, of which a few may be lost on a machine
 # that stands still. Tries it again if they are not so many.
 pings()
@@ -41,7 +30,7 @@ scenario_begin fragments quiet
 route=$(lab exec r1 ip route show 192.0.2.0/24)
 # shellcheck disable=SC2086
 lab exec r1 ip route change $route mtu lock 800
-whole=$(counted fragments.whole) handed=$(counted handed.received) sent=0
+whole=$(counter_sum fragments.whole) handed=$(counter_sum handed.received) sent=0
 for client in $lab_clients; do
 	# IPv6 is fragmented by its sender alone.
 	[[ $(owners_address "$client") != *:* ]] || continue
@@ -57,6 +46,6 @@ done
 # shellcheck disable=SC2086
 lab exec r1 ip route change $route
 ((sent > 0)) || fail "no client to send fragments"
-(($(counted fragments.whole) >= whole + sent)) || fail "nothing was reassembled"
-(($(counted handed.received) > handed)) || fail "no datagram went to another member"
+(($(counter_sum fragments.whole) >= whole + sent)) || fail "nothing was reassembled"
+(($(counter_sum handed.received) > handed)) || fail "no datagram went to another member"
 scenario_end

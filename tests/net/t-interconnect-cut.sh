@@ -35,15 +35,7 @@ history()
 }
 
 # failovers: that all members have counted.
-failovers()
-{
-	local member sum=0
-	for member in $lab_members; do
-		sum=$((sum + $(ask "$member" status --counters |
-			jq '.counters."link.failover" // 0')))
-	done
-	echo "$sum"
-}
+failovers() { counter_sum link.failover; }
 
 net_interconnects=2
 net_begin "$@"

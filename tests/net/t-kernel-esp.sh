@@ -46,12 +46,8 @@ connect() { lab client "$1" up --kind "${kinds[$1]}"; }
 # What came in clear and was dropped by all members but the one that is dead.
 in_clear()
 {
-	local member sum=0
-	for member in $lab_members; do
-		[[ $member != "$victim" ]] || continue
-		sum=$((sum + $(ask "$member" counters | jq '.counters."filter.session-in-clear"')))
-	done
-	echo "$sum"
+	# shellcheck disable=SC2086
+	counter_sum filter.session-in-clear ${lab_members/$victim/}
 }
 
 # leads MEMBER CLIENT'S ADDRESS WORDS: the way of what the member's own programs have to say

@@ -1,16 +1,88 @@
 #!/bin/bash
 # SPDX-License-Identifier: GPL-2.0-or-later
-# Clients that have logged in by EAP-MSCHAPv2, by EAP-TLS, by EAP and a RADIUS server, and by
-# RSA certificates, all at one member, which dies: their sessions go on, and can be rekeyed
-# at the new owners. What a login needs has nothing to do with how frames find their member.
+# Clients that have logged in by EAP-MSCHAPv2, by EAP-TLS, by EAP and a RADIUS server, by RSA
+# certificates, and by IKEv1, XAuth and the RADIUS server, all at one member, which dies: their
+# sessions go on, and can be rekeyed at the new owners. Then another member's charon is
+# stopped. For the RADIUS server, which accounts for all of them, each session begins once and
+# ends once: when its client leaves. It gets the Class attributes that it has given.
+# What a login needs has nothing to do with how frames find their member.
 # modes: multicast
+# lab: own
 set -euo pipefail
 . "$(dirname "${BASH_SOURCE[0]}")/lib.sh"
 
+net_peer=0 net_clients=5
+net_lab=(--accounting)
 net_begin "$@"
 
-declare -A kinds=([c1]=ipsec-mschapv2 [c2]=ipsec-tls [c3]=ipsec-radius-ip6 [c4]=ipsec-rsa-nat)
-lab_clients='c1 c2 c3 c4'
+requests() { echo "$LAB_DIR/nodes/a1/log/accounting"; }
+# accounted Start|Interim-Update|Stop [FROM]: client, Acct-Session-Id, and bytes to the client,
+# of each such request that the server has got, from that byte of its log on.
+accounted()
+{
+	tail -c "+$((${2:-0} + 1))" "$(requests)" | awk -v RS= -v kind="$1" '
+		function value(name) {
+			if (!match($0, "\t" name " = [^\n]*")) return ""
+			return substr($0, RSTART + length(name) + 4, RLENGTH - length(name) - 4)
+		}
+		value("Acct-Status-Type") == kind {
+			user = value("User-Name"); gsub(/^"|@.*/, "", user)
+			print user, value("Acct-Session-Id"), value("Acct-Output-Octets") + 0
+		}' | sort
+}
+all_accounted() { [[ $(accounted "$1" | wc -l) -ge $(wc -w <<<"$lab_clients") ]]; }
+sessions_accounted() { accounted "$1" | cut -d' ' -f1,2; }
+# all_updated FROM: since that byte of the log.
+all_updated() { [[ $(accounted Interim-Update "$1" | cut -d' ' -f1 | sort -u | xargs) == "$lab_clients" ]]; }
+
+# classes CLIENT: what requests that concern it have, each combination once.
+classes()
+{
+	awk -v RS= -v user="$1" 'index($0, "\tUser-Name = \"" user "@") {
+			all = ""
+			while (match($0, /\tClass = 0x[0-9a-f]*/)) {
+				all = all " " substr($0, RSTART + 9, RLENGTH - 9)
+				$0 = substr($0, RSTART + RLENGTH)
+			}
+			print all
+		}' "$(requests)" | sort -u
+}
+hex() { printf 0x && printf %s "$1" | od -An -v -tx1 | tr -d ' \n'; }
+
+classes_judge()
+{
+	local client given
+	for client in c3 c5; do
+		given=" $(hex "$client@${logins[$client]}.example.org") $(hex another)"
+		[[ $(classes "$client") == "$given" ]] ||
+			fail "$client was given Class$given, and is accounted for with$(classes "$client")"
+	done
+}
+
+rekey_child() { rekey "$1" child; }
+# Of IKEv1, the IKE SA cannot be: its client would log in once more.
+rekey_all() { if [[ ${kinds[$1]} == *-v1* ]]; then rekey_child "$1"; else rekey_both "$1"; fi; }
+
+accounting_judge()
+{
+	local begun ended few
+	begun=$(sessions_accounted Start) ended=$(sessions_accounted Stop)
+	[[ $(cut -d' ' -f1 <<<"$begun" | xargs) == "$lab_clients" ]] ||
+		fail "accounting has begun for $(xargs <<<"$begun")"
+	[[ $(cut -d' ' -f2 <<<"$begun" | sort -u | wc -l) == $(wc -l <<<"$begun") ]] ||
+		fail "sessions have the same Acct-Session-Id: $(xargs <<<"$begun")"
+	[[ $begun == "$ended" ]] ||
+		fail "accounting has begun for $(xargs <<<"$begun"), but ended for $(xargs <<<"$ended")"
+	[[ $begun == "$(sessions_accounted Interim-Update | sort -u)" ]] ||
+		fail "accounting goes on for $(sessions_accounted Interim-Update | sort -u | xargs)"
+	few=$(accounted Stop | awk -v least="$download_rate" '$3 < least')
+	[[ -z $few ]] || fail "bytes are missing in $(xargs <<<"$few")"
+}
+
+declare -A kinds=([c1]=ipsec-mschapv2 [c2]=ipsec-tls [c3]=ipsec-radius-ip6 [c4]=ipsec-rsa-nat
+	[c5]=ipsec-v1xradius)
+declare -A logins=([c3]=radius [c5]=v1xradius)
+lab_clients='c1 c2 c3 c4 c5'
 restore
 wait_for 40 "all members" whole m1
 for client in $lab_clients; do
@@ -26,11 +98,29 @@ lab kill "$victim"
 must 20 "$victim's units to be taken over" owns_nothing "$victim" "$witness"
 must 20 "all clients to reach the server again" all_reach
 prints_judge
-each rekey_both || fail "not all clients can rekey"
+each rekey_all || fail "not all clients can rekey"
 for client in $lab_clients; do
 	scenario_prints[$client]=$(fingerprint "$client")
 done
 must 10 "all clients to reach the server after rekeying" all_reach
 scenario_end
-revive "$victim"
-for client in $lab_clients; do lab client "$client" up; done
+
+scenario_name accounting
+gather m2 || fail "the sessions cannot be gathered at m2"
+serve_start
+downloads_start accounting 1
+must 20 "the downloads to end" downloads_done accounting
+program_stop serve || true
+# A CHILD SA's bytes are replicated once a minute, and when it has been rekeyed.
+each rekey_child || fail "not all clients can rekey"
+kill -TERM "$(cat "$LAB_DIR/nodes/m2/charon.pid")"
+must 20 "m2's units to be taken over" owns_nothing m2 "$witness"
+must 10 "all clients to reach the server without m2's charon" all_reach
+must 20 "others to go on with the accounting" all_updated "$(stat -c %s "$(requests)")"
+all_accounted Start || fail "not all sessions' begin is accounted for"
+[[ -z $(accounted Stop) ]] || fail "the server hears of an end: $(accounted Stop | xargs)"
+each leaves || fail "not all clients can leave"
+must 10 "the sessions' ends to be accounted for" all_accounted Stop
+accounting_judge
+classes_judge
+scenario_verdict

@@ -57,8 +57,7 @@ overruns()
 	local member sum=0
 	for member in $lab_members; do
 		sum=$((sum + $(lab exec "$member" cat /sys/class/net/phalanx0/statistics/tx_dropped)))
-		sum=$((sum + $(ask "$member" counters |
-			jq '[.. | objects | ."cluster.late"? // empty] | add // 0')))
+		sum=$((sum + $(counter "$member" cluster.late)))
 	done
 	sum=$((sum + $(lab exec "$client" awk '$1 == "Udp:" { n = $6 } END { print n }' \
 		/proc/net/snmp)))

@@ -8,8 +8,6 @@
 set -euo pipefail
 . "$(dirname "${BASH_SOURCE[0]}")/lib.sh"
 
-deaths() { ask "$1" counters | jq '.counters."cluster.deaths"'; }
-
 # unable MEMBER WHY
 unable() { ask "$1" status | jq -e --arg why "$2" '.able == false and .why == $why'; }
 
@@ -31,7 +29,7 @@ net_begin "$@"
 scenario_begin path-lost
 victim=$(busiest m1)
 witness=$(other_member "$victim")
-before=$(deaths "$witness")
+before=$(counter "$witness" cluster.deaths)
 lab unplug "$victim" outside
 gone "no carrier on outside"
 lab plug "$victim" outside
@@ -40,5 +38,5 @@ lab partition "$victim" '|' r1
 gone "no probe answers on outside"
 lab heal
 back
-(($(deaths "$witness") == before)) || fail "$victim was taken for dead"
+(($(counter "$witness" cluster.deaths) == before)) || fail "$victim was taken for dead"
 scenario_end

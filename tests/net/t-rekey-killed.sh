@@ -3,8 +3,9 @@
 # Two clients rekey, one its CHILD SA and one its IKE SA, and the gateway rekeys the CHILD SA
 # and the IKE SA of two others; the owner of all four dies when it has answered, or asked, and
 # nothing of that has reached the clients. The new owners go on with it. Nobody logs in again,
-# and everybody can rekey at the new owners. Who owns a session has nothing to do with how
-# frames find their member.
+# and everybody can rekey at the new owners. Then two clients and the gateway rekey the same
+# SAs at once, and the owner dies again. Who owns a session has nothing to do with how frames
+# find their member.
 # modes: multicast
 set -euo pipefail
 . "$(dirname "${BASH_SOURCE[0]}")/lib.sh"
@@ -14,6 +15,8 @@ charon_log() { echo "$LAB_DIR/nodes/$1/log/charon.log"; }
 logins() { grep -c 'generating IKE_SA_INIT request' "$(charon_log "$1")"; }
 # MEMBER's words on rekeying so far: answers to clients, and requests of its own.
 spoken() { grep -c 'generating CREATE_CHILD_SA re' "$(charon_log "$1")" || true; }
+# Clients' requests that it has put off so far.
+put_off() { grep -c 'waits for its repetition' "$(charon_log "$1")" || true; }
 
 halt()
 {
@@ -34,6 +37,21 @@ go_on()
 one_of_each() { (($(spis "$1" ike | wc -w) == 2 && $(spis "$1" child | wc -w) == 2)); }
 # rekeyed CLIENT child|ike: whether they are others than before.
 rekeyed() { [[ $(spis "$1" "$2") != "${begun[$1]}" ]]; }
+
+# Nobody has logged in again, and all can rekey.
+goes_on()
+{
+	local client
+	for client in $lab_clients; do
+		must 20 "one IKE SA and one CHILD SA of $client" one_of_each "$client"
+	done
+	each rekey_both || fail "not all clients can rekey afterwards"
+	for client in $lab_clients; do
+		[[ $(logins "$client") == "${before[$client]}" ]] ||
+			fail "$client has logged in again"
+	done
+	must 10 "all clients to reach the server with their new keys" all_reach
+}
 
 net_begin "$@"
 lab_clients='c1 c2 c3 c4'
@@ -58,14 +76,32 @@ must 20 "$victim's units to be taken over" owns_nothing "$victim" "$witness"
 must 20 "all clients to reach the server again" all_reach
 must 20 "the rekeying of c3's CHILD SA to be ended" rekeyed c3 child
 must 20 "the rekeying of c4's IKE SA to be ended" rekeyed c4 ike
-for client in $lab_clients; do
-	must 20 "one IKE SA and one CHILD SA of $client" one_of_each "$client"
-done
-each rekey_both || fail "not all clients can rekey afterwards"
-for client in $lab_clients; do
-	[[ $(logins "$client") == "${before[$client]}" ]] || fail "$client has logged in again"
-	scenario_prints[$client]=$(fingerprint "$client")
-done
-must 10 "all clients to reach the server with their new keys" all_reach
+goes_on
+for client in $lab_clients; do scenario_prints[$client]=$(fingerprint "$client"); done
 scenario_end
+revive "$victim"
+
+scenario_name rekey-crossing
+lab_clients='c1 c2'
+gather "$victim" || fail "the sessions cannot be gathered at $victim"
+words=$(spoken "$victim") waiting=$(put_off "$victim")
+c1=$(sa_id c1 child "$victim") c2=$(sa_id c2 ike "$victim")
+begun=([c1]=$(spis c1 child) [c2]=$(spis c2 ike))
+halt
+lab exec "$victim" timeout 30 swanctl --rekey --child-id "$c1" >/dev/null
+lab exec "$victim" timeout 30 swanctl --rekey --ike-id "$c2" >/dev/null
+both_asked() { (($(spoken "$victim") >= words + 2)); }
+must 10 "$victim to ask both clients" both_asked
+lab exec c1 timeout 30 swanctl --rekey --child net >/dev/null
+lab exec c2 timeout 30 swanctl --rekey --ike home >/dev/null
+both_put_off() { (($(put_off "$victim") >= waiting + 2)); }
+must 10 "$victim to hear both clients ask" both_put_off
+lab kill "$victim"
+go_on
+must 20 "$victim's units to be taken over" owns_nothing "$victim" "$witness"
+must 20 "both clients to reach the server again" all_reach
+must 20 "the rekeying of c1's CHILD SA to be ended" rekeyed c1 child
+must 20 "the rekeying of c2's IKE SA to be ended" rekeyed c2 ike
+goes_on
+scenario_verdict
 revive "$victim"

@@ -18,18 +18,7 @@ eval "$(lab env)"
 site=${H1%.*}.0/24
 # tries NODE: packets to the site.
 tries() { lab exec "$1" ping -n -q -c 10 -i 0.05 -W 0.2 "$H1" >/dev/null 2>&1 || true; }
-counted()
-{
-	ask "$1" counters | jq --arg n "$2" '[.. | objects | .[$n]? // empty] | add // 0'
-}
-dropped()
-{
-	local member sum=0
-	for member in $lab_members; do
-		sum=$((sum + $(counted "$member" filter.no-session)))
-	done
-	echo "$sum"
-}
+dropped() { counter_sum filter.no-session; }
 protected() { [[ $(lab exec "$1" ip route show table 221) == *"unreachable $site"* ]]; }
 answers() { lab exec s1 ping -n -q -c 1 -W 1 "$H1"; }
 ended() { [[ -z $(fingerprint g1 2>/dev/null) ]]; }

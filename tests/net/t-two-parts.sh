@@ -20,7 +20,7 @@ prints=$(fingerprint c1)
 owns() { [[ $(owner_of c1 "$1") == "$1" ]]; }
 both_own() { owns m1 && owns m2; }
 # sealed MEMBER: packets that it has sent to the client, since it began.
-sealed() { ask "$1" status --counters | jq '.counters."ipsec.esp-out" // 0'; }
+sealed() { counter "$1" ipsec.esp-out; }
 grows() { (($(sealed "$1") > $2)); }
 moved_to() { owns "$1" && [[ $(owner_of c1 "$2") == "$1" ]]; }
 

@@ -58,11 +58,13 @@ static void check_pair(struct world *w, struct node *a, struct node *b)
 	}
 }
 
-static void check_table(struct world *w, struct node *n,
-			const struct cluster_member_state *m, unsigned count,
-			bool complete)
+static void check_table(struct world *w, struct node *n)
 {
+	bool complete = cluster_complete(n->c);
+	bool lives = cluster_lives(n->c, world_now(w, n));
+	struct cluster_member_state m[NODES_MAX];
 	struct cluster_unit_state u;
+	unsigned count = cluster_members(n->c, m, NODES_MAX, world_now(w, n));
 
 	for (unit_id i = 0; i < CLUSTER_UNITS; i++) {
 		if (!unit_set_has(&n->owned, i))
@@ -75,29 +77,17 @@ static void check_table(struct world *w, struct node *n,
 			world_fail(w, "member %u owns unit %u of %u", n->id, i, u.owner);
 		if (u.successor == n->id)
 			world_fail(w, "member %u succeeds itself in unit %u", n->id, i);
-		for (unsigned k = 0; k < count; k++)
+		/* Who is late has not looked at its successors yet, and serves nothing. */
+		for (unsigned k = 0; lives && k < count; k++)
 			if (m[k].id == u.successor && !m[k].complete && m[k].present)
 				world_fail(w, "incomplete member %u succeeds in unit %u",
 					   m[k].id, i);
 	}
 }
 
-static bool is_complete(struct world *w, struct node *n, struct cluster_member_state *m,
-			unsigned *count)
-{
-	*count = cluster_members(n->c, m, NODES_MAX, world_now(w, n));
-	for (unsigned i = 0; i < *count; i++)
-		if (m[i].self)
-			return m[i].complete;
-	return false;
-}
-
 void check_gained(struct world *w, struct node *n)
 {
-	struct cluster_member_state m[NODES_MAX];
-	unsigned count;
-
-	if (++n->gains % SOME_GAINS == 0 && !is_complete(w, n, m, &count))
+	if (++n->gains % SOME_GAINS == 0 && !cluster_complete(n->c))
 		world_fail(w, "member %u activates units and is not complete", n->id);
 }
 
@@ -127,13 +117,10 @@ static void come_to_terms(struct world *w, struct node *n)
  */
 static void check_completion(struct world *w, struct node *n)
 {
-	struct cluster_member_state m[NODES_MAX];
-	unsigned count;
-
 	if (cluster_role(n->c) == CLUSTER_JOINING)
 		n->complete = false;
 	else if (!n->complete && cluster_lives(n->c, world_now(w, n)) &&
-		 is_complete(w, n, m, &count)) {
+		 cluster_complete(n->c)) {
 		n->complete = true;
 		model_complete(w, n);
 	}
@@ -141,18 +128,12 @@ static void check_completion(struct world *w, struct node *n)
 
 void check_node(struct world *w, struct node *n)
 {
-	struct cluster_member_state m[NODES_MAX];
-	unsigned count;
-	bool complete;
-
 	if (w->multiple)
 		for (unsigned i = 0; i < w->nnodes; i++)
 			if (i != n->index && world_alive(&w->nodes[i]))
 				check_pair(w, n, &w->nodes[i]);
-	if (++n->touches % FULL_LOOK == 0) {
-		complete = is_complete(w, n, m, &count);
-		check_table(w, n, m, count, complete);
-	}
+	if (++n->touches % FULL_LOOK == 0)
+		check_table(w, n);
 	come_to_terms(w, n);
 	check_completion(w, n);
 }
@@ -255,7 +236,7 @@ static const char *unsettled_unit(struct world *w, unit_id u, struct node *first
 			owner = n;
 		if (n->id == a.successor)
 			successor = n;
-		others += n->able;
+		others += world_fit(n);
 	}
 	if (!owner)
 		return "a unit has no owner";
@@ -281,7 +262,7 @@ static const char *unsettled_part(struct world *w, struct node *first, bool stor
 
 		if (!takes_part(n, first))
 			continue;
-		able = able || n->able;
+		able = able || world_fit(n);
 		if (cluster_role(n->c) == CLUSTER_MASTER) {
 			if (master)
 				return "two masters";

@@ -29,6 +29,8 @@ void cmd_thaw(struct player *p);
 void cmd_stall(struct player *p);
 void cmd_able(struct player *p);
 void cmd_unable(struct player *p);
+void cmd_fill(struct player *p);
+void cmd_clear(struct player *p);
 void cmd_drain(struct player *p);
 void cmd_undrain(struct player *p);
 void cmd_move(struct player *p);

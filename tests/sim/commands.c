@@ -281,6 +281,8 @@ static const struct {
 	{ "stall", cmd_stall },
 	{ "able", cmd_able },
 	{ "unable", cmd_unable },
+	{ "fill", cmd_fill },
+	{ "clear", cmd_clear },
 	{ "drain", cmd_drain },
 	{ "undrain", cmd_undrain },
 	{ "move", cmd_move },

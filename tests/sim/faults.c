@@ -99,6 +99,32 @@ void cmd_unable(struct player *p)
 	world_set_able(p->w, i, false);
 }
 
+/* fill WHO, clear WHO: of disks */
+static void fill(struct player *p, bool full)
+{
+	uint32_t set = player_members(p);
+
+	if (!command_go(p))
+		return;
+	if (full)
+		world_judge(p->w);
+	EACH_OF(set, i)
+	{
+		p->w->faults[FAULT_full] += full;
+		p->w->nodes[i].full = full;
+	}
+}
+
+void cmd_fill(struct player *p)
+{
+	fill(p, true);
+}
+
+void cmd_clear(struct player *p)
+{
+	fill(p, false);
+}
+
 static void drain(struct player *p, bool on)
 {
 	uint32_t set = player_members(p), ticket;
@@ -220,6 +246,7 @@ void cmd_revive(struct player *p)
 		world_thaw(w, i);
 		world_start(w, i);
 		world_set_able(w, i, true);
+		w->nodes[i].full = false;
 		for (unsigned j = i + 1; j < w->nnodes; j++) {
 			w->links[i][j].slow = w->links[i][j].byte_ns = 0;
 			network_clog(w, i, j, false);

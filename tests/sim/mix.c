@@ -15,7 +15,8 @@ struct mix {
 	uint64_t random;
 	unsigned members;
 	/* What has been done, and not undone. */
-	bool dead[NODES_MAX], frozen[NODES_MAX], unable[NODES_MAX], drained[NODES_MAX];
+	bool dead[NODES_MAX], frozen[NODES_MAX], unable[NODES_MAX], drained[NODES_MAX],
+	    full[NODES_MAX];
 	bool cut;
 	bool harsh, more;
 };
@@ -97,6 +98,7 @@ static void revive(struct mix *m)
 	memset(m->dead, 0, sizeof(m->dead));
 	memset(m->frozen, 0, sizeof(m->frozen));
 	memset(m->unable, 0, sizeof(m->unable));
+	memset(m->full, 0, sizeof(m->full));
 	m->cut = false;
 }
 
@@ -259,10 +261,14 @@ static bool hurt_more(struct mix *m, unsigned i)
 {
 	if (!m->more || m->members < 2 || !chance(m, 40))
 		return false;
-	if (chance(m, 40))
+	if (chance(m, 35)) {
 		clog_stream(m, i);
-	else
+	} else if (chance(m, 20)) {
+		say(m, "%s m%u", m->full[i] ? "clear" : "fill", i + 1);
+		m->full[i] = !m->full[i];
+	} else {
 		wish(m, i);
+	}
 	return true;
 }
 

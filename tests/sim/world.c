@@ -63,12 +63,17 @@ bool world_alive(const struct node *n)
 	return n->c && !n->frozen;
 }
 
+bool world_fit(const struct node *n)
+{
+	return world_alive(n) && n->able && !n->full;
+}
+
 unsigned world_running(const struct world *w)
 {
 	unsigned n = 0;
 
 	for (unsigned i = 0; i < w->nnodes; i++)
-		n += world_alive(&w->nodes[i]) && w->nodes[i].able;
+		n += world_fit(&w->nodes[i]);
 	return n;
 }
 
@@ -151,6 +156,8 @@ static int io_save(void *ctx, uint32_t number)
 	if (number <= n->disk)
 		world_fail(n->w, "member %u saves activation %u after %u", n->id, number,
 			   n->disk);
+	if (n->full)
+		return -ENOSPC;
 	n->disk = number;
 	return 0;
 }

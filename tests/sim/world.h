@@ -52,7 +52,8 @@
 	X(doubled, "datagrams doubled")                                                  \
 	X(late, "datagrams late or stale")                                               \
 	X(queue, "full queues")                                                          \
-	X(memory, "failed allocations")
+	X(memory, "failed allocations")                                                  \
+	X(full, "full disks")
 
 enum fault {
 #define X(name, text) FAULT_##name,
@@ -84,6 +85,7 @@ struct node {
 	uint64_t tick_at;
 	uint64_t run;	 /* counts its starts */
 	uint32_t disk;	 /* activation number */
+	bool full;	 /* the disk, which takes no other one */
 	uint32_t handed; /* last activation number that units() was called with */
 	struct unit_set owned;
 	bool activated; /* units, in the call before */
@@ -227,6 +229,7 @@ struct mono world_now(const struct world *w, const struct node *n);
 struct node *world_master(struct world *w);
 unsigned world_running(const struct world *w); /* able to work, too */
 bool world_alive(const struct node *n);	       /* and not frozen */
+bool world_fit(const struct node *n);	       /* alive, able, and its disk is not full */
 /* The core of this node was called: its timer is looked at, and it is checked. */
 void world_touch(struct world *w, struct node *n);
 

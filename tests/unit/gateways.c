@@ -130,6 +130,11 @@ static int io_asked(void *ctx, const struct cluster_asker *asker, unit_id unit,
 	return ipsec_ops.asked(((struct node *)ctx)->t, asker, unit, key, what, len);
 }
 
+static bool io_engaged(void *ctx, unit_id unit)
+{
+	return ipsec_ops.engaged(((struct node *)ctx)->t, unit, gateways_now);
+}
+
 static const struct cluster_io node_io = {
 	.datagram = io_datagram,
 	.stream = io_stream,
@@ -144,6 +149,7 @@ static const struct cluster_io node_io = {
 	.merge = io_merge,
 	.asked = io_asked,
 	.noticed = io_noticed,
+	.engaged = io_engaged,
 	.role = io_nothing,
 };
 
@@ -486,6 +492,33 @@ void gateways_forget(struct node *n)
 	struct local_message m;
 
 	assert_false(gateways_hear(n, LOCAL_TYPES, &m));
+}
+
+unit_id gateways_unit(const struct node *n, struct node **successor)
+{
+	struct cluster_unit_state state;
+
+	for (unit_id u = 5; u < CLUSTER_UNITS; u++) {
+		cluster_unit(n->c, u, &state);
+		if (state.owner == n->id && state.successor) {
+			*successor = &gateways[state.successor];
+			return u;
+		}
+	}
+	fail_msg("member %u has no unit", n->id);
+	return 0;
+}
+
+uint64_t gateways_statistic(const struct node *n, const char *name)
+{
+	struct statistic all[128];
+	size_t count = ipsec_ops.statistics(n->t, all, 128);
+
+	for (size_t i = 0; i < count; i++)
+		if (!strcmp(all[i].name, name))
+			return all[i].value;
+	fail_msg("no statistic %s", name);
+	return 0;
 }
 
 void gateways_connect(struct node *n)

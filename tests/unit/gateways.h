@@ -88,4 +88,9 @@ void gateways_child(struct node *n, const struct local_sa_add *in, uint32_t spi_
 bool gateways_hear(struct node *n, enum local_type type, struct local_message *m);
 void gateways_forget(struct node *n);
 
+/* A unit of this member, and whoever takes it over. The test fails if there is none. */
+unit_id gateways_unit(const struct node *n, struct node **successor);
+/* Of the member's tunnel. The test fails if there is none of this name. */
+uint64_t gateways_statistic(const struct node *n, const char *name);
+
 #endif

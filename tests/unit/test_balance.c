@@ -453,11 +453,14 @@ static void test_takeover_by_drained(void **state)
 	assert_int_equal(cores_statistic(k, 1, "unproven"), 0);
 }
 
-/* Whom a unit was released to may have begun, and died before anybody has heard of that. */
-static void what_is_taken_back_is_unproven(void **state)
+/*
+ * m1, which is not able to work, has released unit 0, which has a session, and unit 1 to m2,
+ * and that has begun, and died before anybody has heard of it. m3 has not come yet.
+ */
+static struct cores *released_to_the_dead(void)
 {
 	const struct session_key key = { .type = 1, .len = 1, .bytes = { 7 } };
-	struct cores *k = cores_new(2);
+	struct cores *k = cores_new(3);
 	unit_id u = 0;
 
 	cores_start(k, 0);
@@ -477,12 +480,81 @@ static void what_is_taken_back_is_unproven(void **state)
 		cores_run(k, 20 * MONO_US);
 	assert_false(unit_set_has(&k->at[0].owned, u));
 	cores_kill(k, 1, false);
+	return k;
+}
+
+static void what_is_taken_back_is_unproven(void **state)
+{
+	struct cores *k = released_to_the_dead();
+
 	cluster_set_able(k->at[0].c, true, NULL, k->now);
-	cores_wait(k, 2 * MONO_SEC, unit_set_has(&k->at[0].owned, u));
+	cores_wait(k, 2 * MONO_SEC, unit_set_has(&k->at[0].owned, 0));
 	assert_true(cores_logged(k, 0, "taken back"));
-	assert_true(cluster_unproven(k->at[0].c, u));
+	assert_true(cluster_unproven(k->at[0].c, 0));
 	/* Of a unit without sessions nothing can be behind. */
-	assert_false(cluster_unproven(k->at[0].c, u + 1));
+	assert_false(cluster_unproven(k->at[0].c, 1));
+	cores_free(k);
+}
+
+static void what_is_given_to_another_after_that_is_unproven(void **state)
+{
+	struct cores *k = released_to_the_dead();
+
+	cores_start(k, 2);
+	cores_wait(k, 3 * MONO_SEC, owned(k, 2) == CLUSTER_UNITS);
+	assert_true(cluster_unproven(k->at[2].c, 0));
+	assert_false(cluster_unproven(k->at[2].c, 1));
+	cores_free(k);
+}
+
+/* What member i has is succeeded by all other members alike, but for chance. */
+static void assert_succeeded_by_all(struct cores *k, unsigned i)
+{
+	unsigned of[CORES_MAX] = { 0 }, others = 0;
+	struct cluster_unit_state s;
+
+	for (unit_id u = 0; u < CLUSTER_UNITS; u++) {
+		if (!unit_set_has(&k->at[i].owned, u))
+			continue;
+		cluster_unit(k->at[i].c, u, &s);
+		assert_int_not_equal(s.successor, 0);
+		of[s.successor / 10 - 1]++;
+	}
+	for (unsigned j = 0; j < k->n; j++)
+		others += j != i && k->at[j].c;
+	for (unsigned j = 0; j < k->n; j++) {
+		if (j == i || !k->at[j].c)
+			continue;
+		assert_true(2 * of[j] * others >= owned(k, i));
+		assert_true(of[j] * others <= 2 * owned(k, i));
+	}
+}
+
+/* So each of the others gets its share of a dead member's units. */
+static void successors_are_spread_over_all_others(void **state)
+{
+	struct cores *k = cores_new(5);
+	unsigned had[CORES_MAX];
+
+	for (unsigned i = 0; i < k->n; i++) {
+		k->at[i].config.moves = MOVES;
+		k->at[i].config.balance = ROUND;
+	}
+	cores_start_all(k);
+	cores_wait(k, 2 * ROUND, cores_settled(k));
+	cores_run(k, 4 * ROUND);
+	cores_wait(k, ROUND, at_rest(k));
+	for (unsigned i = 0; i < k->n; i++) {
+		assert_succeeded_by_all(k, i);
+		had[i] = owned(k, i);
+	}
+	cores_kill(k, 4, true);
+	cores_run(k, 100 * MONO_MS);
+	for (unsigned i = 0; i < 4; i++) {
+		assert_true(2 * 4 * (owned(k, i) - had[i]) >= had[4]);
+		assert_true(4 * (owned(k, i) - had[i]) <= 2 * had[4]);
+		assert_succeeded_by_all(k, i);
+	}
 	cores_free(k);
 }
 
@@ -492,6 +564,8 @@ int main(void)
 #define TEST(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
 		TEST(test_empty_units),
 		cmocka_unit_test(what_is_taken_back_is_unproven),
+		cmocka_unit_test(what_is_given_to_another_after_that_is_unproven),
+		cmocka_unit_test(successors_are_spread_over_all_others),
 		TEST(test_sessions),
 		TEST(test_traffic),
 		TEST(test_noise),

@@ -56,6 +56,39 @@ static bool ask(struct node *n, uint64_t spi, const char *user, enum local_polic
 	return m.unique.refuse;
 }
 
+/* Where the gateway itself is behind a NAT. */
+static void test_a_nat_is_kept_open(void **state)
+{
+	static const uint8_t byte = 0xff, word[2] = { 0xff, 0xff };
+	struct node *n = &gateways[2];
+	struct local_message m = { .type = LOCAL_IKE_TX };
+	struct ip_packet ip;
+
+	m.ike_tx.src = gateway;
+	m.ike_tx.src.port = IKE_NAT_PORT;
+	m.ike_tx.dst = client;
+	m.ike_tx.dst.port = 1111;
+	m.ike_tx.packet = (struct local_blob){ &byte, 1 };
+	n->nsent = 0;
+	gateways_say(n, &m);
+	assert_int_equal(n->nsent, 1);
+	assert_int_equal(n->sent_len[0], 20 + 8 + 1);
+	assert_int_equal(ip_read(n->sent[0], n->sent_len[0], &ip), 0);
+	assert_int_equal(ip.protocol, IP_PROTOCOL_UDP);
+	assert_memory_equal(ip.source, gateway.bytes, 4);
+	assert_memory_equal(ip.destination, client.bytes, 4);
+	assert_int_equal(ip.body[0] << 8 | ip.body[1], IKE_NAT_PORT);
+	assert_int_equal(ip.body[2] << 8 | ip.body[3], 1111);
+	assert_int_equal(ip.body[8], 0xff);
+	/* Nothing else passes for one. */
+	m.ike_tx.packet = (struct local_blob){ word, 2 };
+	gateways_say(n, &m);
+	m.ike_tx.packet = (struct local_blob){ &byte, 1 };
+	m.ike_tx.src.port = IKE_PORT;
+	gateways_say(n, &m);
+	assert_int_equal(n->nsent, 1);
+}
+
 /* A request of the client, the original initiator. */
 static void request(struct node *n, uint64_t spi, uint32_t mid)
 {
@@ -74,22 +107,6 @@ static void request(struct node *n, uint64_t spi, uint32_t mid)
 	gateways_events();
 }
 
-/* A unit of this member, and whoever takes it over. */
-static unit_id unit_of(const struct node *n, struct node **successor)
-{
-	struct cluster_unit_state state;
-
-	for (unit_id u = 5; u < CLUSTER_UNITS; u++) {
-		cluster_unit(n->c, u, &state);
-		if (state.owner == n->id && state.successor) {
-			*successor = &gateways[state.successor];
-			return u;
-		}
-	}
-	fail_msg("member %u has no unit", n->id);
-	return 0;
-}
-
 /* A member, a unit of it, and the member that takes it over. */
 struct scene {
 	struct node *owner, *successor, *third;
@@ -101,7 +118,7 @@ static struct scene begin(void)
 {
 	struct scene s = { .owner = &gateways[2] };
 
-	s.unit = unit_of(s.owner, &s.successor);
+	s.unit = gateways_unit(s.owner, &s.successor);
 	s.spi = UINT64_C(0xabcdef0123456000) / CLUSTER_UNITS * CLUSTER_UNITS + s.unit;
 	EACH_NODE(n)
 		if (n != s.owner && n != s.successor)
@@ -308,7 +325,8 @@ static void test_what_every_charon_refuses_ends(void **state)
 static uint64_t connect_again(struct scene *s, const char *user, enum local_policy policy)
 {
 	struct node *next;
-	uint64_t spi = s->spi - s->unit + 7 * CLUSTER_UNITS + unit_of(s->third, &next);
+	uint64_t spi =
+	    s->spi - s->unit + 7 * CLUSTER_UNITS + gateways_unit(s->third, &next);
 
 	assert_false(ask(s->third, spi, user, policy, 4500));
 	establish(s->third, spi, user);
@@ -367,7 +385,7 @@ static void test_a_user_may_connect_twice(void **state)
 
 	establish(s.owner, s.spi, "one");
 	gateways_run(50);
-	establish(s.third, s.spi - s.unit + unit_of(s.third, &s.successor), "one");
+	establish(s.third, s.spi - s.unit + gateways_unit(s.third, &s.successor), "one");
 	gateways_run(6000);
 	assert_false(gateways_hear(s.owner, LOCAL_IKE_REPLACED, &m));
 	assert_true(works_on(s.owner, s.spi));
@@ -744,6 +762,7 @@ int main(void)
 		TEST(test_eap_goes_on_before_the_first_answer),
 		TEST(test_half_open_ones_end),
 		TEST(test_a_forged_answer_ends_no_repetition),
+		TEST(test_a_nat_is_kept_open),
 	};
 
 	/* The socket is for root's charon only. */

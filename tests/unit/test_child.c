@@ -592,6 +592,7 @@ static void test_lifetimes_survive(void **state)
 	size_t len;
 
 	make_pair(with_limits, &gateway, &client);
+	gateway->in.hard_packets = 64;
 	assert_false(child_usage_due(gateway, now));
 	assert_false(child_usage_due(gateway, mono_add(now, 9 * MONO_SEC)));
 	assert_true(child_usage_due(gateway, mono_add(now, 10 * MONO_SEC)));

@@ -18,6 +18,7 @@ static const struct fragments_limits limits = { .datagrams = 8,
 static struct fragments *f;
 static uint8_t *whole;
 static size_t whole_len;
+static uint8_t tos; /* of the next ones */
 
 static int setup(void **state)
 {
@@ -41,6 +42,7 @@ static int add(int version, uint8_t source, uint8_t id, size_t offset, size_t le
 	memset(ip, 0, header);
 	if (version == 4) {
 		ip[0] = 0x45;
+		ip[1] = tos;
 		ip[2] = (uint8_t)((20 + len) >> 8);
 		ip[3] = (uint8_t)(20 + len);
 		ip[5] = id;
@@ -51,7 +53,8 @@ static int add(int version, uint8_t source, uint8_t id, size_t offset, size_t le
 		ip[15] = source;
 		ip[19] = 99;
 	} else {
-		ip[0] = 0x60;
+		ip[0] = (uint8_t)(0x60 | tos >> 4);
+		ip[1] = (uint8_t)(tos << 4);
 		ip[4] = (uint8_t)((8 + len) >> 8);
 		ip[5] = (uint8_t)(8 + len);
 		ip[6] = 44;
@@ -220,6 +223,38 @@ static void test_age(void **state)
 	assert_int_equal(counter("fragments.too-old"), 1);
 }
 
+/* RFC 3168 5.3, and the service class of the first one. */
+static void test_congestion(void **state)
+{
+	enum { NOT, ECT1, ECT0, CE };
+	static const struct {
+		uint8_t first, second;
+		int want; /* -1: dropped */
+	} cases[] = {
+		{ NOT, NOT, NOT }, { ECT0, ECT0, ECT0 }, { ECT1, ECT1, ECT1 },
+		{ CE, ECT0, CE },  { ECT0, CE, CE },	 { ECT1, CE, CE },
+		{ CE, CE, CE },	   { NOT, CE, -1 },	 { CE, NOT, -1 },
+	};
+
+	for (int version = 4; version <= 6; version += 2)
+		for (uint8_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
+			tos = 0xb8 | cases[i].first;
+			assert_int_equal(add(version, 1, i, 0, 16, 1, 0), 0);
+			tos = cases[i].second;
+			assert_int_equal(add(version, 1, i, 16, 8, 0, 0),
+					 cases[i].want < 0 ? -EBADMSG : 1);
+			tos = 0;
+			if (cases[i].want < 0)
+				continue;
+			check_whole(version, i, 24);
+			assert_int_equal(version == 4
+					     ? whole[1]
+					     : (uint8_t)(whole[0] << 4 | whole[1] >> 4),
+					 0xb8 | cases[i].want);
+		}
+	assert_int_equal(counter("fragments.illegal-congestion-mark"), 4);
+}
+
 #define TEST(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
 
 int main(void)
@@ -234,6 +269,7 @@ int main(void)
 		TEST(test_sources_are_bounded),
 		TEST(test_all_are_bounded),
 		TEST(test_age),
+		TEST(test_congestion),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -640,6 +640,45 @@ static void test_foreign_address(void **state)
 	pair_end(&p);
 }
 
+static void send_bytes(int fd, const struct endpoint *to, size_t len)
+{
+	const uint8_t bytes[SEAL_OVERHEAD] = { SEAL_VERSION };
+
+	for (unsigned i = 0; i < 50; i++)
+		assert_int_equal(sendto(fd, bytes, len, 0,
+					(const struct sockaddr *)&to->address,
+					to->addresslen),
+				 len);
+}
+
+/* Nor does a stranger's datagram wake anybody. */
+static void test_foreign_datagrams(void **state)
+{
+	struct pair p;
+	struct sockaddr_in from = { .sin_family = AF_INET };
+	int stranger = socket(AF_INET, SOCK_DGRAM, 0),
+	    member = socket(AF_INET, SOCK_DGRAM, 0);
+	struct endpoint a;
+
+	pair_prepare(&p, "m2");
+	mesh_run(&p.one);
+	mesh_run(&p.two);
+	mesh_wait(p.one.ups == 1 && p.two.ups == 1);
+	a = mesh_address(p.port_one);
+	inet_pton(AF_INET, "127.0.0.77", &from.sin_addr);
+	assert_int_equal(bind(stranger, (struct sockaddr *)&from, sizeof(from)), 0);
+	inet_pton(AF_INET, "127.0.0.1", &from.sin_addr);
+	assert_int_equal(bind(member, (struct sockaddr *)&from, sizeof(from)), 0);
+	send_bytes(stranger, &a, 1);
+	send_bytes(member, &a, SEAL_OVERHEAD);
+	/* In order: when the member's have come, so would the stranger's. */
+	mesh_wait(mesh_statistic(&p.one, "datagram_unknown_key") == 50);
+	assert_int_equal(mesh_statistic(&p.one, "datagram_truncated"), 0);
+	close(stranger);
+	close(member);
+	pair_end(&p);
+}
+
 static void test_bad_configuration(void **state)
 {
 	struct node n;
@@ -689,6 +728,7 @@ int main(void)
 		TEST(test_break),
 		TEST(test_crowd),
 		TEST(test_foreign_address),
+		TEST(test_foreign_datagrams),
 		TEST(test_bad_configuration),
 	};
 	return cmocka_run_group_tests(tests, mesh_start, mesh_stop);

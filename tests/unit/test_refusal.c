@@ -9,6 +9,7 @@
 #include "cluster/cluster.h"
 #include "cluster/wire.h"
 #include "src/refusal.h"
+#include "tests/quiet.h"
 
 #define RUN (UINT64_C(77) << 16)
 #define PEER 1
@@ -30,38 +31,6 @@ static void io_datagram(void *ctx, member_id to, const uint8_t *msg, size_t len)
 	struct fixture *f = ctx;
 
 	f->datagrams++;
-}
-
-static int io_stream(void *ctx, member_id to, const uint8_t *msg, size_t len)
-{
-	return 0;
-}
-
-static void io_random(void *ctx, uint8_t *out, size_t len)
-{
-	memset(out, 0x5a, len);
-}
-
-static int io_save(void *ctx, uint32_t number)
-{
-	return 0;
-}
-
-static void io_units(void *ctx, const struct unit_set *gained,
-		     const struct unit_set *lost, uint32_t activation)
-{
-}
-
-static void io_nothing(void *ctx)
-{
-}
-
-static void io_session(void *ctx, struct session *s)
-{
-}
-
-static void io_counted(void *ctx, struct session *s, unsigned slot)
-{
 }
 
 static void io_refused(void *ctx, member_id from, const char *why, bool fault)
@@ -96,24 +65,13 @@ static struct fixture *make(void)
 		.peers = { { PEER, "one" }, { 2, "two" }, { OTHER, "three" } },
 	};
 	struct fixture *f = calloc(1, sizeof(*f));
-	struct cluster_io io = {
-		.ctx = f,
-		.datagram = io_datagram,
-		.stream = io_stream,
-		.random = io_random,
-		.save_activation = io_save,
-		.units = io_units,
-		.table = io_nothing,
-		.changed = io_session,
-		.removed = io_session,
-		.committed = io_nothing,
-		.counted = io_counted,
-		.role = io_nothing,
-		.refused = io_refused,
-	};
+	struct cluster_io io = quiet_io;
 
 	if (!f)
 		return NULL;
+	io.ctx = f;
+	io.datagram = io_datagram;
+	io.refused = io_refused;
 	f->now.ns = 1000 * MONO_SEC;
 	f->c = cluster_new(&config, &io, f->now);
 	return f;

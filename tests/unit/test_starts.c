@@ -253,6 +253,37 @@ static void test_a_changed_connection_begins_anew(void **state)
 	assert_true(LIST_EMPTY(&s.owner->t->connections));
 }
 
+/* As a single charon does it: only what is loaded unchanged stays as the operator has left it,
+ * whether its end has been looked at yet or not. */
+static void test_a_changed_connection_begins_anew_when_it_was_ended(void **state)
+{
+	const unsigned waits[] = { 3000, 0 };
+	struct scene s = begin(LOCAL_START_START);
+
+	for (unsigned i = 0; i < 2; i++) {
+		gateways_run(600);
+		establish(s.owner, s.spi);
+		gateways_run(3000);
+		starts(s.owner);
+		end(s.owner, s.spi);
+		gateways_run(waits[i]);
+		load(s.owner, LOCAL_START_START, i + 1);
+		gateways_run(3000);
+		assert_only(&s, NULL);
+		load(s.owner, LOCAL_START_START, i + 2);
+		gateways_run(3000);
+		assert_only(&s, s.owner);
+	}
+	/* At once. */
+	establish(s.owner, s.spi);
+	gateways_run(3000);
+	starts(s.owner);
+	end(s.owner, s.spi);
+	load(s.owner, LOCAL_START_START, 4);
+	gateways_run(3000);
+	assert_only(&s, s.owner);
+}
+
 static void initiate(struct node *n, const char *child, uint32_t id)
 {
 	struct local_message m = { .type = LOCAL_INITIATE };
@@ -557,6 +588,7 @@ int main(void)
 		T(test_a_connection_is_tried_again_less_and_less),
 		T(test_what_charon_begins_another_goes_on_with),
 		T(test_a_changed_connection_begins_anew),
+		T(test_a_changed_connection_begins_anew_when_it_was_ended),
 		T(test_initiate_is_passed_on_to_the_owner),
 		T(test_terminate_is_passed_on_to_the_owner),
 		T(test_numbers_of_requests_go_on_after_a_takeover),

@@ -112,6 +112,45 @@ static void test_every_member_sees_it(void **state)
 	assert_int_equal(view.packets_out, 5);
 }
 
+/* It is the login's, not that of what a member holds, nor of the last rekeying. */
+static void test_it_has_one_age(void **state)
+{
+	struct local_message put = { .type = LOCAL_CHILD_PUT };
+	struct session_view view;
+	unit_id unit;
+	uint64_t old = begin(&unit), new = old + CLUSTER_UNITS;
+	struct ike_sa *sa = login_find(gateways[1].t, old);
+
+	EACH_NODE(n) {
+		look(n, old, &view);
+		assert_in_range(view.age, 0, 60);
+	}
+	sa->exchanges.since -= 3600;
+	sa->bytes_in = 4711;
+	assert_int_equal(login_keep(gateways[1].t, sa, gateways_now), 0);
+	add_child(&gateways[1], old, 0x4000 + unit);
+	gateways_run(5);
+	EACH_NODE(n) {
+		look(n, old, &view);
+		assert_in_range(view.age, 3600, 3660);
+	}
+	establish(&gateways[1], new);
+	put.child_put.ike = new;
+	put.child_put.spi_in = 0x4000 + unit;
+	put.child_put.spi_out = 0x11223344;
+	gateways_say(&gateways[1], &put);
+	gateways_run(5);
+	EACH_NODE(n) {
+		look(n, new, &view);
+		assert_in_range(view.age, 3600, 3660);
+		assert_int_equal(view.bytes_in, n == &gateways[1] ? 4711 : 0);
+	}
+	/* A clock that is behind. */
+	login_find(gateways[1].t, new)->exchanges.since = UINT64_MAX;
+	look(&gateways[1], new, &view);
+	assert_int_equal(view.age, 0);
+}
+
 /* Children of other IKE SAs are not its own; one that is rekeyed takes its children along. */
 static void test_children_go_with_their_ike_sa(void **state)
 {
@@ -186,6 +225,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 #define TEST(name) cmocka_unit_test_setup_teardown(name, gateways_start, gateways_stop)
 		TEST(test_every_member_sees_it),
+		TEST(test_it_has_one_age),
 		TEST(test_children_go_with_their_ike_sa),
 		TEST(test_charon_is_told_to_end_it),
 		TEST(test_what_charon_does_not_know_is_removed),

@@ -141,14 +141,12 @@ static struct local_addr to_local(const struct address *a)
 
 static bool comes_from(const struct ike_sa *sa, const struct address *remote)
 {
-	struct local_message m;
+	struct local_ike_put put;
 	struct address host;
-	size_t len;
-	const uint8_t *initial = session_initial(sa->session, &len);
 
-	if (!remote->family || local_decode(initial, len, &m) || m.type != LOCAL_IKE_PUT)
+	if (!remote->family || !login_read(sa->session, &put))
 		return false;
-	host = usage_address(&m.ike_put.remote);
+	host = usage_address(&put.remote);
 	return address_same(&host, remote);
 }
 

@@ -46,18 +46,6 @@ struct held {
 };
 STAILQ_HEAD(held_queue, held);
 
-/* Host bits of the largest prefix that begins at `from` and ends before `end` (host order,
- * from < end <= 2^32). */
-static inline unsigned child_prefix_bits(uint64_t from, uint64_t end)
-{
-	unsigned bits = 0;
-
-	while (bits < 32 && !(from & (UINT64_C(1) << bits)) &&
-	       from + (UINT64_C(2) << bits) <= end)
-		bits++;
-	return bits;
-}
-
 struct child_way {
 	struct esp_cipher *cipher;
 	uint32_t spi;

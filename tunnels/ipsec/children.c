@@ -287,29 +287,15 @@ bool children_peer(struct ipsec *t, uint8_t family, const uint8_t *local,
 	return false;
 }
 
-/* A child of any member, to which packets to just this address go. */
-static struct child *serving(const struct ipsec *t, const struct address *host)
-{
-	unsigned bits = (unsigned)address_size(host->family) * 8;
-	const struct outbound *o;
-
-	LIST_FOREACH(o, &t->outbound[outbound_bucket(host, bits)], next)
-		if (o->len == bits && address_same(&o->prefix, host))
-			return o->child;
-	return NULL;
-}
-
 bool children_hold(const struct ipsec *t, const struct address *address)
 {
-	return serving(t, address);
-}
+	unsigned bits = (unsigned)address_size(address->family) * 8;
+	const struct outbound *o;
 
-struct ike_sa *children_login(struct ipsec *t, uint32_t address)
-{
-	const struct address host = address_ipv4((struct in_addr){ address });
-	struct child *c = serving(t, &host);
-
-	return c ? login_find(t, c->ike) : NULL;
+	LIST_FOREACH(o, &t->outbound[outbound_bucket(address, bits)], next)
+		if (o->len == bits && address_same(&o->prefix, address))
+			return true;
+	return false;
 }
 
 struct child *children_sealing(struct ipsec *t, uint32_t spi_out,
@@ -567,6 +553,7 @@ static void child_replace(struct ipsec *t, struct child *c, const uint8_t *initi
 		return;
 	}
 	transport_follow(t, c->ike, ike);
+	login_follow(t, c->ike, ike, now);
 	c->ike = ike;
 	was = c->out.dst;
 	child_readdress(c, initial, len);
@@ -723,7 +710,7 @@ void children_shadow(struct ipsec *t, struct session *s, struct mono now)
 }
 
 /* What the record says of lifetimes follows what is used, from afar. */
-static void keep_usage(struct ipsec *t, struct child *c, struct mono now)
+void children_keep_usage(struct ipsec *t, struct child *c, struct mono now)
 {
 	const struct session_key key = child_key(c->in.spi);
 	uint8_t usage[CHILD_USAGE_SIZE];
@@ -752,7 +739,7 @@ void children_expire(struct ipsec *t, struct child *c, struct mono now)
 static void age_child(struct ipsec *t, struct child *c, struct mono now)
 {
 	children_expire(t, c, now);
-	keep_usage(t, c, now);
+	children_keep_usage(t, c, now);
 	/* A charon that does not know it, after a failed import, never ends it. */
 	if (!c->hard_told || mono_since(now, c->ended) < HARD_GRACE)
 		return;

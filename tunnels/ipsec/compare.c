@@ -19,7 +19,6 @@
 #define NAME_BYTES 63
 #define LIST_BYTES (CLUSTER_NOTICE_MAX - 64)
 #define NAMES_SHOWN 4
-#define MEMBERS_MAX 64 /* at least CLUSTER_MEMBERS_MAX */
 
 struct entry {
 	char name[NAME_BYTES + 1];
@@ -200,7 +199,7 @@ void compare_noticed(struct ipsec *t, member_id from, const uint8_t *what, size_
 
 	if (old && old->len == len && !memcmp(old->bytes, what, len))
 		return;
-	if (!old && t->nnotices == MEMBERS_MAX)
+	if (!old && t->nnotices == CLUSTER_MEMBERS_MAX)
 		return;
 	n = calloc(1, sizeof(*n) + len);
 	if (!n)

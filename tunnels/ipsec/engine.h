@@ -92,6 +92,7 @@
 	X(held_full, "ipsec.held-overflow")                                              \
 	X(ike_in, "ipsec.ike-in")                                                        \
 	X(ike_out, "ipsec.ike-out")                                                      \
+	X(nat_keepalives, "ipsec.nat-keepalives-out")                                    \
 	X(ike_malformed, "ipsec.ike-malformed")                                          \
 	X(ike_checksum, "ipsec.ike-bad-checksum")                                        \
 	X(ike_repeated, "ipsec.ike-answered-from-copy")                                  \
@@ -181,7 +182,6 @@ struct ike_sa {
 	uint64_t bytes_in, bytes_out, packets_in, packets_out;
 	unsigned repeats;
 	struct mono repeat_at;
-	struct mono born;
 	enum import_state import;
 	TAILQ_ENTRY(ike_sa) importing;
 	unsigned failures;
@@ -199,14 +199,14 @@ struct waiting_packet {
 	uint8_t bytes[];
 };
 
-struct waiting_address; /* policy.c */
-/* Of charon's. Its pools are known until it goes. */
+/* policy.c */
+/* A pool of charon's. Its pools are known until it goes. */
 void policy_pool(struct ipsec *t, const struct local_pool *pool);
 /* Tells the host what the connections and pools protect. */
 void policy_report(struct ipsec *t);
 void policy_forget(struct ipsec *t);
 
-/* addresses.c */
+struct waiting_address; /* addresses.c */
 struct address_errand;
 struct usage; /* usage.c */
 
@@ -289,6 +289,12 @@ struct outbound {
 	struct child *child;
 };
 
+/* How often something was done in the second that began then. */
+struct rate {
+	struct mono since;
+	unsigned n;
+};
+
 struct ipsec {
 	struct tunnel_host host;
 	struct ipsec_config config;
@@ -296,6 +302,7 @@ struct ipsec {
 	bool welcomed; /* the plugin has said HELLO */
 	struct unit_set units;
 	uint32_t activation[CLUSTER_UNITS];
+	struct mono engaged[CLUSTER_UNITS]; /* until when, see login_engages() */
 	LIST_HEAD(, ike_sa) ikes[TABLE_SIZE];
 	LIST_HEAD(, ike_sa) peers[TABLE_SIZE];
 	LIST_HEAD(, half) halves[CLUSTER_UNITS];
@@ -348,10 +355,10 @@ struct ipsec {
 	struct mono sweep; /* next look at lifetimes and addresses */
 	struct ipsec_statistics statistics;
 	struct unit_traffic traffic[CLUSTER_UNITS];
-	struct mono too_long_since; /* second in which routers were listened to */
-	unsigned too_long;	    /* how often */
-	struct mono audited;	    /* when a refused packet was last logged */
-	unsigned unaudited;	    /* that were refused since */
+	struct rate too_long; /* errors of routers that were looked at */
+	struct rate too_big;  /* and those that were sent */
+	struct mono audited;  /* when a refused packet was last logged */
+	unsigned unaudited;   /* that were refused since */
 	LIST_HEAD(, connection) connections;
 	LIST_HEAD(, connection) connection_ids[TABLE_SIZE];
 	unsigned nconnections;
@@ -375,6 +382,8 @@ static inline unit_id spi_unit(uint64_t spi)
 /* logins.c */
 struct session_key login_key(uint64_t spi);
 struct ike_sa *login_find(struct ipsec *t, uint64_t spi);
+/* The initial part of its record. False: it is malformed. What it points to is the record's. */
+bool login_read(const struct session *s, struct local_ike_put *put);
 void login_receive(struct ipsec *t, const struct local_addr *src,
 		   const struct local_addr *dst, const uint8_t *packet, size_t len,
 		   struct mono now);
@@ -384,12 +393,16 @@ void login_put(struct ipsec *t, const struct local_message *m, struct mono now);
 void login_verified(struct ipsec *t, const struct local_ike_verified *v, struct mono now);
 void login_delete(struct ipsec *t, uint64_t spi, struct mono now);
 /* The shadow's record changed; or goes, which frees the IKE SA. */
-void login_shadow(struct ipsec *t, struct session *s, struct mono now);
+void login_shadow(struct ipsec *t, struct session *s);
 void login_free(struct ipsec *t, struct ike_sa *sa);
 /* What its former owner has asked and not been answered is repeated from now on. */
 void login_inherit(struct ipsec *t, struct ike_sa *sa, struct mono now);
+/* It was rekeyed: what the operator sees of the session goes on. */
+void login_follow(struct ipsec *t, uint64_t was, uint64_t is, struct mono now);
 /* Ends it, with its children, in the whole cluster; the peer is not told. Frees it. */
 void login_end(struct ipsec *t, struct ike_sa *sa, struct mono now);
+/* charon goes on with a login of this unit that no other member's charon could go on with. */
+void login_engages(struct ipsec *t, unit_id unit, struct mono now);
 /* Makes charon forget it. */
 void login_drop(struct ipsec *t, struct ike_sa *sa);
 /* Lets go what has been committed; repeats what a dead owner had asked. */
@@ -410,6 +423,9 @@ int login_keep(struct ipsec *t, struct ike_sa *sa, struct mono now);
 
 /* Sends it when all that is put by now is committed. */
 void login_wait(struct ipsec *t, unit_id unit, const struct local_ike_tx *tx);
+/* At once, if nothing stands in its way. */
+void login_send_settled(struct ipsec *t, unit_id unit, const struct local_ike_tx *tx,
+			struct mono now);
 /* Whether the copies of this SA may be said. */
 bool login_sayable(struct ipsec *t, struct ike_sa *sa, struct mono now);
 
@@ -556,8 +572,6 @@ bool children_peer(struct ipsec *t, uint8_t family, const uint8_t *local,
 		   const uint8_t *peer);
 /* Whether packets to just this address go to a child of any member. */
 bool children_hold(const struct ipsec *t, const struct address *address);
-/* The login of such a child; NULL if there is none. */
-struct ike_sa *children_login(struct ipsec *t, uint32_t address);
 void children_unstage_all(struct ipsec *t);
 void children_query(struct ipsec *t, const struct local_sa_query *q, struct mono now);
 void children_shadow(struct ipsec *t, struct session *s, struct mono now);
@@ -574,6 +588,8 @@ struct child *children_route(struct ipsec *t, const uint8_t *ip, size_t len, uin
 			     struct child **shadow);
 /* Tells charon of a child's lifetimes that have run out. */
 void children_expire(struct ipsec *t, struct child *c, struct mono now);
+/* Tells the other members what has been used of a child's lifetimes, if it is time: cheap. */
+void children_keep_usage(struct ipsec *t, struct child *c, struct mono now);
 /* Tells charon of lifetimes that have run out, and ends what it does not end. */
 void children_age(struct ipsec *t, struct mono now);
 

@@ -229,6 +229,7 @@ bool half_transmit(struct ipsec *t, const struct ike_header *h,
 		half->imported = false; /* its rounds are this charon's from here on */
 	else if (h->exchange == IKE_AUTH && h->mid > half->answered) {
 		half->answered = h->mid;
+		login_engages(t, spi_unit(half->spi), now);
 		return !keep(t, half, now);
 	}
 	return true;

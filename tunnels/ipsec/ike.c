@@ -165,6 +165,7 @@ void ike_exchanges_clear(struct ike_exchanges *x)
 	x->outstanding = false;
 	x->ending = IKE_LIVES;
 	x->synced = false;
+	x->since = 0;
 	memset(&x->replaces, 0, sizeof(x->replaces));
 	OPENSSL_cleanse(&x->begun, sizeof(x->begun));
 	free(x->heard);
@@ -323,6 +324,7 @@ size_t ike_exchanges_encode(const struct ike_exchanges *x, uint8_t *buf, size_t 
 	encode_copy(&p, &x->request);
 	pack_u8(&p, x->outstanding);
 	pack_u8(&p, (uint8_t)(x->ending | (x->synced ? SYNCED : 0)));
+	pack_u64(&p, x->since);
 	encode_replaces(&p, &x->replaces);
 	encode_begun(&p, &x->begun);
 	encode_heard(&p, x->heard);
@@ -346,6 +348,7 @@ int ike_exchanges_decode(struct ike_exchanges *x, const uint8_t *buf, size_t len
 	if (ending > IKE_ENDED_BY_US)
 		u.bad = true;
 	out.ending = (enum ike_ending)ending;
+	out.since = unpack_u64(&u);
 	decode_replaces(&u, &out.replaces);
 	decode_begun(&u, &out.begun);
 	if (!err)

@@ -63,21 +63,20 @@ static void describe_begun(struct ipsec *t, const struct ike_sa *sa,
 
 static void send_import(struct ipsec *t, struct ike_sa *sa, struct mono now)
 {
-	struct local_message put, m = { .type = LOCAL_IKE_IMPORT };
+	struct local_message m = { .type = LOCAL_IKE_IMPORT };
 	struct import import = { t, sa->spi };
-	size_t len;
-	const uint8_t *initial = session_initial(sa->session, &len);
+	struct local_ike_put put;
 
-	if (local_decode(initial, len, &put) || put.type != LOCAL_IKE_PUT) {
+	if (!login_read(sa->session, &put)) {
 		t->statistics.records_bad++;
 		sa->import = IMPORT_NONE;
 		return;
 	}
 	m.ike_import.spi = sa->spi;
-	m.ike_import.remote = put.ike_put.remote;
+	m.ike_import.remote = put.remote;
 	m.ike_import.recv_mid = ike_next_received(&sa->exchanges);
 	m.ike_import.send_mid = ike_next_sent(&sa->exchanges);
-	m.ike_import.state = put.ike_put.state;
+	m.ike_import.state = put.state;
 	describe_begun(t, sa, &m.ike_import);
 	/*
 	 * The peer is asked once only: strongSwan 5.9.8 cannot encrypt a second answer with the
@@ -180,16 +179,14 @@ void imports_done(struct ipsec *t, uint64_t spi, struct mono now)
 
 static const char *user_of(const struct ike_sa *sa, char *buf, size_t size)
 {
-	struct local_message put;
-	size_t len;
-	const uint8_t *initial = session_initial(sa->session, &len);
+	struct local_ike_put put;
 
-	if (local_decode(initial, len, &put) || put.type != LOCAL_IKE_PUT)
+	if (!login_read(sa->session, &put))
 		snprintf(buf, size, "nobody knows whom");
 	else
-		snprintf(buf, size, "%.*s, connection %.*s", (int)put.ike_put.user.len,
-			 (const char *)put.ike_put.user.bytes, (int)put.ike_put.name.len,
-			 (const char *)put.ike_put.name.bytes);
+		snprintf(buf, size, "%.*s, connection %.*s", (int)put.user.len,
+			 (const char *)put.user.bytes, (int)put.name.len,
+			 (const char *)put.name.bytes);
 	return buf;
 }
 

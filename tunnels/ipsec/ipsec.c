@@ -80,6 +80,163 @@ static void plugin_gone(void *ctx)
 	without_charon(ctx, "charon is not connected");
 }
 
+/* The next five: false if the message is none of these. */
+
+/* Of IKE SAs that there are, and are to be. */
+static bool ike_message(struct ipsec *t, const struct local_message *m, struct mono now)
+{
+	switch (m->type) {
+	case LOCAL_IKE_TX:
+		login_transmit(t, &m->ike_tx, now);
+		return true;
+	case LOCAL_IKE_PUT:
+		login_put(t, m, now);
+		return true;
+	case LOCAL_IKE_DEL:
+		login_delete(t, m->ike_del.spi, now);
+		return true;
+	case LOCAL_IKE_ENDING:
+		login_deleting(t, m->ike_ending.spi);
+		return true;
+	case LOCAL_IKE_HEARD:
+		isakmp_heard(t, &m->ike_heard, now);
+		return true;
+	case LOCAL_HALF_OPEN:
+		half_put(t, m, now);
+		return true;
+	case LOCAL_HALF_DONE:
+		half_end(t, m->half_done.spi, now);
+		return true;
+	case LOCAL_QUICK_OPEN:
+		quick_put(t, m, now);
+		return true;
+	default:
+		return false;
+	}
+}
+
+/* Of CHILD SAs. */
+static bool child_message(struct ipsec *t, const struct local_message *m, struct mono now)
+{
+	switch (m->type) {
+	case LOCAL_SA_ADD:
+		children_stage(t, m);
+		return true;
+	case LOCAL_SA_UPDATE:
+		children_update(t, &m->sa_update, now);
+		return true;
+	case LOCAL_SA_DEL:
+		children_unstage(t, m->sa_del.spi, m->sa_del.inbound);
+		if (m->sa_del.inbound)
+			children_delete(t, m->sa_del.spi, now);
+		else
+			children_retire(t, m->sa_del.spi, &m->sa_del.dst);
+		return true;
+	case LOCAL_SA_QUERY:
+		children_query(t, &m->sa_query, now);
+		return true;
+	case LOCAL_CHILD_PUT:
+		children_put(t, &m->child_put, now);
+		quick_end(t, m->child_put.spi_in, now);
+		return true;
+	case LOCAL_CHILD_DEL:
+		children_delete(t, m->child_del.spi_in, now);
+		return true;
+	default:
+		return false;
+	}
+}
+
+/* Of what this member has taken over. */
+static bool takeover_message(struct ipsec *t, const struct local_message *m,
+			     struct mono now)
+{
+	switch (m->type) {
+	case LOCAL_IMPORT_FAILED:
+		imports_failed(t, &m->import_failed, now);
+		return true;
+	case LOCAL_IMPORTED:
+		imports_done(t, m->imported.spi, now);
+		return true;
+	case LOCAL_IKE_VERIFIED:
+		login_verified(t, &m->ike_verified, now);
+		return true;
+	case LOCAL_IKE_BEGUN:
+		begun_note(t, &m->ike_begun);
+		return true;
+	case LOCAL_IKE_SYNCING:
+		begun_syncing(t, &m->ike_syncing, now);
+		return true;
+	case LOCAL_IKE_SYNCED:
+		begun_synced(t, &m->ike_synced, now);
+		return true;
+	case LOCAL_IKE_RESUMED:
+		begun_resumed(t, &m->ike_resumed);
+		return true;
+	default:
+		return false;
+	}
+}
+
+/* Of what only the whole cluster knows, or has. */
+static bool cluster_message(struct ipsec *t, const struct local_message *m,
+			    struct mono now)
+{
+	switch (m->type) {
+	case LOCAL_CONTACT_ASK:
+		unique_contact(t, &m->contact_ask);
+		return true;
+	case LOCAL_UNIQUE_ASK:
+		unique_ask(t, &m->unique_ask);
+		return true;
+	case LOCAL_ADDRESS_WANT:
+		address_want(t, &m->address_want, now);
+		return true;
+	case LOCAL_ADDRESS_RELEASE:
+		address_release(t, &m->address_release, now);
+		return true;
+	case LOCAL_START_NOTE:
+		starts_note(t, &m->start_note, now);
+		return true;
+	case LOCAL_INITIATE:
+		request_initiate(t, &m->initiate, now);
+		return true;
+	case LOCAL_TERMINATE:
+		request_terminate(t, &m->terminate, now);
+		return true;
+	default:
+		return false;
+	}
+}
+
+/* Of charon itself. */
+static bool charon_message(struct ipsec *t, const struct local_message *m,
+			   struct mono now)
+{
+	switch (m->type) {
+	case LOCAL_HELLO:
+		welcome(t, &m->hello, now);
+		return true;
+	case LOCAL_PONG:
+		pulse_answer(t, m->pong.id);
+		return true;
+	case LOCAL_POOL:
+		address_pool(t, &m->pool);
+		policy_pool(t, &m->pool);
+		return true;
+	case LOCAL_CONFIG:
+		connections_config(t, &m->config);
+		return true;
+	case LOCAL_CONFIGS:
+		connections_configs(t, now);
+		compare_tell(t, now);
+		policy_report(t);
+		return true;
+	default:
+		return false;
+	}
+}
+
 static void plugin_message(void *ctx, const struct local_message *m)
 {
 	struct ipsec *t = ctx;
@@ -87,118 +244,11 @@ static void plugin_message(void *ctx, const struct local_message *m)
 
 	if (!t->welcomed && m->type != LOCAL_HELLO)
 		return;
-	switch (m->type) {
-	case LOCAL_HELLO:
-		welcome(t, &m->hello, now);
-		break;
-	case LOCAL_IKE_TX:
-		login_transmit(t, &m->ike_tx, now);
-		break;
-	case LOCAL_IKE_PUT:
-		login_put(t, m, now);
-		break;
-	case LOCAL_IKE_DEL:
-		login_delete(t, m->ike_del.spi, now);
-		break;
-	case LOCAL_IKE_ENDING:
-		login_deleting(t, m->ike_ending.spi);
-		break;
-	case LOCAL_IKE_HEARD:
-		isakmp_heard(t, &m->ike_heard, now);
-		break;
-	case LOCAL_SA_ADD:
-		children_stage(t, m);
-		break;
-	case LOCAL_SA_UPDATE:
-		children_update(t, &m->sa_update, now);
-		break;
-	case LOCAL_SA_DEL:
-		children_unstage(t, m->sa_del.spi, m->sa_del.inbound);
-		if (m->sa_del.inbound)
-			children_delete(t, m->sa_del.spi, now);
-		else
-			children_retire(t, m->sa_del.spi, &m->sa_del.dst);
-		break;
-	case LOCAL_SA_QUERY:
-		children_query(t, &m->sa_query, now);
-		break;
-	case LOCAL_CHILD_PUT:
-		children_put(t, &m->child_put, now);
-		quick_end(t, m->child_put.spi_in, now);
-		break;
-	case LOCAL_CHILD_DEL:
-		children_delete(t, m->child_del.spi_in, now);
-		break;
-	case LOCAL_IMPORT_FAILED:
-		imports_failed(t, &m->import_failed, now);
-		break;
-	case LOCAL_IMPORTED:
-		imports_done(t, m->imported.spi, now);
-		break;
-	case LOCAL_HALF_OPEN:
-		half_put(t, m, now);
-		break;
-	case LOCAL_HALF_DONE:
-		half_end(t, m->half_done.spi, now);
-		break;
-	case LOCAL_QUICK_OPEN:
-		quick_put(t, m, now);
-		break;
-	case LOCAL_IKE_VERIFIED:
-		login_verified(t, &m->ike_verified, now);
-		break;
-	case LOCAL_IKE_BEGUN:
-		begun_note(t, &m->ike_begun);
-		break;
-	case LOCAL_IKE_SYNCING:
-		begun_syncing(t, &m->ike_syncing, now);
-		break;
-	case LOCAL_IKE_SYNCED:
-		begun_synced(t, &m->ike_synced, now);
-		break;
-	case LOCAL_IKE_RESUMED:
-		begun_resumed(t, &m->ike_resumed);
-		break;
-	case LOCAL_CONTACT_ASK:
-		unique_contact(t, &m->contact_ask);
-		break;
-	case LOCAL_UNIQUE_ASK:
-		unique_ask(t, &m->unique_ask);
-		break;
-	case LOCAL_PONG:
-		pulse_answer(t, m->pong.id);
-		break;
-	case LOCAL_ADDRESS_WANT:
-		address_want(t, &m->address_want, now);
-		break;
-	case LOCAL_ADDRESS_RELEASE:
-		address_release(t, &m->address_release, now);
-		break;
-	case LOCAL_POOL:
-		address_pool(t, &m->pool);
-		policy_pool(t, &m->pool);
-		break;
-	case LOCAL_CONFIG:
-		connections_config(t, &m->config);
-		break;
-	case LOCAL_CONFIGS:
-		connections_configs(t, now);
-		compare_tell(t, now);
-		policy_report(t);
-		break;
-	case LOCAL_START_NOTE:
-		starts_note(t, &m->start_note, now);
-		break;
-	case LOCAL_INITIATE:
-		request_initiate(t, &m->initiate, now);
-		break;
-	case LOCAL_TERMINATE:
-		request_terminate(t, &m->terminate, now);
-		break;
-	default:
+	if (!ike_message(t, m, now) && !child_message(t, m, now) &&
+	    !takeover_message(t, m, now) && !cluster_message(t, m, now) &&
+	    !charon_message(t, m, now))
 		log_warnx("ipsec: charon's plugin sent %s, which it may not",
 			  local_type_name(m->type));
-	}
 	t->host.settle(t->host.ctx);
 }
 
@@ -404,7 +454,7 @@ static bool ipsec_owns(uint8_t key_type)
 static void ipsec_changed(void *tunnel, struct session *s, struct mono now)
 {
 	if (session_key(s)->type == RECORD_IKE)
-		login_shadow(tunnel, s, now);
+		login_shadow(tunnel, s);
 	else if (session_key(s)->type == RECORD_CHILD)
 		children_shadow(tunnel, s, now);
 	else if (session_key(s)->type == RECORD_HALF)
@@ -549,6 +599,14 @@ static int ipsec_asked(void *tunnel, const struct cluster_asker *asker, unit_id 
 	return address_asked(tunnel, asker, key, what, len);
 }
 
+/* A charon that is gone goes on with nothing. */
+static bool ipsec_engaged(const void *tunnel, unit_id unit, struct mono now)
+{
+	const struct ipsec *t = tunnel;
+
+	return t->welcomed && mono_before(now, t->engaged[unit]);
+}
+
 static void ipsec_noticed(void *tunnel, member_id from, const uint8_t *what, size_t len)
 {
 	compare_noticed(tunnel, from, what, len);
@@ -611,6 +669,7 @@ const struct tunnel_ops ipsec_ops = {
 	.end = ipsec_end,
 	.asked = ipsec_asked,
 	.noticed = ipsec_noticed,
+	.engaged = ipsec_engaged,
 	.departed = ipsec_departed,
 	.remark = ipsec_remark,
 	.statistics = ipsec_statistics,

@@ -38,6 +38,9 @@ void isakmp_transmit(struct ipsec *t, struct ike_sa *sa, const struct ike_header
 	const struct ike_trace *trace = &sa->trace;
 	bool again = quick_awaited(t, sa, h->mid);
 
+	/* Mode config, which has left nothing yet. */
+	if (!children_of(t, sa->spi, NULL))
+		login_engages(t, sa->unit, now);
 	if (again && !quick_agrees(sa, tx))
 		return;
 	if (!again && trace->received && trace->received_mid == h->mid &&
@@ -45,10 +48,7 @@ void isakmp_transmit(struct ipsec *t, struct ike_sa *sa, const struct ike_header
 		t->statistics.ike_dropped++;
 		return;
 	}
-	if (login_settled(t, sa->unit) && cluster_serves(t->host.cluster, sa->unit, now))
-		login_send(t, &tx->src, &tx->dst, tx->packet.bytes, tx->packet.len);
-	else
-		login_wait(t, sa->unit, tx);
+	login_send_settled(t, sa->unit, tx, now);
 }
 
 /* As answer_again() of IKEv2; charon is asked about everything else. */
@@ -69,14 +69,9 @@ static bool answer_again(struct ipsec *t, struct ike_sa *sa, const uint8_t *dige
 /* Whether the peer was last seen there. */
 static bool is_at(const struct ike_sa *sa, const struct local_addr *src)
 {
-	struct local_message m;
-	size_t len;
-	const uint8_t *initial = session_initial(sa->session, &len);
+	struct local_ike_put put;
 
-	return !local_decode(initial, len, &m) && m.type == LOCAL_IKE_PUT &&
-	       m.ike_put.remote.family == src->family &&
-	       m.ike_put.remote.port == src->port &&
-	       !memcmp(m.ike_put.remote.bytes, src->bytes, sizeof(src->bytes));
+	return login_read(sa->session, &put) && local_addr_equal(&put.remote, src);
 }
 
 /* A first fragment that does not show which message it begins is no real peer's. */

@@ -2,17 +2,19 @@
 /*
  * Lifetimes of CHILD SAs by time, bytes and packets, over all members that work on one.
  *
- * What has been used is the essential part of the record: it is put anew when a sixteenth
- * of a limit has passed, and while there is traffic every minute. A member that takes over
- * goes on from there; for what it may not have heard of it adds that sixteenth, so that a
- * limit is never exceeded.
+ * What has been used is the essential part of the record: it is put anew with the packet by
+ * which a thirty-second of a limit has passed, when a sixteenth of the time has, and while
+ * there is traffic every minute. A member that takes over goes on from there; for what it may
+ * not have heard of it adds a sixteenth: twice as much as the record lacks, since more may
+ * have passed while it was under way.
  */
 #include <errno.h>
 #include <string.h>
 
 #include "tunnels/ipsec/child.h"
 
-#define STEPS 16
+#define STEPS 16       /* of the time, and what is assumed of the rest */
+#define USAGE_STEPS 32 /* of bytes and packets, as they are put */
 #define REFRESH (60 * MONO_SEC)
 /* Time for a new SA, before the 32 bits of sequence numbers or IVs run out. */
 #define NUMBERS_SOFT 0xc0000000
@@ -68,7 +70,7 @@ void child_assume(struct child *c)
 
 static bool step(uint64_t limit, uint64_t used, uint64_t kept)
 {
-	return limit && used - kept >= limit / STEPS;
+	return limit && used != kept && used - kept >= limit / USAGE_STEPS;
 }
 
 static bool way_step(const struct child_way *way)
@@ -81,7 +83,8 @@ bool child_usage_due(const struct child *c, struct mono now)
 {
 	uint64_t since = child_age(c, now) - c->kept_age;
 
-	return step(c->in.hard_time, since, 0) || way_step(&c->in) || way_step(&c->out) ||
+	return over(c->in.hard_time / STEPS, since) || way_step(&c->in) ||
+	       way_step(&c->out) ||
 	       (since >= REFRESH && (c->in.packets != c->in.kept_packets ||
 				     c->out.packets != c->out.kept_packets));
 }

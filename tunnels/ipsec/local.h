@@ -105,7 +105,8 @@ unsigned local_ts_count(const struct local_blob *list);
 	M(UNITS, units, F(blob, fold_key) F(blob, units))                                \
 	/* D> an IKE packet came (without the non-ESP marker). */                        \
 	M(IKE_RX, ike_rx, F(addr, src) F(addr, dst) F(blob, packet))                     \
-	/* P> send this IKE packet (without marker; port 4500 gets one). */              \
+	/* P> send this IKE packet (without marker; port 4500 gets one), or a NAT           \
+	   keepalive, of one byte. */                                                       \
 	M(IKE_TX, ike_tx, F(addr, src) F(addr, dst) F(blob, packet))                     \
 	/* P> an established IKE SA, new or changed. spi: ours. user, name: text of the  \
 	   remote identity and the connection. vips: list of 16-byte-padded addresses,   \

@@ -15,6 +15,7 @@
 #include <openssl/crypto.h>
 #include <stdlib.h>
 #include <string.h>
+#include <time.h>
 
 #include "src/log.h"
 #include "tunnels/ip.h"
@@ -26,6 +27,7 @@
 #define BACKLOG_MAX (1u << 20)	    /* bytes; packets beyond are dropped, as UDP is */
 #define PACKETS_MAX (16u << 20)	    /* bytes that wait for a commit */
 #define NON_ESP_MARKER 4
+#define LOGIN_PAUSE (2 * MONO_SEC) /* the peer's next message is awaited so long */
 #define IKE_INFORMATIONAL 37
 
 static unsigned bucket(uint64_t spi)
@@ -52,12 +54,24 @@ struct session_key login_key(uint64_t spi)
 	return key;
 }
 
-void login_send(struct ipsec *t, const struct local_addr *src,
-		const struct local_addr *dst, const uint8_t *packet, size_t len)
+bool login_read(const struct session *s, struct local_ike_put *put)
+{
+	struct local_message m;
+	size_t len;
+	const uint8_t *initial = session_initial(s, &len);
+
+	if (local_decode(initial, len, &m) || m.type != LOCAL_IKE_PUT)
+		return false;
+	*put = m.ike_put;
+	return true;
+}
+
+static void send_udp(struct ipsec *t, const struct local_addr *src,
+		     const struct local_addr *dst, size_t marker, const uint8_t *packet,
+		     size_t len)
 {
 	const struct ip_end from = { src->family, src->bytes, src->port };
 	const struct ip_end to = { dst->family, dst->bytes, dst->port };
-	size_t marker = src->port == IKE_NAT_PORT ? NON_ESP_MARKER : 0;
 	size_t overhead = ip_overhead(src->family, true), total = overhead + marker + len;
 	uint8_t *out = t->scratch;
 
@@ -69,8 +83,24 @@ void login_send(struct ipsec *t, const struct local_addr *src,
 	memset(out + overhead, 0, marker);
 	memcpy(out + overhead + marker, packet, len);
 	ip_write(out, IP_PROTOCOL_UDP, &from, &to, marker + len);
-	t->statistics.ike_out++;
 	t->host.send_outside(t->host.ctx, out, total);
+}
+
+void login_send(struct ipsec *t, const struct local_addr *src,
+		const struct local_addr *dst, const uint8_t *packet, size_t len)
+{
+	size_t marker = src->port == IKE_NAT_PORT ? NON_ESP_MARKER : 0;
+
+	t->statistics.ike_out++;
+	send_udp(t, src, dst, marker, packet, len);
+}
+
+/* RFC 3948 2.3: for a NAT in front of us. It tells the peer nothing, and follows from no
+ * state. */
+static bool is_keepalive(const struct local_ike_tx *tx)
+{
+	return tx->src.port == IKE_NAT_PORT && tx->packet.len == 1 &&
+	       tx->packet.bytes[0] == 0xff;
 }
 
 void login_say(struct ipsec *t, const struct ike_copy *copy)
@@ -81,6 +111,11 @@ void login_say(struct ipsec *t, const struct ike_copy *copy)
 
 		login_send(t, &copy->src, &copy->dst, packet, len);
 	}
+}
+
+void login_engages(struct ipsec *t, unit_id unit, struct mono now)
+{
+	t->engaged[unit] = mono_add(now, LOGIN_PAUSE);
 }
 
 int login_keep(struct ipsec *t, struct ike_sa *sa, struct mono now)
@@ -142,6 +177,8 @@ static void transmit_early(struct ipsec *t, const struct ike_header *h,
 
 	if (own)
 		traces_said(t, own, h, now);
+	if (own && h->major == 1)
+		login_engages(t, spi_unit(own), now);
 	if (own && !cluster_serves(t->host.cluster, spi_unit(own), now))
 		t->statistics.not_served++;
 	else if (h->major == 2 && !half_transmit(t, h, tx, now))
@@ -152,17 +189,23 @@ static void transmit_early(struct ipsec *t, const struct ike_header *h,
 		login_send(t, &tx->src, &tx->dst, tx->packet.bytes, tx->packet.len);
 }
 
+void login_send_settled(struct ipsec *t, unit_id unit, const struct local_ike_tx *tx,
+			struct mono now)
+{
+	if (login_settled(t, unit) && cluster_serves(t->host.cluster, unit, now))
+		login_send(t, &tx->src, &tx->dst, tx->packet.bytes, tx->packet.len);
+	else
+		login_wait(t, unit, tx);
+}
+
 /* What the peer gets of this is no matter of order: it follows from the record as it is. */
 static void say_without_copy(struct ipsec *t, struct ike_sa *sa,
 			     const struct local_ike_tx *tx, struct mono now)
 {
 	if (sa->unkept && login_keep(t, sa, now))
 		t->statistics.ike_dropped++;
-	else if (login_settled(t, sa->unit) &&
-		 cluster_serves(t->host.cluster, sa->unit, now))
-		login_send(t, &tx->src, &tx->dst, tx->packet.bytes, tx->packet.len);
 	else
-		login_wait(t, sa->unit, tx);
+		login_send_settled(t, sa->unit, tx, now);
 }
 
 static void copy_response(struct ipsec *t, struct ike_sa *sa, const struct ike_header *h,
@@ -196,70 +239,92 @@ static void copy_request(struct ipsec *t, struct ike_sa *sa, const struct ike_he
 	sa->exchanges.outstanding = true;
 }
 
-void login_transmit(struct ipsec *t, const struct local_ike_tx *tx, struct mono now)
+/* Of a request of charon's: true if it does not become the last one. */
+static bool request_apart(struct ipsec *t, struct ike_sa *sa, const struct ike_header *h,
+			  const struct local_ike_tx *tx, struct mono now)
 {
-	struct ike_header h;
-	struct ike_sa *sa;
-
-	if (ike_parse(tx->packet.bytes, tx->packet.len, &h)) {
-		t->statistics.ike_malformed++;
-		return;
-	}
-	sa = login_find(t, ike_sender_spi(&h));
-	if (sa && (!sa->live || sa->isakmp != (h.major == 1))) {
-		t->statistics.not_served++;
-		return;
-	}
-	if (!sa) {
-		transmit_early(t, &h, tx, now);
-		return;
-	}
-	if (sa->isakmp) {
-		isakmp_transmit(t, sa, &h, tx, now);
-		return;
+	if (sa->syncing && h->mid == 0 && h->exchange == IKE_INFORMATIONAL) {
+		say_without_copy(t, sa, tx, now);
+		return true;
 	}
 	/* The peer takes our requests one after the other, so the inherited one goes first;
 	 * charon repeats this one. */
-	if (!h.response && sa->syncing && h.mid == 0 && h.exchange == IKE_INFORMATIONAL) {
-		say_without_copy(t, sa, tx, now);
-		return;
-	}
-	if (!h.response && (sa->inherited || sa->syncing)) {
+	if (sa->inherited || sa->syncing) {
 		t->statistics.ike_deferred++;
-		return;
+		return true;
 	}
+	if (!sa->resumed || sa->exchanges.request.mid != h->mid)
+		return false;
 	/* charon has begun again what a former owner has asked: the peer gets the former's
 	 * words, or it would see two requests in one. */
-	if (!h.response && sa->resumed && sa->exchanges.request.mid == h.mid) {
-		if (h.fragment <= 1 && login_sayable(t, sa, now)) {
-			t->statistics.ike_resent++;
-			login_say(t, &sa->exchanges.request);
-		}
-		return;
+	if (h->fragment <= 1 && login_sayable(t, sa, now)) {
+		t->statistics.ike_resent++;
+		login_say(t, &sa->exchanges.request);
 	}
-	/* The answer to a peer that wants to agree on message IDs: none of a request in order. */
-	if (h.response && h.mid == 0 && h.exchange == IKE_INFORMATIONAL &&
-	    sa->exchanges.response.valid && sa->exchanges.response.mid > 0) {
-		say_without_copy(t, sa, tx, now);
+	return true;
+}
+
+/* The answer to a peer that wants to agree on message IDs: none of a request in order. */
+static bool answer_apart(struct ipsec *t, struct ike_sa *sa, const struct ike_header *h,
+			 const struct local_ike_tx *tx, struct mono now)
+{
+	if (h->mid != 0 || h->exchange != IKE_INFORMATIONAL ||
+	    !sa->exchanges.response.valid || sa->exchanges.response.mid == 0)
+		return false;
+	say_without_copy(t, sa, tx, now);
+	return true;
+}
+
+/* A message of an IKE SA that is established: it becomes part of its record first. */
+static void transmit_kept(struct ipsec *t, struct ike_sa *sa, const struct ike_header *h,
+			  const struct local_ike_tx *tx, struct mono now)
+{
+	if (h->response ? answer_apart(t, sa, h, tx, now)
+			: request_apart(t, sa, h, tx, now))
 		return;
-	}
 	if (sa->deleting)
-		sa->exchanges.ending = h.response ? IKE_ENDED_BY_PEER : IKE_ENDED_BY_US;
+		sa->exchanges.ending = h->response ? IKE_ENDED_BY_PEER : IKE_ENDED_BY_US;
 	sa->deleting = false;
-	if (h.response) {
-		copy_response(t, sa, &h, tx);
+	if (h->response) {
+		copy_response(t, sa, h, tx);
 		session_heard(sa->session, now); /* charon answers what is authentic */
-	} else
-		copy_request(t, sa, &h, tx);
+	} else {
+		copy_request(t, sa, h, tx);
+	}
 	/* What cannot be kept is not said; both ends repeat what is not answered. */
 	if (login_keep(t, sa, now)) {
 		t->statistics.ike_dropped++;
 		return;
 	}
 	/* Once the answer that establishes it is kept, it is half-open no more. */
-	if (h.response)
+	if (h->response)
 		half_end(t, sa->spi, now);
 	login_wait(t, sa->unit, tx);
+}
+
+void login_transmit(struct ipsec *t, const struct local_ike_tx *tx, struct mono now)
+{
+	struct ike_header h;
+	struct ike_sa *sa;
+
+	if (is_keepalive(tx)) {
+		t->statistics.nat_keepalives++;
+		send_udp(t, &tx->src, &tx->dst, 0, tx->packet.bytes, tx->packet.len);
+		return;
+	}
+	if (ike_parse(tx->packet.bytes, tx->packet.len, &h)) {
+		t->statistics.ike_malformed++;
+		return;
+	}
+	sa = login_find(t, ike_sender_spi(&h));
+	if (!sa)
+		transmit_early(t, &h, tx, now);
+	else if (!sa->live || sa->isakmp != (h.major == 1))
+		t->statistics.not_served++;
+	else if (sa->isakmp)
+		isakmp_transmit(t, sa, &h, tx, now);
+	else
+		transmit_kept(t, sa, &h, tx, now);
 }
 
 void login_release(struct ipsec *t)
@@ -352,6 +417,37 @@ static bool is_awaited(const struct ike_sa *sa, const struct ike_header *h)
 	return sa->exchanges.outstanding && sa->exchanges.request.mid == h->mid;
 }
 
+/* Of IKEv2, with an SPI of ours: true if it is for charon. *out: the IKE SA, or NULL. */
+static bool receive_known(struct ipsec *t, const struct ike_header *h,
+			  struct local_message *m, struct ike_sa **out, struct mono now)
+{
+	const struct local_blob *packet = &m->ike_rx.packet;
+	uint64_t own = ike_receiver_spi(h);
+	struct ike_sa *sa = login_find(t, own);
+	uint8_t digest[IKE_DIGEST_SIZE];
+
+	if (!cluster_serves(t->host.cluster, spi_unit(own), now) || (sa && sa->isakmp)) {
+		t->statistics.not_served++;
+		return false;
+	}
+	if (!h->response && h->fragment <= 1) {
+		ike_digest(packet->bytes, packet->len, digest);
+		if (sa && answer_again(t, sa, h, digest, now))
+			return false;
+		traces_heard(t, sa, own, h->mid, digest, now);
+	}
+	if (sa && h->response && keep_from_charon(t, sa, h, m))
+		return false;
+	/* charon ends an SA upon a response that it does not wait for. */
+	if (sa && h->response && !is_awaited(sa, h)) {
+		t->statistics.ike_unasked++;
+		return false;
+	}
+	*out = sa;
+	return sa || (!half_receive(t, h, &m->ike_rx.src, &m->ike_rx.dst, now) &&
+		      !farewell_receive(t, h));
+}
+
 void login_receive(struct ipsec *t, const struct local_addr *src,
 		   const struct local_addr *dst, const uint8_t *packet, size_t len,
 		   struct mono now)
@@ -359,7 +455,6 @@ void login_receive(struct ipsec *t, const struct local_addr *src,
 	struct local_message m = { .type = LOCAL_IKE_RX };
 	struct ike_sa *waiting = NULL;
 	struct ike_header h;
-	uint64_t own;
 
 	if (ike_parse(packet, len, &h)) {
 		t->statistics.ike_malformed++;
@@ -369,40 +464,14 @@ void login_receive(struct ipsec *t, const struct local_addr *src,
 	m.ike_rx.src = *src;
 	m.ike_rx.dst = *dst;
 	m.ike_rx.packet = (struct local_blob){ packet, len };
-	own = ike_receiver_spi(&h);
-	if (h.major == 1 && own) {
-		waiting = login_find(t, own);
+	if (h.major == 1 && ike_receiver_spi(&h)) {
+		waiting = login_find(t, ike_receiver_spi(&h));
 		if (!isakmp_receive(t, waiting, &h, src, packet, len, now))
 			return;
 	}
-	if (h.major == 2 && own) {
-		struct ike_sa *sa = login_find(t, own);
-
-		if (!cluster_serves(t->host.cluster, spi_unit(own), now) ||
-		    (sa && sa->isakmp)) {
-			t->statistics.not_served++;
-			return;
-		}
-		if (!h.response && h.fragment <= 1) {
-			uint8_t digest[IKE_DIGEST_SIZE];
-
-			ike_digest(packet, len, digest);
-			if (sa && answer_again(t, sa, &h, digest, now))
-				return;
-			traces_heard(t, sa, own, h.mid, digest, now);
-		}
-		if (sa && h.response && keep_from_charon(t, sa, &h, &m))
-			return;
-		/* charon ends an SA upon a response that it does not wait for. */
-		if (sa && h.response && !is_awaited(sa, &h)) {
-			t->statistics.ike_unasked++;
-			return;
-		}
-		if (!sa &&
-		    (half_receive(t, &h, src, dst, now) || farewell_receive(t, &h)))
-			return;
-		waiting = sa;
-	}
+	if (h.major == 2 && ike_receiver_spi(&h) &&
+	    !receive_known(t, &h, &m, &waiting, now))
+		return;
 	/* A flood that charon cannot read must not end the connection to it. */
 	if (plugin_backlog(t->plugin) > BACKLOG_MAX) {
 		t->statistics.ike_overflow++;
@@ -416,20 +485,17 @@ void login_receive(struct ipsec *t, const struct local_addr *src,
 /* Which user's it is; by that it is found when the user connects again. */
 static void know_peer(struct ipsec *t, struct ike_sa *sa)
 {
-	struct local_message m;
-	size_t len;
-	const uint8_t *initial = session_initial(sa->session, &len);
+	struct local_ike_put put;
 
-	if (!local_decode(initial, len, &m) && m.type == LOCAL_IKE_PUT) {
-		sa->peer = m.ike_put.peer;
-		sa->isakmp = m.ike_put.version == 1;
-		sa->name = connection_name_id(m.ike_put.name);
+	if (login_read(sa->session, &put)) {
+		sa->peer = put.peer;
+		sa->isakmp = put.version == 1;
+		sa->name = connection_name_id(put.name);
 	}
 	LIST_INSERT_HEAD(&t->peers[sa->peer % TABLE_SIZE], sa, by_peer);
 }
 
-static struct ike_sa *login_new(struct ipsec *t, struct session *s, uint64_t spi,
-				struct mono now)
+static struct ike_sa *login_new(struct ipsec *t, struct session *s, uint64_t spi)
 {
 	struct ike_sa *sa = calloc(1, sizeof(*sa));
 
@@ -438,7 +504,6 @@ static struct ike_sa *login_new(struct ipsec *t, struct session *s, uint64_t spi
 	sa->session = s;
 	sa->spi = spi;
 	sa->unit = spi_unit(spi);
-	sa->born = now;
 	session_set_user(s, sa);
 	LIST_INSERT_HEAD(&t->ikes[bucket(spi)], sa, by_spi);
 	know_peer(t, sa);
@@ -466,7 +531,7 @@ void login_put(struct ipsec *t, const struct local_message *m, struct mono now)
 	const uint64_t spi = m->ike_put.spi;
 	struct session_key key = login_key(spi);
 	struct ike_sa *sa = login_find(t, spi);
-	struct ike_exchanges fresh = { 0 };
+	struct ike_exchanges fresh = { .since = (uint64_t)time(NULL) };
 	size_t len = local_encode(m, initial, sizeof(initial)), essential_len;
 	struct session *s;
 	int err;
@@ -483,9 +548,11 @@ void login_put(struct ipsec *t, const struct local_message *m, struct mono now)
 		return;
 	}
 	if (!sa) {
-		sa = login_new(t, s, spi, now);
-		if (sa)
+		sa = login_new(t, s, spi);
+		if (sa) {
+			sa->exchanges.since = fresh.since;
 			begin(t, sa, now);
+		}
 	} else {
 		usage_note(t, sa);
 	}
@@ -543,7 +610,7 @@ void login_delete(struct ipsec *t, uint64_t spi, struct mono now)
 	wait_for_removal(t, unit);
 }
 
-void login_shadow(struct ipsec *t, struct session *s, struct mono now)
+void login_shadow(struct ipsec *t, struct session *s)
 {
 	const struct session_key *key = session_key(s);
 	struct unpack u = unpack_from(key->bytes, key->len);
@@ -558,7 +625,7 @@ void login_shadow(struct ipsec *t, struct session *s, struct mono now)
 		return;
 	}
 	if (!sa)
-		sa = login_new(t, s, spi, now);
+		sa = login_new(t, s, spi);
 	else
 		usage_note(t, sa);
 	if (sa && len && ike_exchanges_decode(&sa->exchanges, essential, len)) {
@@ -568,6 +635,20 @@ void login_shadow(struct ipsec *t, struct session *s, struct mono now)
 	}
 	if (sa && sa->exchanges.replaces.n)
 		t->enforce = true;
+}
+
+void login_follow(struct ipsec *t, uint64_t was, uint64_t is, struct mono now)
+{
+	struct ike_sa *old = login_find(t, was), *sa = login_find(t, is);
+
+	if (!old || !sa || old == sa || old->exchanges.since >= sa->exchanges.since)
+		return;
+	sa->exchanges.since = old->exchanges.since;
+	sa->bytes_in += old->bytes_in;
+	sa->bytes_out += old->bytes_out;
+	sa->packets_in += old->packets_in;
+	sa->packets_out += old->packets_out;
+	login_keep(t, sa, now);
 }
 
 void login_inherit(struct ipsec *t, struct ike_sa *sa, struct mono now)

@@ -117,37 +117,36 @@ static uint64_t exchanges_of(const struct session *s)
 	return n;
 }
 
-static bool login_of(const struct session *s, struct local_ike_put *put)
+/* Whether this login here stands against the other part's with the same address. */
+static bool is_rival(struct ipsec *t, const struct ike_sa *sa, const struct copy *theirs,
+		     const struct local_ike_put *put)
 {
-	struct local_message m;
-	size_t len;
-	const uint8_t *initial = session_initial(s, &len);
+	struct local_ike_put other;
 
-	if (local_decode(initial, len, &m) || m.type != LOCAL_IKE_PUT)
-		return false;
-	*put = m.ike_put;
-	return true;
+	return sa->spi != theirs->spi &&
+	       (!login_read(sa->session, &other) || other.user.len != put->user.len ||
+		memcmp(other.user.bytes, put->user.bytes, put->user.len) ||
+		session_silence(sa->session, t->host.now(t->host.ctx)) <=
+		    theirs->silence);
 }
 
 /* Whether one of its virtual addresses is taken here. */
 static bool conflicts(struct ipsec *t, const struct copy *theirs)
 {
-	struct local_ike_put put, other;
-	struct ike_sa *sa;
-	uint32_t address;
+	struct local_ike_put put;
 
-	if (!login_of(theirs->ike, &put))
+	if (!login_read(theirs->ike, &put))
 		return true;
 	for (size_t at = 0; at + VIP_SIZE <= put.vips.len; at += VIP_SIZE) {
-		memcpy(&address, put.vips.bytes + at + 1, 4);
-		sa = put.vips.bytes[at] == 4 ? children_login(t, address) : NULL;
-		if (!sa || sa->spi == theirs->spi)
-			continue;
-		if (!login_of(sa->session, &other) || other.user.len != put.user.len ||
-		    memcmp(other.user.bytes, put.user.bytes, put.user.len) ||
-		    session_silence(sa->session, t->host.now(t->host.ctx)) <=
-			theirs->silence)
-			return true;
+		struct local_addr vip = { .family = put.vips.bytes[at] };
+		const struct ike_sa *sa = NULL;
+		struct address address;
+
+		memcpy(vip.bytes, put.vips.bytes + at + 1, sizeof(vip.bytes));
+		address = usage_address(&vip);
+		while (address.family && (sa = usage_find(t, &address, sa)))
+			if (is_rival(t, sa, theirs, &put))
+				return true;
 	}
 	return false;
 }

@@ -20,6 +20,7 @@
 #include "tunnels/ipsec/inner.h"
 
 #define TOO_LONG_MAX 100    /* errors of routers that are looked at in a second */
+#define TOO_BIG_MAX 1000    /* and those of ours that are sent (RFC 4443 2.4 (f)) */
 #define PATH_MTU_LEAST4 576 /* a shorter path gets its packets in fragments */
 #define PATH_MTU_AGE (600 * MONO_SEC) /* RFC 8201 section 4 */
 
@@ -48,6 +49,14 @@ static bool is_spent(const struct child *c)
 {
 	return (!c->soft_told && child_spent(c, false)) ||
 	       (!c->hard_told && child_spent(c, true));
+}
+
+/* A packet has passed through the child. */
+static void note_use(struct ipsec *t, struct child *c, struct mono now)
+{
+	if (is_spent(c))
+		children_expire(t, c, now);
+	children_keep_usage(t, c, now);
 }
 
 /*
@@ -208,8 +217,7 @@ void traffic_receive(struct ipsec *t, const struct ip_packet *outer, const uint8
 		if (!err) {
 			meter(t, c, len);
 			follow(t, c, outer, esp, seq, now);
-			if (is_spent(c))
-				children_expire(t, c, now);
+			note_use(t, c, now);
 			deliver(t, c, seq, got, now);
 			return;
 		}
@@ -240,10 +248,20 @@ static uint32_t fragment_id(void)
 	return id;
 }
 
-/* True if the sender of a packet that is not to be fragmented was told to send shorter
- * ones instead. */
+/* Whether it is not too often in this second. */
+static bool may(struct rate *rate, unsigned most, struct mono now)
+{
+	if (!rate->since.ns || mono_since(now, rate->since) >= MONO_SEC) {
+		rate->since = now;
+		rate->n = 0;
+	}
+	return rate->n++ < most;
+}
+
+/* True if the packet is not to be fragmented; its sender is told to send shorter ones
+ * instead. */
 static bool too_big(struct ipsec *t, struct child *c, const uint8_t *ip, size_t len,
-		    size_t mtu)
+		    size_t mtu, struct mono now)
 {
 	uint8_t answer[INNER_ERROR_MAX];
 	struct selector_flow f;
@@ -259,7 +277,7 @@ static bool too_big(struct ipsec *t, struct child *c, const uint8_t *ip, size_t 
 		return false;
 	t->statistics.esp_too_big++;
 	len = inner_too_big(ip, &f, (unsigned)room, answer);
-	if (len)
+	if (len && may(&t->too_big, TOO_BIG_MAX, now))
 		t->host.send_inside(t->host.ctx, answer, len);
 	return true;
 }
@@ -285,12 +303,11 @@ static void seal_and_send(struct ipsec *t, struct child *c, const uint8_t *ip, s
 		t->statistics.esp_expired++;
 		return;
 	}
-	if (too_big(t, c, ip, len, mtu))
+	if (too_big(t, c, ip, len, mtu, now))
 		return;
 	err = child_seal(c, t->host.self, ip, len, t->scratch, sizeof(t->scratch), &got,
 			 now);
-	if (is_spent(c))
-		children_expire(t, c, now);
+	note_use(t, c, now);
 	if (err) {
 		*(err == -EOVERFLOW ? &t->statistics.esp_exhausted
 				    : &t->statistics.esp_unsealed) += 1;
@@ -391,16 +408,6 @@ static int read_quotation(const uint8_t *ip, size_t len, struct quotation *q)
 	return esp_parse(ip + header, len - header, &q->spi, &seq);
 }
 
-/* Anybody can send any number of errors, and to find an SA by the peer's SPI costs. */
-static bool may_listen(struct ipsec *t, struct mono now)
-{
-	if (!t->too_long_since.ns || mono_since(now, t->too_long_since) >= MONO_SEC) {
-		t->too_long_since = now;
-		t->too_long = 0;
-	}
-	return t->too_long++ < TOO_LONG_MAX;
-}
-
 void traffic_too_long(struct ipsec *t, const uint8_t *quoted, size_t len, unsigned mtu,
 		      struct mono now)
 {
@@ -408,7 +415,8 @@ void traffic_too_long(struct ipsec *t, const uint8_t *quoted, size_t len, unsign
 	struct child *c = NULL;
 	unsigned least;
 
-	if (may_listen(t, now) && !read_quotation(quoted, len, &q))
+	/* Anybody can send any number of errors, and to find an SA by the peer's SPI costs. */
+	if (may(&t->too_long, TOO_LONG_MAX, now) && !read_quotation(quoted, len, &q))
 		c = children_sealing(t, q.spi, &q.dst);
 	if (!c || memcmp(q.src.bytes, c->out.src.bytes, sizeof(q.src.bytes)) ||
 	    q.src.family != c->out.src.family) {

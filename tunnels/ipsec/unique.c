@@ -18,27 +18,9 @@
 #define GRACE (20 * MONO_SEC) /* for charon to end it, and for what follows on the peer */
 #define STAGED_MAX 1024
 
-static bool login_of(const struct ike_sa *sa, struct local_ike_put *put)
-{
-	struct local_message m;
-	size_t len;
-	const uint8_t *initial = session_initial(sa->session, &len);
-
-	if (local_decode(initial, len, &m) || m.type != LOCAL_IKE_PUT)
-		return false;
-	*put = m.ike_put;
-	return true;
-}
-
 static bool blob_equals(const struct local_blob *a, const struct local_blob *b)
 {
 	return a->len == b->len && !memcmp(a->bytes, b->bytes, a->len);
-}
-
-static bool same_host(const struct local_addr *a, const struct local_addr *b)
-{
-	return a->family == b->family && a->port == b->port &&
-	       !memcmp(a->bytes, b->bytes, sizeof(a->bytes));
 }
 
 static void name(struct ike_replaces *r, uint64_t spi, bool same)
@@ -81,13 +63,13 @@ void unique_ask(struct ipsec *t, const struct local_unique_ask *ask)
 	m.unique.id = ask->id;
 	LIST_FOREACH(sa, &t->peers[ask->peer % TABLE_SIZE], by_peer) {
 		if (sa->peer != ask->peer || sa->spi == ask->spi || sa->live ||
-		    !login_of(sa, &put) || !blob_equals(&put.user, &ask->user))
+		    !login_read(sa->session, &put) || !blob_equals(&put.user, &ask->user))
 			continue;
 		if (!r.contact && !blob_equals(&put.name, &ask->name))
 			continue;
 		if (ask->policy != LOCAL_UNIQUE_KEEP)
-			name(&r, sa->spi, same_host(&put.remote, &ask->remote));
-		else if (!same_host(&put.remote, &ask->remote))
+			name(&r, sa->spi, local_addr_equal(&put.remote, &ask->remote));
+		else if (!local_addr_equal(&put.remote, &ask->remote))
 			m.unique.refuse = 1;
 	}
 	if (r.n)

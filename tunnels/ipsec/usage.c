@@ -91,14 +91,12 @@ static void use(struct ipsec *t, struct ike_sa *sa, const struct address *a)
 /* They change once at most, from none to all: what was used is used until the end. */
 void usage_note(struct ipsec *t, struct ike_sa *sa)
 {
-	struct local_message m;
-	size_t len;
-	const uint8_t *initial = session_initial(sa->session, &len);
+	struct local_ike_put put;
 
-	if (local_decode(initial, len, &m) || m.type != LOCAL_IKE_PUT)
+	if (!login_read(sa->session, &put))
 		return;
-	for (size_t at = 0; at + VIP_SIZE <= m.ike_put.vips.len; at += VIP_SIZE) {
-		const uint8_t *vip = m.ike_put.vips.bytes + at;
+	for (size_t at = 0; at + VIP_SIZE <= put.vips.len; at += VIP_SIZE) {
+		const uint8_t *vip = put.vips.bytes + at;
 		struct local_addr a = { .family = vip[0] };
 		struct address address;
 

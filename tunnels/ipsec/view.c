@@ -3,6 +3,7 @@
 #include <errno.h>
 #include <stdio.h>
 #include <string.h>
+#include <time.h>
 
 #include "src/log.h"
 #include "tunnels/ipsec/engine.h"
@@ -49,34 +50,39 @@ static void view_child(struct session_view *out, const struct child *c)
 	out->sent += session_sent(c->session);
 }
 
+/* Members' clocks are never quite alike. */
+static uint64_t age_of(const struct ike_sa *sa)
+{
+	uint64_t now = (uint64_t)time(NULL);
+
+	return now > sa->exchanges.since ? now - sa->exchanges.since : 0;
+}
+
 bool ipsec_view(void *tunnel, struct session *s, struct session_view *out,
 		struct mono now)
 {
 	struct ipsec *t = tunnel;
 	const struct ike_sa *sa = session_user(s);
-	struct local_message m;
+	struct local_ike_put put;
 	const struct child *c;
-	size_t len;
-	const uint8_t *initial = session_initial(s, &len);
 
-	if (session_key(s)->type != RECORD_IKE || !sa || local_decode(initial, len, &m) ||
-	    m.type != LOCAL_IKE_PUT)
+	if (session_key(s)->type != RECORD_IKE || !sa || !login_read(s, &put))
 		return false;
 	memset(out, 0, sizeof(*out));
 	out->kind = sa->isakmp ? "ikev1" : "ikev2";
-	snprintf(out->user, sizeof(out->user), "%.*s", (int)m.ike_put.user.len,
-		 (const char *)m.ike_put.user.bytes);
-	print_address(&m.ike_put.remote, true, out->client, sizeof(out->client));
-	for (size_t at = 0; at + 17 <= m.ike_put.vips.len; at += 17) {
-		struct local_addr a = { .family = m.ike_put.vips.bytes[at] };
+	snprintf(out->user, sizeof(out->user), "%.*s", (int)put.user.len,
+		 (const char *)put.user.bytes);
+	print_address(&put.remote, true, out->client, sizeof(out->client));
+	for (size_t at = 0; at + VIP_SIZE <= put.vips.len; at += VIP_SIZE) {
+		struct local_addr a = { .family = put.vips.bytes[at] };
 		char text[INET6_ADDRSTRLEN];
 
-		memcpy(a.bytes, m.ike_put.vips.bytes + at + 1, sizeof(a.bytes));
+		memcpy(a.bytes, put.vips.bytes + at + 1, sizeof(a.bytes));
 		print_address(&a, false, text, sizeof(text));
 		append(out->virtual_address, sizeof(out->virtual_address), text);
 	}
 	out->counted = unit_set_has(&t->units, sa->unit);
-	out->age = mono_since(now, sa->born) / MONO_SEC;
+	out->age = age_of(sa);
 	out->held = session_held(s);
 	out->sent = session_sent(s);
 	out->bytes_in = sa->bytes_in;

@@ -167,25 +167,33 @@ clear_judge()
 	[[ $(stat -c %s "$out/$1.pcap") -gt 100000 ]] || fail "the capture of $1 is empty"
 }
 
-# No packet of a client arrives twice: a request has its own id and number. The parts of a
-# cut cluster may both deliver it.
+# No packet of a client arrives twice: no two requests have the same id, number and payload,
+# in which their time is. (Ids are those of processes, and come again.) The parts of a cut
+# cluster may both deliver one.
 inside_judge()
 {
 	local twice
-	tcpdump -ttenr "$out/inside.pcap" "icmp[icmptype] = icmp-echo and dst host $S1 and
+	tcpdump -xttenr "$out/inside.pcap" "icmp[icmptype] = icmp-echo and dst host $S1 and
 		(src net 10.3.0.0/24 or src net 10.5.0.0/24)" 2>/dev/null >"$out/inside.txt"
 	grep -q 'ICMP echo request' "$out/inside.txt" || fail "the capture of the inside is empty"
 	twice=$(printf '%s\n' "${splits[@]}" | awk '
 		NR == FNR { if (split($0, s, "-") == 2) { from[++n] = s[1]; to[n] = s[2] } next }
 		function in_parts(i) {
-			for (i = 1; i <= n; i++) if ($1 >= from[i] && $1 <= to[i]) return 1
+			for (i = 1; i <= n; i++) if (at >= from[i] && at <= to[i]) return 1
 		}
+		function judge() {
+			if (key in mac && !(mac[key] != sender && in_parts())) print head
+			mac[key] = sender
+		}
+		# The first line has what routers change.
+		/^\t/ { if ($1 != "0x0000:") key = key $0; next }
 		{
-			match($0, /10[.][0-9.]* > .*/)
-			key = substr($0, RSTART)
-			if (key in mac && !(mac[key] != $2 && in_parts())) print
-			mac[key] = $2
-		}' - "$out/inside.txt")
+			if (head) judge()
+			head = $0; at = $1; sender = $2
+			match(head, /10[.][0-9.]* > .*/)
+			key = substr(head, RSTART)
+		}
+		END { judge() }' - "$out/inside.txt")
 	[[ -z $twice ]] || fail "$(wc -l <<<"$twice") packets were delivered twice: $(head -n 1 <<<"$twice")"
 	rm -f "$out/inside.txt"
 }

@@ -57,7 +57,7 @@ verb_client()
 }
 
 # The kinds of clients: ipsec-AUTH, ipsec-AUTH-nat and ipsec-AUTH-ip6, where AUTH is one of
-client_auths=' psk cert rsa ed25519 mschapv2 tls radius v1psk v1cert v1xpsk v1xcert '
+client_auths=' psk cert rsa ed25519 mschapv2 tls radius v1psk v1cert v1xpsk v1xcert v1xradius '
 
 # client_way KIND: sets auth, place and gateway.
 client_way()
@@ -92,7 +92,7 @@ client_up()
 	site) site_reload "$VIP_SITE" "$gateway" ;;
 	site-ip6) site_reload "$VIP6_SITE" "$gateway" ;;
 	*)
-		[[ $auth != radius ]] || radius_start
+		[[ $auth != *radius ]] || radius_start
 		client_down "$node"
 		[[ $(cat "$(node_dir "$node")/place") == "$place" ]] ||
 			place_client "$node" "$place"

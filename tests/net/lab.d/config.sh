@@ -202,6 +202,7 @@ gateway_connections()
 		$(gateway_login v1cert gateway-rsa 'auth = pubkey' no)
 		$(gateway_login v1xpsk '' 'auth = psk' no xauth)
 		$(gateway_login v1xcert gateway-rsa 'auth = pubkey' no xauth)
+		$(gateway_login v1xradius '' 'auth = psk' no xauth-radius)
 		transport {
 			version = 2
 			mobike = no
@@ -297,7 +298,7 @@ client_own()
 {
 	local id=$1@$2.example.org
 	case $2 in
-	psk | v1psk | v1xpsk) printf 'auth = psk\nid = %s\n' "$id" ;;
+	psk | v1psk | v1xpsk | v1xradius) printf 'auth = psk\nid = %s\n' "$id" ;;
 	mschapv2 | radius)
 		printf 'auth = eap-mschapv2\nid = device-%s\neap_id = %s\n' "$id" "$id"
 		;;
@@ -331,7 +332,7 @@ client_config()
 				auth = xauth
 				xauth_id = $node@$auth.example.org
 			}"
-	[[ $auth != *psk ]] || remote=psk
+	[[ $auth != *psk && $auth != v1xradius ]] || remote=psk
 	if [[ $gateway == *:* ]]; then
 		vips+=", ::"
 		ts+=", $INSIDE6"

@@ -12,11 +12,13 @@ signal_all()
 	kill "-$2" $pids
 }
 
-# A process holds its files, and so its locks, until its last thread has ended.
-threads_gone()
+# ended PID: its last thread has, and has let go of its files, and so of its locks. That takes
+# a while after it has left the node.
+ended()
 {
-	local threads=(/proc/"$1"/task/*)
-	((${#threads[@]} <= 1))
+	local threads=(/proc/"$1"/task/*) state
+	state=$(sed -n 's/^State:\t\(.\).*/\1/p' "/proc/$1/status" 2>/dev/null) || return 0
+	((${#threads[@]} <= 1)) && [[ ! $state || $state == [XZ] ]]
 }
 
 verb_kill()
@@ -28,7 +30,7 @@ verb_kill()
 	signal_all "$1" KILL
 	wait_for 10 "the end of $1's processes" node_idle "$1"
 	for pid in $pids; do
-		wait_for 10 "the end of $1's threads" threads_gone "$pid"
+		wait_for 10 "the end of $1's process $pid" ended "$pid"
 	done
 }
 

@@ -57,8 +57,8 @@ phalanx_network()
 	local address list=
 	for address in "${@:3}"; do list+="${list:+, }\"$address\""; done
 	printf 'network "%s" {\n\tinterface = "%s"\n\taddresses = { %s }\n' "$1" "$2" "$list"
-	printf '%s}\n' "${probe:+	probe = { $probe \}
-}"
+	[[ -z ${probe-} ]] || printf '\tprobe = { %s }\n' "$probe"
+	echo '}'
 }
 
 # set_of SECTION [KEY VALUE]...: these, as overridden and followed by the user's --set.

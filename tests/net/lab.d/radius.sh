@@ -10,6 +10,8 @@ radius_client()
 	cat <<-CONF
 			eap-radius {
 				accounting = $( ((ACCOUNTING)) && echo yes || echo no)
+				accounting_interval = 3s
+				accounting_send_class = yes
 				servers {
 					a1 {
 						address = $A1
@@ -20,7 +22,8 @@ radius_client()
 	CONF
 }
 
-# Whose password is the lab's, whoever it is; all accounting requests go into accounting.
+# Whose password is the lab's, whoever it is, gets two Class attributes; all accounting requests
+# go into accounting.
 radius_config()
 {
 	local dir=$1/raddb
@@ -57,6 +60,8 @@ radius_config()
 		}
 		mschap {
 		}
+		pap {
+		}
 		eap {
 			default_eap_type = mschapv2
 			mschapv2 {
@@ -80,10 +85,12 @@ radius_config()
 		authorize {
 			eap
 			files
+			pap
 		}
 		authenticate {
 			eap
 			mschap
+			pap
 		}
 		accounting {
 			detail
@@ -91,7 +98,11 @@ radius_config()
 	}
 	CONF
 	printf '$INCLUDE /usr/share/freeradius/dictionary\n' >"$dir/dictionary"
-	printf 'DEFAULT Cleartext-Password := "%s"\n' "$lab_password" >"$dir/users"
+	cat >"$dir/users" <<-CONF
+	DEFAULT Cleartext-Password := "$lab_password"
+	  Class = "%{User-Name}",
+	  Class += "another"
+	CONF
 }
 
 radius_listens() { [[ -n $(node_run a1 ss -Hlun "sport = :1812") ]]; }

@@ -4,13 +4,15 @@
 #include <encoding/payloads/nonce_payload.h>
 #include <encoding/payloads/notify_payload.h>
 #include <encoding/payloads/sa_payload.h>
+#include <encoding/payloads/ts_payload.h>
+#include <sa/ikev2/tasks/child_create.h>
 
 #include "tunnels/ipsec/charon/phalanx_begun.h"
 #include "tunnels/ipsec/charon/phalanx_convert.h"
 #include "tunnels/ipsec/charon/phalanx_half.h"
 #include "tunnels/ipsec/charon/phalanx_kernel.h"
 
-#define BEGUN_VERSION 1
+#define BEGUN_VERSION 2
 #define BEGUN_MAX 512
 #define MODP_SECRET 64 /* twice what the largest group is worth */
 #define SECRET_MAX 66
@@ -24,6 +26,8 @@ typedef struct resumed_t resumed_t;
 struct begun_t {
 	uint64_t ike; /* the new IKE SA's */
 	uint32_t child, rekeyed;
+	chunk_t name;	    /* of a further CHILD SA, which replaces none */
+	uint64_t selectors; /* a digest of those that are proposed for it */
 	chunk_t nonce, secret;
 	uint16_t method;
 };
@@ -205,8 +209,52 @@ static bool read_spi(message_t *message, begun_t *begun)
 	return begun->ike || begun->child;
 }
 
-/* FALSE if it is no rekeying, or its secret is not known. */
-static bool read_request(message_t *message, begun_t *begun)
+/* Of the CHILD SA that is about to be asked for; empty: of none. */
+static chunk_t child_name(ike_sa_t *ike_sa)
+{
+	enumerator_t *enumerator =
+	    ike_sa->create_task_enumerator(ike_sa, TASK_QUEUE_ACTIVE);
+	child_sa_t *child_sa = NULL;
+	task_t *task;
+
+	while (!child_sa && enumerator->enumerate(enumerator, &task))
+		if (task->get_type(task) == TASK_CHILD_CREATE)
+			child_sa =
+			    ((child_create_t *)task)->get_child((child_create_t *)task);
+	enumerator->destroy(enumerator);
+	return child_sa ? chunk_from_str(child_sa->get_name(child_sa)) : chunk_empty;
+}
+
+static uint64_t digest_selectors(message_t *message, payload_type_t type)
+{
+	static u_char key[16] = "phalanx";
+	ts_payload_t *payload = (ts_payload_t *)message->get_payload(message, type);
+	linked_list_t *selectors;
+	enumerator_t *enumerator;
+	uint64_t digest;
+	chunk_t list;
+
+	if (!payload)
+		return 0;
+	selectors = payload->get_traffic_selectors(payload);
+	enumerator = selectors->create_enumerator(selectors);
+	list = phalanx_selectors(enumerator);
+	enumerator->destroy(enumerator);
+	selectors->destroy_offset(selectors, offsetof(traffic_selector_t, destroy));
+	digest = chunk_mac(list, key);
+	chunk_free(&list);
+	return digest;
+}
+
+static void read_further(ike_sa_t *ike_sa, message_t *message, begun_t *begun)
+{
+	begun->name = child_name(ike_sa);
+	begun->selectors = digest_selectors(message, PLV2_TS_INITIATOR) ^
+			   digest_selectors(message, PLV2_TS_RESPONDER) << 1;
+}
+
+/* FALSE if what it begins is not known here, or the secret of that. */
+static bool read_request(ike_sa_t *ike_sa, message_t *message, begun_t *begun)
 {
 	notify_payload_t *notify = message->get_notify(message, REKEY_SA);
 	nonce_payload_t *nonce =
@@ -214,12 +262,16 @@ static bool read_request(message_t *message, begun_t *begun)
 	ke_payload_t *ke =
 	    (ke_payload_t *)message->get_payload(message, PLV2_KEY_EXCHANGE);
 
-	if (!nonce || !read_spi(message, begun) || (begun->child && !notify))
+	if (!nonce || !read_spi(message, begun))
 		return FALSE;
 	if (notify && notify->get_protocol_id(notify) != PROTO_ESP)
 		return FALSE;
 	if (notify)
 		begun->rekeyed = ntohl(notify->get_spi(notify));
+	else if (begun->child)
+		read_further(ike_sa, message, begun);
+	if (begun->child && !begun->rekeyed && !begun->name.len)
+		return FALSE;
 	if (ke) {
 		if (ke->get_key_exchange_method(ke) != chosen.method ||
 		    !chunk_equals(ke->get_key_exchange_data(ke), chosen.public))
@@ -239,6 +291,8 @@ static size_t encode(const begun_t *begun, uint8_t *buf, size_t size)
 	pack_u64(&p, begun->ike);
 	pack_u32(&p, begun->child);
 	pack_u32(&p, begun->rekeyed);
+	pack_blob16(&p, begun->name.ptr, begun->name.len);
+	pack_u64(&p, begun->selectors);
 	pack_blob16(&p, begun->nonce.ptr, begun->nonce.len);
 	pack_u16(&p, begun->method);
 	pack_blob16(&p, begun->secret.ptr, begun->secret.len);
@@ -262,6 +316,8 @@ static bool decode(struct local_blob bytes, begun_t *begun)
 	begun->ike = unpack_u64(&u);
 	begun->child = unpack_u32(&u);
 	begun->rekeyed = unpack_u32(&u);
+	begun->name = get_chunk(&u);
+	begun->selectors = unpack_u64(&u);
 	begun->nonce = get_chunk(&u);
 	begun->method = unpack_u16(&u);
 	begun->secret = get_chunk(&u);
@@ -275,7 +331,7 @@ static void report(private_phalanx_begun_t *this, ike_sa_t *ike_sa, message_t *m
 	begun_t begun = { 0 };
 	size_t len = 0;
 
-	if (read_request(message, &begun))
+	if (read_request(ike_sa, message, &begun))
 		len = encode(&begun, buf, sizeof(buf));
 	if (len && resumed) {
 		resumed->same = len == resumed->bytes.len &&
@@ -304,6 +360,18 @@ METHOD(listener_t, message_, bool, private_phalanx_begun_t *this, ike_sa_t *ike_
 	return TRUE;
 }
 
+static status_t begin_child(ike_sa_t *ike_sa, const begun_t *begun)
+{
+	child_cfg_t *config;
+
+	if (begun->rekeyed)
+		return ike_sa->rekey_child_sa(ike_sa, PROTO_ESP, htonl(begun->rekeyed));
+	config = phalanx_child_config(ike_sa->get_peer_cfg(ike_sa), begun->name);
+	if (!config)
+		return FAILED;
+	return ike_sa->initiate(ike_sa, config->get_ref(config), NULL);
+}
+
 METHOD(phalanx_begun_t, resume, bool, private_phalanx_begun_t *this, ike_sa_t *ike_sa,
        uint32_t mid, struct local_blob bytes)
 {
@@ -320,16 +388,16 @@ METHOD(phalanx_begun_t, resume, bool, private_phalanx_begun_t *this, ike_sa_t *i
 		this->units->force(this->units, 0);
 	} else {
 		phalanx_kernel_force(htonl(what.begun.child));
-		status =
-		    ike_sa->rekey_child_sa(ike_sa, PROTO_ESP, htonl(what.begun.rekeyed));
+		status = begin_child(ike_sa, &what.begun);
 		phalanx_kernel_force(0);
 	}
 	resumed = NULL;
 	if (status == SUCCESS && what.same)
-		DBG1(DBG_IKE, "going on with a rekeying that another member has begun");
+		DBG1(DBG_IKE, "going on with a CREATE_CHILD_SA exchange that another "
+			      "member has begun");
 	else
-		DBG1(DBG_IKE, "a rekeying that another member has begun would be another "
-			      "one here, leaving it");
+		DBG1(DBG_IKE, "a CREATE_CHILD_SA exchange that another member has begun "
+			      "would be another one here, leaving it");
 	return status == SUCCESS && what.same;
 }
 

@@ -1,11 +1,12 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
- * Rekeyings that this gateway begins, of IKE SAs and of CHILD SAs, survive their owner.
+ * Rekeyings that this gateway begins, of IKE SAs and of CHILD SAs, survive their owner; and so
+ * do the exchanges in which it asks for further CHILD SAs.
  *
  * What was chosen for the request (nonce, SPI, and the secret of the key exchange) is told to
- * phalanxd before the request leaves. A new owner's charon begins the same rekeying once
- * more, and is made to choose the same: its own request never leaves, since phalanxd repeats
- * the former owner's, but the answer to that one is charon's to process.
+ * phalanxd before the request leaves. A new owner's charon begins the same once more, and is
+ * made to choose the same: its own request never leaves, since phalanxd repeats the former
+ * owner's, but the answer to that one is charon's to process.
  */
 #ifndef PHALANX_BEGUN_H_
 #define PHALANX_BEGUN_H_

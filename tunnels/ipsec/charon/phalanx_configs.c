@@ -1,19 +1,25 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
+#include <inttypes.h>
+
 #include <daemon.h>
 #include <processing/jobs/callback_job.h>
 #include <threading/mutex.h>
 
 #include "tunnels/ipsec/charon/phalanx_configs.h"
 #include "tunnels/ipsec/charon/phalanx_convert.h"
+#include "tunnels/ipsec/charon/phalanx_ignored.h"
 
 #define CHECK_INTERVAL_S 1
 #define WORDS_MAX 1024
+#define OPTIONS_BITS 16
 
 typedef struct private_phalanx_configs_t private_phalanx_configs_t;
 
 struct private_phalanx_configs_t {
 	phalanx_configs_t public;
 	phalanx_link_t *link;
+	phalanx_pools_t *pools;
+	phalanx_ignored_t *ignored;
 	mutex_t *mutex; /* one list at a time */
 	uint64_t told;	/* digest of what was told last */
 };
@@ -103,7 +109,7 @@ static void say_auth(words_t *w, peer_cfg_t *peer, bool local)
 	configs->destroy(configs);
 }
 
-static void say_peer(words_t *w, peer_cfg_t *peer)
+static void say_peer(words_t *w, peer_cfg_t *peer, phalanx_pools_t *pools)
 {
 	ike_cfg_t *ike = peer->get_ike_cfg(peer);
 	enumerator_t *enumerator;
@@ -130,7 +136,7 @@ static void say_peer(words_t *w, peer_cfg_t *peer)
 	enumerator->destroy(enumerator);
 	enumerator = peer->create_pool_enumerator(peer);
 	while (enumerator->enumerate(enumerator, &pool))
-		say(w, "pool %s", pool);
+		say(w, "pool %s %016" PRIx64, pool, pools->digest(pools, pool));
 	enumerator->destroy(enumerator);
 }
 
@@ -147,7 +153,18 @@ static void say_selectors(words_t *w, child_cfg_t *child, bool local)
 	list->destroy_offset(list, offsetof(traffic_selector_t, destroy));
 }
 
-static void say_child(words_t *w, child_cfg_t *child)
+/* What of the inner header is copied to the outer one, and so on. */
+static u_int options_of(child_cfg_t *child)
+{
+	u_int i, set = 0;
+
+	for (i = 0; i < OPTIONS_BITS; i++)
+		if (child->has_option(child, 1U << i))
+			set |= 1U << i;
+	return set;
+}
+
+static void say_child(words_t *w, peer_cfg_t *peer, child_cfg_t *child)
 {
 	lifetime_cfg_t *life = child->get_lifetime(child, FALSE);
 
@@ -158,8 +175,9 @@ static void say_child(words_t *w, child_cfg_t *child)
 	    (u_long)life->time.rekey, (u_long)life->bytes.life, (u_long)life->bytes.rekey,
 	    (u_long)life->packets.life, (u_long)life->packets.rekey);
 	free(life);
-	say(w, "%u %u %d %s", child->get_inactivity(child),
+	say(w, "%u %u %d %x %x %s", child->get_inactivity(child),
 	    child->get_replay_window(child), child->get_copy_dscp(child),
+	    options_of(child), phalanx_ignored(peer, child),
 	    child->get_updown(child) ?: "");
 	say_proposals(w, child->get_proposals(child, FALSE));
 	say_selectors(w, child, TRUE);
@@ -289,12 +307,14 @@ static uint32_t each_child(private_phalanx_configs_t *this, peer_cfg_t *peer, bo
 	child_cfg_t *child;
 	uint32_t count = 0;
 
-	say_peer(&of_peer, peer);
+	say_peer(&of_peer, peer, this->pools);
 	while (enumerator->enumerate(enumerator, &child)) {
 		w.digest = of_peer.digest;
-		say_child(&w, child);
-		if (tell)
+		say_child(&w, peer, child);
+		if (tell) {
 			tell_child(this, peer, child, w.digest);
+			this->ignored->look(this->ignored, peer, child);
+		}
 		*digest = digest_of(chunk_from_thing(w.digest), *digest);
 		count++;
 	}
@@ -327,6 +347,7 @@ METHOD(phalanx_configs_t, announce, void, private_phalanx_configs_t *this)
 
 	this->mutex->lock(this->mutex);
 	m.configs.count = each(this, TRUE, &this->told);
+	this->ignored->end_round(this->ignored);
 	this->link->send(this->link, &m);
 	this->mutex->unlock(this->mutex);
 }
@@ -364,11 +385,12 @@ METHOD(phalanx_configs_t, attach, void, private_phalanx_configs_t *this)
 
 METHOD(phalanx_configs_t, destroy, void, private_phalanx_configs_t *this)
 {
+	this->ignored->destroy(this->ignored);
 	this->mutex->destroy(this->mutex);
 	free(this);
 }
 
-phalanx_configs_t *phalanx_configs_create(phalanx_link_t *link)
+phalanx_configs_t *phalanx_configs_create(phalanx_link_t *link, phalanx_pools_t *pools)
 {
 	private_phalanx_configs_t *this;
 
@@ -380,6 +402,8 @@ phalanx_configs_t *phalanx_configs_create(phalanx_link_t *link)
 			.destroy = _destroy,
 		},
 		.link = link,
+		.pools = pools,
+		.ignored = phalanx_ignored_create(),
 		.mutex = mutex_create(MUTEX_TYPE_DEFAULT),
 	);
 	return &this->public;

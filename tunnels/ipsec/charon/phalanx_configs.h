@@ -7,6 +7,7 @@
 #define PHALANX_CONFIGS_H_
 
 #include "tunnels/ipsec/charon/phalanx_link.h"
+#include "tunnels/ipsec/charon/phalanx_pools.h"
 
 typedef struct phalanx_configs_t phalanx_configs_t;
 
@@ -21,6 +22,6 @@ struct phalanx_configs_t {
 	void (*destroy)(phalanx_configs_t *this);
 };
 
-phalanx_configs_t *phalanx_configs_create(phalanx_link_t *link);
+phalanx_configs_t *phalanx_configs_create(phalanx_link_t *link, phalanx_pools_t *pools);
 
 #endif

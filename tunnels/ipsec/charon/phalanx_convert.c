@@ -103,3 +103,15 @@ identification_t *phalanx_identification(chunk_t identity)
 	return identification_create_from_encoding(identity.ptr[0],
 						   chunk_skip(identity, 1));
 }
+
+child_cfg_t *phalanx_child_config(peer_cfg_t *connection, chunk_t name)
+{
+	enumerator_t *enumerator = connection->create_child_cfg_enumerator(connection);
+	child_cfg_t *config, *found = NULL;
+
+	while (!found && enumerator->enumerate(enumerator, &config))
+		if (chunk_equals(chunk_from_str(config->get_name(config)), name))
+			found = config;
+	enumerator->destroy(enumerator);
+	return found;
+}

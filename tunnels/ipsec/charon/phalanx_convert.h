@@ -5,6 +5,7 @@
 
 #include <library.h>
 #include <collections/linked_list.h>
+#include <config/peer_cfg.h>
 #include <networking/host.h>
 #include <selectors/traffic_selector.h>
 #include <utils/identification.h>
@@ -29,5 +30,8 @@ chunk_t phalanx_identity(identification_t *id);
 
 /* NULL if there is not even a type. */
 identification_t *phalanx_identification(chunk_t identity);
+
+/* The configuration of a connection's child by its name, borrowed; NULL if there is none. */
+child_cfg_t *phalanx_child_config(peer_cfg_t *connection, chunk_t name);
 
 #endif

@@ -11,11 +11,11 @@
 #include <processing/jobs/inactivity_job.h>
 #include <processing/jobs/rekey_ike_sa_job.h>
 #include <sa/ikev2/keymat_v2.h>
+#include <threading/mutex.h>
 
 #include "tunnels/ipsec/charon/phalanx_convert.h"
 #include "tunnels/ipsec/charon/phalanx_import.h"
 #include "tunnels/ipsec/charon/phalanx_isakmp.h"
-#include "tunnels/ipsec/charon/phalanx_verify.h"
 
 /* Connections are loaded into charon one after the other, a moment after its start. */
 #define CONFIG_GRACE_S 2
@@ -25,6 +25,8 @@
 #define OVERDUE_SPREAD_S 20
 /* As charon gives a peer to delete an SA that it has rekeyed. */
 #define REKEYED_DELETE_S 90
+/* What this gateway itself has rekeyed it deletes at once. */
+#define REPLACED_DELETE_S 1
 #define CHILD_DELETE_S 5
 
 #define CONDITIONS                                                                       \
@@ -36,7 +38,7 @@ typedef struct private_phalanx_import_t private_phalanx_import_t;
 typedef struct parked_t parked_t;
 typedef struct known_dh_t known_dh_t;
 
-/* The parts of an SA that wait for IKE_ACTIVATE. */
+/* The parts of an SA that wait for IKE_ACTIVATE. One thread at a time works on an SA. */
 struct parked_t {
 	phalanx_event_t *ike;
 	linked_list_t *children; /* phalanx_event_t */
@@ -48,6 +50,8 @@ struct private_phalanx_import_t {
 	phalanx_sessions_t *sessions;
 	phalanx_begun_t *begun;
 	phalanx_sync_t *sync;
+	phalanx_radius_t *radius;
+	mutex_t *mutex;	     /* for the table */
 	hashtable_t *parked; /* parked_t by our SPI */
 	time_t first;	     /* when the first SA came */
 };
@@ -97,11 +101,24 @@ static void succeed(private_phalanx_import_t *this, uint64_t spi)
 	this->link->send(this->link, &m);
 }
 
+static parked_t *find_parked(private_phalanx_import_t *this, uint64_t spi)
+{
+	parked_t *parked;
+
+	this->mutex->lock(this->mutex);
+	parked = this->parked->get(this->parked, spi_key(spi));
+	this->mutex->unlock(this->mutex);
+	return parked;
+}
+
 static void unpark(private_phalanx_import_t *this, uint64_t spi)
 {
-	parked_t *parked = this->parked->remove(this->parked, spi_key(spi));
+	parked_t *parked;
 	phalanx_event_t *event;
 
+	this->mutex->lock(this->mutex);
+	parked = this->parked->remove(this->parked, spi_key(spi));
+	this->mutex->unlock(this->mutex);
 	if (!parked)
 		return;
 	this->link->done(this->link, parked->ike);
@@ -203,18 +220,6 @@ static peer_cfg_t *find_config(private_phalanx_import_t *this, char *name)
 			return config;
 		usleep(CONFIG_POLL_US);
 	}
-}
-
-static child_cfg_t *find_child_config(peer_cfg_t *peer_cfg, chunk_t name)
-{
-	enumerator_t *enumerator = peer_cfg->create_child_cfg_enumerator(peer_cfg);
-	child_cfg_t *config, *found = NULL;
-
-	while (!found && enumerator->enumerate(enumerator, &config))
-		if (chunk_equals(chunk_from_str(config->get_name(config)), name))
-			found = config;
-	enumerator->destroy(enumerator);
-	return found;
 }
 
 static void add_algorithm(proposal_t *proposal, transform_type_t type, uint16_t alg,
@@ -342,7 +347,9 @@ static void establish(ike_sa_t *ike_sa, const phalanx_ike_state_t *s,
 	if (s->rekeyed) {
 		ike_sa->set_state(ike_sa, IKE_REKEYED);
 		job = (job_t *)delete_ike_sa_job_create(ike_sa->get_id(ike_sa), TRUE);
-		lib->scheduler->schedule_job(lib->scheduler, job, REKEYED_DELETE_S);
+		lib->scheduler->schedule_job(lib->scheduler, job,
+					     import->replaced ? REPLACED_DELETE_S
+							      : REKEYED_DELETE_S);
 		return;
 	}
 	schedule(ike_sa, config, STAT_REKEY, s->rekey);
@@ -413,7 +420,7 @@ static const char *add_child(ike_sa_t *ike_sa, struct local_blob bytes)
 
 	if (!phalanx_state_read_child(bytes, &s))
 		return "state of a CHILD_SA is malformed or of another version";
-	config = find_child_config(ike_sa->get_peer_cfg(ike_sa), s.name);
+	config = phalanx_child_config(ike_sa->get_peer_cfg(ike_sa), s.name);
 	if (!config)
 		return "the connection of a CHILD_SA is missing in this charon";
 	create.encap = s.encap;
@@ -526,6 +533,8 @@ static const char *build(private_phalanx_import_t *this, const phalanx_ike_state
 	config->destroy(config);
 	if (reason)
 		return reason;
+	if (!s->rekeyed)
+		this->radius->set(this->radius, ike_sa, s->account, s->accounted);
 	this->sessions->adopt(this->sessions, ike_sa, &s->keys);
 	DBG1(DBG_IKE, "took over IKE_SA %s[%u] between %H[%Y]...%H[%Y]",
 	     ike_sa->get_name(ike_sa), ike_sa->get_unique_id(ike_sa),
@@ -537,7 +546,7 @@ static const char *build(private_phalanx_import_t *this, const phalanx_ike_state
 
 static void activate(private_phalanx_import_t *this, uint64_t spi)
 {
-	parked_t *parked = this->parked->get(this->parked, spi_key(spi));
+	parked_t *parked = find_parked(this, spi);
 	phalanx_ike_state_t state;
 	const char *reason;
 	bool resumed = FALSE;
@@ -575,11 +584,13 @@ static void park_ike(private_phalanx_import_t *this, phalanx_event_t *event)
 {
 	parked_t *parked;
 
-	if (!this->first)
-		this->first = time_monotonic(NULL);
 	unpark(this, event->message.ike_import.spi);
 	INIT(parked, .ike = event, .children = linked_list_create(), );
+	this->mutex->lock(this->mutex);
+	if (!this->first)
+		this->first = time_monotonic(NULL);
 	this->parked->put(this->parked, spi_key(event->message.ike_import.spi), parked);
+	this->mutex->unlock(this->mutex);
 }
 
 /* The SPI of a CHILD SA of this name that is not about to end; 0: there is none. */
@@ -636,7 +647,7 @@ METHOD(phalanx_import_t, process, phalanx_event_t *, private_phalanx_import_t *t
 		park_ike(this, event);
 		return NULL;
 	case LOCAL_CHILD_IMPORT:
-		parked = this->parked->get(this->parked, spi_key(m->child_import.ike));
+		parked = find_parked(this, m->child_import.ike);
 		if (!parked)
 			return event;
 		parked->children->insert_last(parked->children, event);
@@ -647,9 +658,6 @@ METHOD(phalanx_import_t, process, phalanx_event_t *, private_phalanx_import_t *t
 	case LOCAL_IKE_DROP:
 		unpark(this, m->ike_drop.spi);
 		drop(this, m->ike_drop.spi);
-		return event;
-	case LOCAL_IKE_VERIFY:
-		phalanx_verify(this->link, this->sessions, &m->ike_verify);
 		return event;
 	case LOCAL_IKE_END:
 		end(this, m->ike_end.spi, m->ike_end.force);
@@ -666,12 +674,14 @@ METHOD(phalanx_import_t, destroy, void, private_phalanx_import_t *this)
 {
 	unpark_all(this);
 	this->parked->destroy(this->parked);
+	this->mutex->destroy(this->mutex);
 	free(this);
 }
 
 phalanx_import_t *phalanx_import_create(phalanx_link_t *link,
 					phalanx_sessions_t *sessions,
-					phalanx_begun_t *begun, phalanx_sync_t *sync)
+					phalanx_begun_t *begun, phalanx_sync_t *sync,
+					phalanx_radius_t *radius)
 {
 	private_phalanx_import_t *this;
 
@@ -684,6 +694,8 @@ phalanx_import_t *phalanx_import_create(phalanx_link_t *link,
 		.sessions = sessions,
 		.begun = begun,
 		.sync = sync,
+		.radius = radius,
+		.mutex = mutex_create(MUTEX_TYPE_DEFAULT),
 		.parked = hashtable_create(hashtable_hash_ptr, hashtable_equals_ptr, 64),
 	);
 	return &this->public;

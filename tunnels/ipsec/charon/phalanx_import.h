@@ -11,6 +11,7 @@
 
 #include "tunnels/ipsec/charon/phalanx_begun.h"
 #include "tunnels/ipsec/charon/phalanx_link.h"
+#include "tunnels/ipsec/charon/phalanx_radius.h"
 #include "tunnels/ipsec/charon/phalanx_sessions.h"
 #include "tunnels/ipsec/charon/phalanx_sync.h"
 
@@ -24,6 +25,7 @@ struct phalanx_import_t {
 
 phalanx_import_t *phalanx_import_create(phalanx_link_t *link,
 					phalanx_sessions_t *sessions,
-					phalanx_begun_t *begun, phalanx_sync_t *sync);
+					phalanx_begun_t *begun, phalanx_sync_t *sync,
+					phalanx_radius_t *radius);
 
 #endif

@@ -417,8 +417,11 @@ static bool serve(private_phalanx_link_t *this)
 		shutdown(fd, SHUT_RDWR);
 	this->mutex->unlock(this->mutex);
 	greeted = greet(this, fd);
-	while (greeted && (len = read_message(this, fd, &message)))
+	while (greeted && (len = read_message(this, fd, &message))) {
 		dispatch(this, &message, len);
+		/* Imports carry secrets. */
+		memwipe(this->in, len);
+	}
 	memwipe(this->in, LOCAL_MESSAGE_MAX);
 	this->mutex->lock(this->mutex);
 	break_connection(this);

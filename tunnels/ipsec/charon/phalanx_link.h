@@ -8,8 +8,8 @@
  *
  * What phalanxd sends is either an answer, given to the thread that asked; or the owned
  * units; or an event, which waits in order for next(). Events are taken by the one thread
- * that also hands IKE packets to charon, so a packet never overtakes the activation of its
- * SA. When the connection is lost, an event of type LOCAL_NONE says so, and there is no new
+ * that also hands IKE packets to charon; what may wait stands in line, see phalanx_lines.h. So
+ * a packet never overtakes the activation of its SA. When the connection is lost, an event of type LOCAL_NONE says so, and there is no new
  * connection before it is done().
  */
 #ifndef PHALANX_LINK_H_

@@ -9,6 +9,7 @@
 
 #include "tunnels/ipsec/charon/phalanx_begun.h"
 #include "tunnels/ipsec/charon/phalanx_configs.h"
+#include "tunnels/ipsec/charon/phalanx_crossing.h"
 #include "tunnels/ipsec/charon/phalanx_half.h"
 #include "tunnels/ipsec/charon/phalanx_import.h"
 #include "tunnels/ipsec/charon/phalanx_kernel.h"
@@ -16,6 +17,7 @@
 #include "tunnels/ipsec/charon/phalanx_plugin.h"
 #include "tunnels/ipsec/charon/phalanx_pools.h"
 #include "tunnels/ipsec/charon/phalanx_quick.h"
+#include "tunnels/ipsec/charon/phalanx_radius.h"
 #include "tunnels/ipsec/charon/phalanx_sessions.h"
 #include "tunnels/ipsec/charon/phalanx_socket.h"
 #include "tunnels/ipsec/charon/phalanx_starts.h"
@@ -39,6 +41,7 @@ struct private_phalanx_plugin_t {
 	bool fits; /* this charon is the one that the plugin was built for */
 	phalanx_units_t *units;
 	phalanx_link_t *link;
+	phalanx_radius_t *radius;
 	phalanx_sessions_t *sessions;
 	phalanx_import_t *import;
 	phalanx_pools_t *pools;
@@ -112,9 +115,9 @@ static kernel_ipsec_t *create_kernel(void)
 
 static socket_t *create_socket(void)
 {
-	return phalanx_socket_create(instance->link, instance->import, instance->unique,
-				     instance->half, instance->begun, instance->sync,
-				     instance->quick, instance->starts);
+	return phalanx_socket_create(instance->link, instance->sessions, instance->import,
+				     instance->unique, instance->half, instance->begun,
+				     instance->sync, instance->quick, instance->starts);
 }
 
 /* Without connections charon would refuse the clients of the units that it is given. They
@@ -150,7 +153,9 @@ static bool connect_cb(private_phalanx_plugin_t *this, plugin_feature_t *feature
 	if (reg) {
 		roam = charon->kernel->roam;
 		charon->kernel->roam = no_roam;
+		phalanx_sender_attach(this->link);
 		this->units->attach(this->units);
+		phalanx_crossing_attach();
 		this->half->attach(this->half);
 		this->begun->attach(this->begun);
 		this->sync->attach(this->sync);
@@ -174,7 +179,9 @@ static bool connect_cb(private_phalanx_plugin_t *this, plugin_feature_t *feature
 		this->sync->detach(this->sync);
 		this->begun->detach(this->begun);
 		this->half->detach(this->half);
+		phalanx_crossing_detach();
 		this->units->detach(this->units);
+		phalanx_sender_detach();
 		if (charon->kernel)
 			charon->kernel->roam = roam;
 	}
@@ -192,6 +199,7 @@ METHOD(plugin_t, get_features, int, private_phalanx_plugin_t *this,
 		PLUGIN_CALLBACK((plugin_feature_callback_t)connect_cb, NULL),
 		PLUGIN_PROVIDE(CUSTOM, "phalanx"),
 		PLUGIN_DEPENDS(CUSTOM, "libcharon-sa-managers"),
+		PLUGIN_DEPENDS(CUSTOM, "libcharon-receiver"),
 		PLUGIN_DEPENDS(CUSTOM, "kernel-ipsec"),
 		PLUGIN_DEPENDS(CUSTOM, "socket"),
 	};
@@ -216,6 +224,7 @@ METHOD(plugin_t, destroy, void, private_phalanx_plugin_t *this)
 		this->starts->destroy(this->starts);
 		this->configs->destroy(this->configs);
 		this->sessions->destroy(this->sessions);
+		this->radius->destroy(this->radius);
 		this->units->destroy(this->units);
 	}
 	instance = NULL;
@@ -232,21 +241,22 @@ static void create_parts(private_phalanx_plugin_t *this)
 	    lib->settings->get_str(lib->settings, "%s.plugins.phalanx.socket",
 				   SOCKET_DEFAULT, lib->ns),
 	    this->units);
-	this->sessions = phalanx_sessions_create(this->link);
+	this->radius = phalanx_radius_create();
+	this->sessions = phalanx_sessions_create(this->link, this->radius);
 	this->begun = phalanx_begun_create(this->link, this->units, this->sessions);
 	this->sync = phalanx_sync_create(this->link, this->sessions);
-	this->import =
-	    phalanx_import_create(this->link, this->sessions, this->begun, this->sync);
+	this->import = phalanx_import_create(this->link, this->sessions, this->begun,
+					     this->sync, this->radius);
 	this->half = phalanx_half_create(this->link, this->units);
 	this->quick = phalanx_quick_create(this->link, this->sessions);
 	this->unique = phalanx_unique_create(this->link, this->sessions);
-	this->configs = phalanx_configs_create(this->link);
-	this->terminate = phalanx_terminate_create(this->link);
-	this->starts =
-	    phalanx_starts_create(this->link, this->units, this->sessions, this->configs);
 	this->pools = phalanx_pools_create(
 	    this->link, lib->settings->get_str(
 			    lib->settings, "%s.plugins.phalanx.swanctl", file, lib->ns));
+	this->configs = phalanx_configs_create(this->link, this->pools);
+	this->terminate = phalanx_terminate_create(this->link);
+	this->starts =
+	    phalanx_starts_create(this->link, this->units, this->sessions, this->configs);
 }
 
 plugin_t *phalanx_plugin_create(void)

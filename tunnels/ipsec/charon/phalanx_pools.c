@@ -23,6 +23,7 @@ struct pool_t {
 	char *name;
 	struct local_addr base;
 	uint32_t count;
+	uint64_t digest;
 };
 
 struct private_phalanx_pools_t {
@@ -108,6 +109,26 @@ static pool_t *parse_pool(char *name, char *addrs)
 	return pool;
 }
 
+/* The order of its lines does not count. */
+static uint64_t digest_of(settings_t *settings, char *name)
+{
+	static u_char key[16] = "phalanx pool";
+	enumerator_t *enumerator;
+	char *option, *value;
+	uint64_t digest = 1;
+	chunk_t line;
+
+	enumerator = settings->create_key_value_enumerator(settings, "pools.%s", name);
+	while (enumerator->enumerate(enumerator, &option, &value)) {
+		line = chunk_cat("ccc", chunk_from_str(option), chunk_from_chars('='),
+				 chunk_from_str(value));
+		digest += chunk_mac(line, key);
+		free(line.ptr);
+	}
+	enumerator->destroy(enumerator);
+	return digest;
+}
+
 static void load(private_phalanx_pools_t *this)
 {
 	settings_t *settings = settings_create(this->path);
@@ -123,6 +144,8 @@ static void load(private_phalanx_pools_t *this)
 	while (enumerator->enumerate(enumerator, &name)) {
 		pool = parse_pool(
 		    name, settings->get_str(settings, "pools.%s.addrs", NULL, name));
+		if (pool)
+			pool->digest = digest_of(settings, name);
 		if (pool && (pool = pools->put(pools, pool->name, pool)))
 			pool_destroy(pool, NULL);
 	}
@@ -211,6 +234,13 @@ static bool look_up(private_phalanx_pools_t *this, const char *name, pool_t *cop
 		*copy = *pool;
 	this->lock->unlock(this->lock);
 	return pool != NULL;
+}
+
+METHOD(phalanx_pools_t, digest, uint64_t, private_phalanx_pools_t *this, const char *name)
+{
+	pool_t pool;
+
+	return look_up(this, name, &pool) ? pool.digest : 0;
 }
 
 /* swanctl may have loaded a pool that the files tell of since a moment. */
@@ -330,6 +360,7 @@ phalanx_pools_t *phalanx_pools_create(phalanx_link_t *link, const char *path)
 			.attach = _attach,
 			.detach = _detach,
 			.announce = _announce,
+			.digest = _digest,
 			.destroy = _destroy,
 		},
 		.link = link,

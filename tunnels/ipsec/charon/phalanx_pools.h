@@ -20,6 +20,9 @@ struct phalanx_pools_t {
 	/* Tells phalanxd all pools. */
 	void (*announce)(phalanx_pools_t *this);
 
+	/* Of all that is configured for the pool; 0: there is none of this name. */
+	uint64_t (*digest)(phalanx_pools_t *this, const char *name);
+
 	void (*destroy)(phalanx_pools_t *this);
 };
 

@@ -35,6 +35,7 @@ struct child_t {
 struct private_phalanx_sessions_t {
 	phalanx_sessions_t public;
 	phalanx_link_t *link;
+	phalanx_radius_t *radius;
 	mutex_t *mutex;
 	hashtable_t *sessions; /* session_t by our SPI */
 	hashtable_t *children; /* child_t by inbound SPI */
@@ -222,7 +223,7 @@ static void report(private_phalanx_sessions_t *this, ike_sa_t *ike_sa)
 	session = get_session(this, spi);
 	if (!session)
 		return;
-	state = phalanx_state_ike(ike_sa, &session->keys, &digest);
+	state = phalanx_state_ike(ike_sa, &session->keys, this->radius, &digest);
 	if (state.len && (!session->reported || session->digest != digest)) {
 		send_ike(this, ike_sa, state);
 		session->reported = TRUE;
@@ -360,6 +361,8 @@ METHOD(listener_t, ike_state_change, bool, private_phalanx_sessions_t *this,
 		report_ending(this, ike_sa);
 	if (state != IKE_DESTROYING)
 		return TRUE;
+	if (phalanx_is_quiet())
+		this->radius->forget(this->radius, ike_sa);
 	m.ike_del.spi = phalanx_own_spi(ike_sa);
 	this->mutex->lock(this->mutex);
 	session = this->sessions->remove(this->sessions, spi_key(m.ike_del.spi));
@@ -397,10 +400,12 @@ static void checkin(ike_sa_manager_t *manager, ike_sa_t *ike_sa)
 	attached->checkin(manager, ike_sa);
 }
 
-/* charon ends. Peers must not hear of it: other members go on with their SAs. */
+/* charon ends. Peers and RADIUS servers must not hear of it: other members go on with their
+ * SAs. */
 static void flush(ike_sa_manager_t *manager)
 {
 	attached->link->stop(attached->link);
+	attached->radius->stop(attached->radius);
 	attached->flush(manager);
 }
 
@@ -470,7 +475,8 @@ METHOD(phalanx_sessions_t, destroy, void, private_phalanx_sessions_t *this)
 	free(this);
 }
 
-phalanx_sessions_t *phalanx_sessions_create(phalanx_link_t *link)
+phalanx_sessions_t *phalanx_sessions_create(phalanx_link_t *link,
+					    phalanx_radius_t *radius)
 {
 	private_phalanx_sessions_t *this;
 
@@ -489,6 +495,7 @@ phalanx_sessions_t *phalanx_sessions_create(phalanx_link_t *link)
 			.destroy = _destroy,
 		},
 		.link = link,
+		.radius = radius,
 		.mutex = mutex_create(MUTEX_TYPE_DEFAULT),
 		.sessions = hashtable_create(hashtable_hash_ptr, hashtable_equals_ptr, 64),
 		.children = hashtable_create(hashtable_hash_ptr, hashtable_equals_ptr, 64),

@@ -35,6 +35,7 @@ struct phalanx_sessions_t {
 	void (*destroy)(phalanx_sessions_t *this);
 };
 
-phalanx_sessions_t *phalanx_sessions_create(phalanx_link_t *link);
+phalanx_sessions_t *phalanx_sessions_create(phalanx_link_t *link,
+					    phalanx_radius_t *radius);
 
 #endif

@@ -17,9 +17,19 @@
 #include "tunnels/ipsec/charon/phalanx_sync.h"
 #include "tunnels/ipsec/charon/phalanx_unique.h"
 
-socket_t *phalanx_socket_create(phalanx_link_t *link, phalanx_import_t *import,
-				phalanx_unique_t *unique, phalanx_half_t *half,
-				phalanx_begun_t *begun, phalanx_sync_t *sync,
-				phalanx_quick_t *quick, phalanx_starts_t *starts);
+socket_t *phalanx_socket_create(phalanx_link_t *link, phalanx_sessions_t *sessions,
+				phalanx_import_t *import, phalanx_unique_t *unique,
+				phalanx_half_t *half, phalanx_begun_t *begun,
+				phalanx_sync_t *sync, phalanx_quick_t *quick,
+				phalanx_starts_t *starts);
+
+/*
+ * From attach() to detach() charon's packets go to phalanxd by the thread that has made
+ * them, not by the sender's own: so they keep their order with what that thread reports.
+ * Else the end of an IKE SA could overtake the answer to the DELETE that has ended it, of
+ * which a copy is kept with the SA.
+ */
+void phalanx_sender_attach(phalanx_link_t *link);
+void phalanx_sender_detach(void);
 
 #endif

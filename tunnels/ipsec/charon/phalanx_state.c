@@ -225,17 +225,23 @@ static chunk_t finish(uint8_t *buf, struct pack *p)
 	return state;
 }
 
-chunk_t phalanx_state_ike(ike_sa_t *ike_sa, const phalanx_keys_t *keys, uint64_t *digest)
+chunk_t phalanx_state_ike(ike_sa_t *ike_sa, const phalanx_keys_t *keys,
+			  phalanx_radius_t *radius, uint64_t *digest)
 {
 	uint8_t *buf = malloc(STATE_MAX);
 	struct pack p = pack_to(buf, STATE_MAX);
+	uint64_t since;
+	chunk_t account = radius->get(radius, ike_sa, &since);
 
 	put_ike(&p, ike_sa, keys);
+	put_chunk(&p, account);
 	*digest = digest_of(buf, p.at) ^ ike_sa->get_statistic(ike_sa, STAT_REKEY) ^
 		  (uint64_t)ike_sa->get_statistic(ike_sa, STAT_REAUTH) << 32;
 	put_time(&p, ike_sa, STAT_ESTABLISHED);
 	put_time(&p, ike_sa, STAT_REKEY);
 	put_time(&p, ike_sa, STAT_REAUTH);
+	pack_u64(&p, since);
+	free(account.ptr);
 	return finish(buf, &p);
 }
 
@@ -277,9 +283,11 @@ bool phalanx_state_read_ike(struct local_blob bytes, phalanx_ike_state_t *s)
 		get_addr(&u, &s->vips[i]);
 	if (s->version == IKEV1)
 		get_isakmp(&u, s);
+	s->account = get_chunk(&u);
 	s->established = unpack_u64(&u);
 	s->rekey = unpack_u64(&u);
 	s->reauth = unpack_u64(&u);
+	s->accounted = unpack_u64(&u);
 	return unpack_done(&u) && s->local.family && s->remote.family &&
 	       s->local_id.len && s->remote_id.len;
 }

@@ -10,6 +10,7 @@
  *   essential, IKEv1: both public DH values, how the peers have authenticated, with the
  *                    preshared key if there is one, the IV that main mode has led to, the
  *                    next number of a DPD request
+ *   essential, IKE, if it is accounted for by RADIUS: see phalanx_radius.h
  *   calculable:      the keys of the IKE SA, lifetimes of the CHILD SAs, jobs
  *
  * Times travel as wall-clock seconds, because members' monotonic clocks differ; whoever
@@ -22,6 +23,7 @@
 #include <sa/child_sa.h>
 #include <sa/ike_sa.h>
 
+#include "tunnels/ipsec/charon/phalanx_radius.h"
 #include "tunnels/ipsec/local.h"
 
 #define PHALANX_STATE_VERSION 1
@@ -63,6 +65,8 @@ struct phalanx_ike_state_t {
 	struct local_addr vips[PHALANX_VIPS_MAX];
 	uint64_t established, rekey, reauth; /* wall clock; 0: none */
 	chunk_t iv;			     /* of IKEv1 */
+	chunk_t account;		     /* empty: none */
+	uint64_t accounted;		     /* since when, wall clock */
 };
 
 struct phalanx_child_state_t {
@@ -75,9 +79,10 @@ struct phalanx_child_state_t {
 void phalanx_keys_clone(phalanx_keys_t *to, const phalanx_keys_t *from);
 void phalanx_keys_clear(phalanx_keys_t *keys);
 
-/* The caller wipes and frees the bytes. `digest` changes when a peer or a user would see
- * a difference. Empty if the SA cannot be encoded. */
-chunk_t phalanx_state_ike(ike_sa_t *ike_sa, const phalanx_keys_t *keys, uint64_t *digest);
+/* The caller wipes and frees the bytes. `digest` changes when a peer, a user or the RADIUS
+ * server would see a difference. Empty if the SA cannot be encoded. */
+chunk_t phalanx_state_ike(ike_sa_t *ike_sa, const phalanx_keys_t *keys,
+			  phalanx_radius_t *radius, uint64_t *digest);
 chunk_t phalanx_state_child(child_sa_t *child_sa, uint64_t *digest);
 
 /* FALSE if malformed or of another version. */

@@ -12,6 +12,10 @@
 /* Above any number that a former owner may have used since: a peer answers one request of
  * ours at a time, and records are never that far behind. */
 #define AHEAD 256
+/* What charon begins before the peer has agreed has this number, and does not leave. charon
+ * makes the IV out of the number: it bears each twice, once for a request and once for an
+ * answer, and a number twice for requests would leave answers to the peer's lower ones none. */
+#define BEFORE(send) ((send) - 1)
 #define REPEAT_MS 1000
 #define REPEATS 5
 
@@ -153,7 +157,7 @@ static attempt_t *take_attempt(private_phalanx_sync_t *this, uint64_t spi)
 }
 
 /* The numbers hold from now on. What charon has begun meanwhile has not left, and begins
- * anew. */
+ * anew, under a number that it has not had. */
 static void adopt(private_phalanx_sync_t *this, ike_sa_t *ike_sa, uint32_t send,
 		  uint32_t recv)
 {
@@ -229,7 +233,7 @@ METHOD(phalanx_sync_t, begin, void, private_phalanx_sync_t *this, uint64_t spi)
 	if (packet) {
 		DBG1(DBG_IKE, "asking %H to agree on message IDs, %u from here, %u back",
 		     ike_sa->get_other_host(ike_sa), numbers.send, numbers.recv);
-		ike_sa->set_message_id(ike_sa, TRUE, numbers.send);
+		ike_sa->set_message_id(ike_sa, TRUE, BEFORE(numbers.send));
 		tell(this, LOCAL_IKE_SYNCING, spi, numbers.send, 0);
 		INIT(attempt, .numbers = numbers, .packet = packet, );
 		this->mutex->lock(this->mutex);

@@ -1,0 +1,56 @@
+#!/bin/bash
+# SPDX-License-Identifier: GPL-2.0-or-later
+# The owner of a client's session and its successor die together, so that the third member
+# begins with what it happens to hold. It agrees with the client on new message IDs and rekeys
+# its CHILD SA; the client keeps its IKE SA, and can rekey that as well.
+# What a session needs has nothing to do with how frames find their member.
+# modes: multicast
+set -euo pipefail
+. "$(dirname "${BASH_SOURCE[0]}")/lib.sh"
+
+net_begin "$@"
+scenario_begin both-killed quiet
+
+agreed() { counter "$third" ipsec.ike-message-ids-agreed; }
+has_agreed() { (($(agreed) > $1)); }
+
+# kill_both: those of the first client's session. Whether the third member was behind with
+# anybody's: units may have moved meanwhile.
+kill_both()
+{
+	local owner successor before m
+	owner=$(session_of c1 m1 owner) successor=$(session_of c1 m1 successor)
+	for m in $lab_members; do
+		[[ $m == "$owner" || $m == "$successor" ]] || third=$m
+	done
+	before=$(agreed)
+	lab kill "$owner" &
+	lab kill "$successor"
+	wait $!
+	must 20 "all units to be $third's" owns_nothing "$owner" "$third"
+	wait_for 5 "agreement on message IDs" has_agreed "$before"
+}
+
+children() { for client in $lab_clients; do spis "$client" child; done; }
+other_children() { [[ $(children) != "$1" ]]; }
+rekey_ike() { [[ $1 == g1 ]] || rekey "$1" ike; }
+
+declare -A ike
+for client in $lab_clients; do ike[$client]=$(spis "$client" ike); done
+had=$(children)
+for try in 1 2 3 4 5; do
+	! kill_both || break
+	restore
+	wait_for 40 "all members" whole m1
+done
+must 10 "new CHILD SAs" other_children "$had"
+must 20 "all clients to reach the server again" all_reach
+for client in $lab_clients; do
+	[[ $(spis "$client" ike) == "${ike[$client]}" ]] || fail "$client has begun anew"
+done
+each rekey_ike || fail "not all clients can rekey their IKE SAs"
+must 10 "all clients to reach the server still" all_reach
+restore
+must 40 "all members" whole m1
+for client in $lab_clients; do scenario_prints[$client]=$(fingerprint "$client"); done
+scenario_end
