@@ -616,6 +616,34 @@ unproven_takeover() { # FROM TO
 	check_not "nobody has connected anew" since_has sync '< IKE 34 request'
 }
 
+# Again, after the gateway has begun exchanges: a client with an AEAD cipher has no IV left for
+# an answer with number 0.
+unproven_again() { # FROM TO
+	tell "drop $1"
+	mark doubt
+	tell "doubt $2"
+	check "$2 asks the client without an AEAD cipher" since_count doubt \
+		"^$2 IKE_SYNCED send_mid=[1-9]" 1
+	on "$2" --rekey --child net >/dev/null
+	check "both are rekeyed" since_count doubt "^$2 CHILD_PUT" 2
+	for c in c1 c2; do on $c --rekey --ike home >/dev/null; done
+	check "and rekey" since_count doubt "^$2 IKE_DEL" 2
+	check_not "$2 asks the other one as well" since_count doubt "^$2 IKE_SYNCED" 2
+	check_not "nobody has connected anew" since_has doubt '< IKE 34 request'
+}
+
+# What was rekeyed, and waits to be removed, is handed over as well.
+replaced_child() { # FROM TO
+	mark replaced
+	on "$1" --rekey --child net >/dev/null
+	check "$1 has two CHILD_SAs that were replaced" sas_count "$1" 'net:.*DELETED' 2
+	tell "takeover $2"
+	check "$2 has them, too" sas_count "$2" 'net:.*DELETED' 2
+	mark replaced-removed
+	check "$2 removes them" since_count replaced-removed "^$2 CHILD_DEL" 2
+	check "and no others" sas_count "$2" 'net:.*INSTALLED' 2
+}
+
 # Whether charon was alive while an IKE_SA was slow.
 alive_meanwhile() { since "$1" | sed '/ is slow no more/q' | grep -q ' PONG'; }
 slow_ended() { since_has "$1" ' is slow no more' && since_has "$1" ' PONG'; }
@@ -876,6 +904,8 @@ main() {
 	tell "drop B"
 	tell "takeover A"
 	unproven_takeover A B
+	unproven_again B A
+	replaced_child A B
 	tell "drop B"
 	tell "takeover A"
 	check "A has the psk client's IKE_SA" sas_have A '^psk: .*ESTABLISHED'

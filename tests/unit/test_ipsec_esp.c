@@ -131,6 +131,53 @@ static void test_a_nat_that_changes_is_followed(void **state)
 	child_free(s.peer);
 }
 
+/* Of the last packet that the member has sent. */
+static uint32_t spi_sent(const struct node *n)
+{
+	struct unpack u = unpack_from(n->sent[n->nsent - 1] + 28, 4);
+
+	return unpack_u32(&u);
+}
+
+static void put_retired(const struct ends *s)
+{
+	struct local_message m = { .type = LOCAL_CHILD_PUT };
+
+	m.child_put.ike = s->ike;
+	m.child_put.spi_in = s->spi;
+	m.child_put.spi_out = ENDS_PEER_SPI;
+	m.child_put.retired = 1;
+	gateways_say(s->owner, &m);
+	gateways_run(50);
+}
+
+/* Whichever became known first: a snapshot has no order. */
+static void test_what_was_replaced_is_not_used(void **state)
+{
+	const struct local_sa_add base = { 0 };
+	struct ends newer = ends_begin(&base), older = newer;
+	struct local_sa_add in, out;
+	uint32_t newer_spi = ENDS_PEER_SPI;
+
+	ends_next.which = 1;
+	older.spi += CLUSTER_UNITS;
+	ends_make(&older, &base, &in, &out);
+	ends_add(&older, &in, &out);
+	child_find(older.owner->t, older.spi)->confirmed = true;
+	ends_forward(older.owner, 60, false);
+	assert_int_equal(spi_sent(older.owner), ENDS_PEER_SPI);
+	put_retired(&older);
+	ends_forward(older.owner, 60, false);
+	assert_int_equal(spi_sent(older.owner), newer_spi);
+	gateways_kill(older.owner);
+	child_find(older.successor->t, older.spi)->confirmed = true;
+	ends_forward(older.successor, 60, false);
+	gateways_run(50);
+	assert_int_equal(spi_sent(older.successor), newer_spi);
+	ends_next.which = 0;
+	child_free(newer.peer);
+}
+
 int main(void)
 {
 	static const struct CMUnitTest tests[] = {
@@ -138,6 +185,7 @@ int main(void)
 		T(test_bad_packets),
 		T(test_a_nat_that_changes_is_followed),
 		T(test_audit),
+		T(test_what_was_replaced_is_not_used),
 #undef T
 	};
 

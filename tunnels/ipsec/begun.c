@@ -74,7 +74,7 @@ void begun_syncing(struct ipsec *t, const struct local_ike_syncing *m, struct mo
 	if (!sa || !sa->live)
 		return;
 	no_request(t, sa);
-	sa->syncing = sa->exchanges.synced = true;
+	sa->syncing = true;
 	set_next(&sa->exchanges.request, m->send_mid);
 	login_keep(t, sa, now);
 }

@@ -181,6 +181,7 @@ int child_new(struct child **child, const uint8_t *initial, size_t len, unsigned
 	STAILQ_INIT(&c->in.held);
 	STAILQ_INIT(&c->out.held);
 	c->ike = put.ike;
+	c->retired = put.retired;
 	c->unit = put.spi_in % CLUSTER_UNITS;
 	c->born = now;
 	c->transport = in.mode != MODE_TUNNEL;
@@ -216,6 +217,7 @@ int child_readdress(struct child *c, const uint8_t *initial, size_t len)
 	if (err)
 		return err;
 	c->ike = put.ike; /* another one after a rekey of the IKE SA */
+	c->retired = c->retired || put.retired;
 	c->in.src = in.src;
 	c->in.dst = in.dst;
 	c->in.encap = in.encap;

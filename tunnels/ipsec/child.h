@@ -94,7 +94,7 @@ struct child {
 	struct mono path_mtu_since;
 	bool refused;	/* nobody knows the edge: inbound ends, and it is to be rekeyed */
 	bool confirmed; /* the peer has used it, so it has it */
-	bool retired;	/* charon has taken the outbound SA back: a newer one is in use */
+	bool retired;	/* a newer one is in use: charon has taken this one back */
 	/* In transport mode the one address that its selectors have at each end: its NAT may
 	 * give the peer another one later. 0: they have others. */
 	struct address own, peer;
@@ -118,7 +118,8 @@ int child_decode(const uint8_t *initial, size_t len, struct local_sa_add *in,
  * -ENOMEM. */
 int child_new(struct child **child, const uint8_t *initial, size_t len, unsigned window,
 	      struct mono now);
-/* Takes new addresses and the IKE SA from a changed initial part. -EBADMSG. */
+/* Takes from a changed initial part what may change: addresses, the IKE SA, and that it is
+ * retired. -EBADMSG. */
 int child_readdress(struct child *c, const uint8_t *initial, size_t len);
 /* Wipes keys and held packets. The caller has unlinked it. NULL is allowed. */
 void child_free(struct child *c);

@@ -155,9 +155,9 @@ static void routes_remove(struct ipsec *t, struct child *c)
 }
 
 /*
- * The child for a packet, among those of one prefix, newest first. After a rekey the peer
- * has the newer one for certain only when it has used it, or when charon has taken the
- * older one back: until then the older one goes on.
+ * The child for a packet, among those of one prefix. After a rekey the peer has the newer
+ * one for certain only when it has used it, or when charon has taken the older one back:
+ * until then the older one goes on. Mostly the newest comes first, but not after a snapshot.
  */
 static struct child *choose(struct outbound *o, const struct address *prefix,
 			    unsigned bits, const uint8_t *ip, size_t len, uint64_t ike,
@@ -179,7 +179,7 @@ static struct child *choose(struct outbound *o, const struct address *prefix,
 		if (best && (c->ike != best->ike || c->retired))
 			continue;
 		best = c;
-		if (c->confirmed)
+		if (c->confirmed && !c->retired)
 			break;
 	}
 	return best;

@@ -7,7 +7,6 @@
 
 #include "tunnels/ipsec/ike.h"
 
-#define SYNCED 0x80U /* beside the ending */
 #define FLAG_INITIATOR 0x08
 #define FLAG_RESPONSE 0x20
 #define PAYLOAD_FRAGMENT 53 /* Encrypted Fragment, RFC 7383 2.5 */
@@ -164,7 +163,6 @@ void ike_exchanges_clear(struct ike_exchanges *x)
 	ike_copy_clear(&x->request);
 	x->outstanding = false;
 	x->ending = IKE_LIVES;
-	x->synced = false;
 	x->since = 0;
 	memset(&x->replaces, 0, sizeof(x->replaces));
 	OPENSSL_cleanse(&x->begun, sizeof(x->begun));
@@ -323,7 +321,7 @@ size_t ike_exchanges_encode(const struct ike_exchanges *x, uint8_t *buf, size_t 
 	encode_copy(&p, &x->response);
 	encode_copy(&p, &x->request);
 	pack_u8(&p, x->outstanding);
-	pack_u8(&p, (uint8_t)(x->ending | (x->synced ? SYNCED : 0)));
+	pack_u8(&p, (uint8_t)x->ending);
 	pack_u64(&p, x->since);
 	encode_replaces(&p, &x->replaces);
 	encode_begun(&p, &x->begun);
@@ -343,8 +341,6 @@ int ike_exchanges_decode(struct ike_exchanges *x, const uint8_t *buf, size_t len
 		err = decode_copy(&u, &out.request);
 	out.outstanding = unpack_u8(&u);
 	ending = unpack_u8(&u);
-	out.synced = ending & SYNCED;
-	ending &= ~SYNCED;
 	if (ending > IKE_ENDED_BY_US)
 		u.bad = true;
 	out.ending = (enum ike_ending)ending;

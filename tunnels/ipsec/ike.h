@@ -119,7 +119,6 @@ struct ike_exchanges {
 	struct ike_copy request;  /* our last request */
 	bool outstanding;	  /* the peer has not answered it yet */
 	enum ike_ending ending;
-	bool synced; /* the peer was asked to agree on message IDs: once is all it bears */
 	uint64_t since; /* of its peer's login, in seconds of the clock on the wall */
 	struct ike_replaces replaces;
 	struct ike_begun begun;

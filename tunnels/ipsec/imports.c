@@ -78,12 +78,7 @@ static void send_import(struct ipsec *t, struct ike_sa *sa, struct mono now)
 	m.ike_import.send_mid = ike_next_sent(&sa->exchanges);
 	m.ike_import.state = put.state;
 	describe_begun(t, sa, &m.ike_import);
-	/*
-	 * The peer is asked once only: strongSwan 5.9.8 cannot encrypt a second answer with the
-	 * same message ID, since its IVs count them, and ends the IKE SA.
-	 */
-	m.ike_import.unproven =
-	    cluster_unproven(t->host.cluster, sa->unit) && !sa->exchanges.synced;
+	m.ike_import.unproven = cluster_unproven(t->host.cluster, sa->unit);
 	plugin_send(t->plugin, &m);
 	cluster_each(t->host.cluster, sa->unit, import_child, &import);
 	m.type = LOCAL_IKE_ACTIVATE;

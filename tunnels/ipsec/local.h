@@ -39,7 +39,7 @@
 #include "cluster/pack.h"
 #include "src/bpf/unit.h"
 
-#define LOCAL_VERSION 6
+#define LOCAL_VERSION 7
 #define LOCAL_MESSAGE_MAX (160 * 1024)
 
 /* FNV-1a; `hash` is LOCAL_HASH at first. */
@@ -141,9 +141,10 @@ unsigned local_ts_count(const struct local_blob *list);
 	  F(u64, idle))                                                                  \
 	/* D> a lifetime ran out. */                                                     \
 	M(SA_EXPIRE, sa_expire, F(u32, spi) F(u8, inbound) F(addr, dst) F(u8, hard))     \
-	/* P> both SAs of this CHILD SA are installed. name: text. */                    \
+	/* P> both SAs of this CHILD SA are installed. name: text; retired: it was        \
+	   replaced, and the peer has deleted it, too. */                                 \
 	M(CHILD_PUT, child_put, F(u64, ike) F(u32, spi_in) F(u32, spi_out) F(blob, name) \
-	  F(blob, state))                                                                \
+	  F(u8, retired) F(blob, state))                                                 \
 	/* P> the CHILD SA ended. */                                                     \
 	M(CHILD_DEL, child_del, F(u64, ike) F(u32, spi_in))                              \
 	/* D> takeover of an IKE SA. recv_mid: the next request expected of the peer;    \

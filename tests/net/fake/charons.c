@@ -40,7 +40,7 @@ void charons_ping(struct charon *p)
 	charons_tell(p, &m);
 }
 
-void charons_import(struct charon *p, struct sa *sa, bool unproven)
+void charons_import(struct charon *p, struct sa *sa, bool unproven, bool behind)
 {
 	struct local_message m = { .type = LOCAL_IKE_IMPORT };
 
@@ -50,7 +50,7 @@ void charons_import(struct charon *p, struct sa *sa, bool unproven)
 	m.ike_import.send_mid = sa->send_mid;
 	m.ike_import.state = (struct local_blob){ sa->state, sa->len };
 	m.ike_import.unproven = unproven;
-	if (unproven)
+	if (behind)
 		m.ike_import.recv_mid = m.ike_import.send_mid = 0;
 	if (sa->unanswered) {
 		sa->inherited = true;
@@ -154,7 +154,7 @@ static bool is_slow(struct charon *p, const struct local_sa_query *query)
 	charons_tell(p, &m);
 	if (orders.slow == 3) {
 		sa->fenced = true;
-		charons_import(p, sa, false);
+		charons_import(p, sa, false, false);
 	}
 	charons_ping(p);
 	orders.slow = 0;

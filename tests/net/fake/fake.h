@@ -98,7 +98,7 @@ void charons_receive(struct charon *p);
 void charons_tell(struct charon *p, struct local_message *m);
 void charons_ping(struct charon *p);
 /* The IKE SA with all that is known of it. Unproven: with nothing of its numbers. */
-void charons_import(struct charon *p, struct sa *sa, bool unproven);
+void charons_import(struct charon *p, struct sa *sa, bool unproven, bool behind);
 void charons_import_half(struct charon *p);
 
 /* The clients. */

@@ -11,7 +11,8 @@
  *
  *   takeover A|B   that charon becomes the active one and gets all SAs; nothing is lost or
  *                  kept any more
- *   sync A|B       as takeover, but its numbers are those of before the last exchanges
+ *   doubt A|B      as takeover, but its numbers may be behind
+ *   sync A|B       and they are: those of before the last exchanges
  *   activate A|B   that charon becomes the active one, and that is all
  *   drop A|B       that charon is told to drop all SAs
  *   hold N         requests of IKE_AUTH from number N on are lost; 0: none
@@ -110,9 +111,11 @@ static void for_all(struct charon *p, const char *verb)
 		if (!sa->state)
 			continue;
 		if (!strcmp(verb, "takeover"))
-			charons_import(p, sa, false);
+			charons_import(p, sa, false, false);
+		else if (!strcmp(verb, "doubt"))
+			charons_import(p, sa, true, false);
 		else if (!strcmp(verb, "sync"))
-			charons_import(p, sa, true);
+			charons_import(p, sa, true, true);
 		else if (!strcmp(verb, "drop"))
 			drop(p, sa);
 		else if (!strcmp(verb, "end"))
@@ -173,7 +176,8 @@ static void obey(struct charon *p, const char *verb)
 		active = p;
 		charons_import_half(p);
 	}
-	if (takeover || !strcmp(verb, "activate") || !strcmp(verb, "sync"))
+	if (takeover || !strcmp(verb, "activate") || !strcmp(verb, "doubt") ||
+	    !strcmp(verb, "sync"))
 		active = p;
 	if (takeover)
 		orders.lose = orders.cross = 0;

@@ -144,7 +144,9 @@ static void report_child(private_phalanx_sessions_t *this, uint64_t ike,
 		break;
 	case CHILD_DELETING:
 	case CHILD_DELETED:
-		if (knows_child(this, ntohl(child_sa->get_spi(child_sa, TRUE))))
+		/* Its end was told, unless it was replaced, or taken over as one that was. */
+		if (phalanx_is_quiet() ||
+		    knows_child(this, ntohl(child_sa->get_spi(child_sa, TRUE))))
 			break;
 		return;
 	default:
@@ -153,6 +155,8 @@ static void report_child(private_phalanx_sessions_t *this, uint64_t ike,
 	m.child_put.ike = ike;
 	m.child_put.spi_in = ntohl(child_sa->get_spi(child_sa, TRUE));
 	m.child_put.spi_out = ntohl(child_sa->get_spi(child_sa, FALSE));
+	m.child_put.retired = child_sa->get_state(child_sa) == CHILD_DELETING ||
+			      child_sa->get_state(child_sa) == CHILD_DELETED;
 	m.child_put.name = phalanx_blob(chunk_from_str(child_sa->get_name(child_sa)));
 	state = phalanx_state_child(child_sa, &digest);
 	m.child_put.state = phalanx_blob(state);

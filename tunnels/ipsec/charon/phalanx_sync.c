@@ -16,8 +16,10 @@
  * makes the IV out of the number: it bears each twice, once for a request and once for an
  * answer, and a number twice for requests would leave answers to the peer's lower ones none. */
 #define BEFORE(send) ((send) - 1)
+/* Once a second at first, then ever more seldom, as charon repeats requests itself. */
 #define REPEAT_MS 1000
-#define REPEATS 5
+#define REPEAT_MS_MAX 32000
+#define REPEATS 8
 
 typedef struct private_phalanx_sync_t private_phalanx_sync_t;
 typedef struct attempt_t attempt_t;
@@ -60,11 +62,28 @@ static void attempt_destroy(attempt_t *attempt)
 
 /* That the peer can, and that we can. */
 
+/*
+ * Whether the peer can encrypt an answer with message ID 0. strongSwan makes the IVs of AEAD
+ * ciphers out of message IDs, and has two for each: after an answer to a request of ours it
+ * has none left for a lower ID, and ends the IKE SA.
+ */
+static bool has_iv_left(ike_sa_t *ike_sa)
+{
+	proposal_t *proposal = ike_sa->get_proposal(ike_sa);
+	uint16_t alg = ENCR_UNDEFINED;
+
+	if (!proposal || !proposal->get_algorithm(proposal, ENCRYPTION_ALGORITHM, &alg, NULL))
+		return FALSE;
+	return !encryption_algorithm_is_aead(alg) ||
+	       !ike_sa->get_message_id(ike_sa, TRUE);
+}
+
 static bool is_possible(ike_sa_t *ike_sa)
 {
 	return ike_sa->get_version(ike_sa) == IKEV2 &&
 	       ike_sa->get_state(ike_sa) == IKE_ESTABLISHED &&
-	       ike_sa->supports_extension(ike_sa, EXT_IKE_MESSAGE_ID_SYNC);
+	       ike_sa->supports_extension(ike_sa, EXT_IKE_MESSAGE_ID_SYNC) &&
+	       has_iv_left(ike_sa);
 }
 
 static bool read_numbers(message_t *message, numbers_t *numbers)
@@ -199,20 +218,23 @@ static job_requeue_t repeat(uint64_t *spi)
 	private_phalanx_sync_t *this = attached;
 	attempt_t *attempt;
 	bool late = FALSE;
+	u_int wait = 0;
 
 	if (!this)
 		return JOB_REQUEUE_NONE;
 	this->mutex->lock(this->mutex);
 	attempt = this->attempts->get(this->attempts, spi_key(*spi));
-	if (attempt && attempt->repeats++ < REPEATS)
+	if (attempt && attempt->repeats < REPEATS) {
 		charon->sender->send(charon->sender,
 				     attempt->packet->clone(attempt->packet));
-	else if (attempt)
+		wait = min(REPEAT_MS << attempt->repeats++, REPEAT_MS_MAX);
+	} else if (attempt) {
 		late = TRUE;
+	}
 	this->mutex->unlock(this->mutex);
 	if (late)
 		give_up(this, *spi);
-	return attempt && !late ? JOB_RESCHEDULE_MS(REPEAT_MS) : JOB_REQUEUE_NONE;
+	return attempt && !late ? JOB_RESCHEDULE_MS(wait) : JOB_REQUEUE_NONE;
 }
 
 METHOD(phalanx_sync_t, begin, void, private_phalanx_sync_t *this, uint64_t spi)
