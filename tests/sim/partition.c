@@ -444,6 +444,31 @@ static void split_1_1(struct world *w)
 	split(w, 1);
 }
 
+/* Two members die in the moment of the cut: of units that were theirs alone, both parts begin
+ * with what they happen to hold, and skip the same numbers. */
+static void split_unproven(struct world *w)
+{
+	struct clients cs;
+
+	begin(w, &cs);
+	work(&cs, MONO_SEC, 1);
+	cs.loose = true;
+	world_kill(w, 4, world_chance(w, 0.5));
+	world_kill(w, 5, world_chance(w, 0.5));
+	cut(&cs, 3);
+	work(&cs, 3 * MONO_SEC, 3);
+	world_settle(w, BOUND, false);
+	work(&cs, MONO_SEC, 3);
+	network_heal(w);
+	reunite(&cs);
+	cs.loose = false;
+	world_start(w, 4);
+	world_start(w, 5);
+	work(&cs, MONO_SEC, 1);
+	world_settle(w, BOUND, true);
+	reunite(&cs);
+}
+
 /* Clients that go to the member that was cut off, and nobody else does anything. */
 static void split_and_moved(struct world *w)
 {
@@ -607,6 +632,7 @@ static const struct course {
 	{ "one-and-one", 2, split_1_1 },
 	{ "two-and-two", 4, split_2_2 },
 	{ "two-and-three", 5, split_2_3 },
+	{ "unproven", 6, split_unproven },
 	{ "moved", 3, split_and_moved },
 	{ "handed-on", 5, split_and_handed_on },
 	{ "often", 0, split_often },

@@ -155,11 +155,12 @@ identity_judge()
 }
 
 # clear_judge PLACE: nothing of what goes through the tunnels is there in clear. Between the
-# members there is only what they seal; outside, nothing with an inside address.
+# members there is only what they seal; outside, nothing with an inside address. A sealed frame
+# may be longer than the MTU: of its fragments only the first one has ports.
 clear_judge()
 {
 	local filter='ip net 10.0.0.0/8 or ip6 net 2001:db8:1::/64' seen
-	[[ $1 == outside ]] || filter='ip and not icmp and not port 4741'
+	[[ $1 == outside ]] || filter='ip and not icmp and not port 4741 and ip[6:2] & 0x1fff = 0'
 	seen=$(tcpdump -c 3 -nr "$out/$1.pcap" "$filter" 2>/dev/null)
 	[[ -z $seen ]] || fail "$1: in clear: $seen"
 	# The pings' payload says so itself.
