@@ -634,6 +634,7 @@ unproven_again() { # FROM TO
 
 # What was rekeyed, and waits to be removed, is handed over as well.
 replaced_child() { # FROM TO
+	check "$1 has removed what was replaced before" sas_lack "$1" 'net:.*DELETED'
 	mark replaced
 	on "$1" --rekey --child net >/dev/null
 	check "$1 has two CHILD_SAs that were replaced" sas_count "$1" 'net:.*DELETED' 2
