@@ -4,8 +4,8 @@
 # and the IKE SA of two others; the owner of all four dies when it has answered, or asked, and
 # nothing of that has reached the clients. The new owners go on with it. Nobody logs in again,
 # and everybody can rekey at the new owners. Then two clients and the gateway rekey the same
-# SAs at once, and the owner dies again. Who owns a session has nothing to do with how frames
-# find their member.
+# SAs at once, and the owner dies again; and once more when it has asked a client for a further
+# CHILD SA. Who owns a session has nothing to do with how frames find their member.
 # modes: multicast
 set -euo pipefail
 . "$(dirname "${BASH_SOURCE[0]}")/lib.sh"
@@ -105,3 +105,37 @@ must 20 "the rekeying of c2's IKE SA to be ended" rekeyed c2 ike
 goes_on
 scenario_verdict
 revive "$victim"
+
+scenario_name further-killed
+leave c3 m1 # so that c1 is who the gateway means
+lab_clients=c1
+config() { echo "$LAB_DIR/nodes/$1/swanctl/swanctl.conf"; }
+load() { lab exec "$1" swanctl --load-conns >/dev/null; }
+for member in $lab_members; do
+	sed -i.before '/^psk {/,/^children {/s|^children {|&\nmore {\nlocal_ts = 10.1.9.0/24\nesp_proposals = aes128gcm16\n}|' \
+		"$(config "$member")"
+	load "$member"
+done
+gather "$victim" || fail "the session cannot be gathered at $victim"
+before=([c1]=$(logins c1))
+words=$(spoken "$victim")
+children_are() { (($(spis c1 child | wc -w) == 2 * $1)); }
+halt
+lab exec "$victim" swanctl --initiate --child more --timeout 1 >/dev/null 2>&1 || true
+has_asked() { (($(spoken "$victim") > words)); }
+must 10 "$victim to ask c1 for a further CHILD SA" has_asked
+lab kill "$victim"
+go_on
+must 20 "$victim's units to be taken over" owns_nothing "$victim" "$witness"
+must 20 "c1 to have two CHILD SAs" children_are 2
+lab exec "$(owner_of c1 "$witness")" timeout 30 swanctl --terminate --child more >/dev/null ||
+	fail "the new owner does not know the further CHILD SA"
+must 20 "c1 to have one CHILD SA" children_are 1
+goes_on
+scenario_verdict
+revive "$victim"
+for member in $lab_members; do
+	mv "$(config "$member").before" "$(config "$member")"
+	load "$member"
+done
+lab client c3 up

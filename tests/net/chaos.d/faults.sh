@@ -103,7 +103,7 @@ fault_split()
 	for network in $(networks_between); do lab unplug "$victim" "$network"; done
 	holding
 	for network in $(networks_between); do lab plug "$victim" "$network"; done
-	must 30 "the parts to be merged" settled
+	must $held_back "the parts to be merged" settled
 	splits+=(-s "$from-$EPOCHREALTIME")
 }
 
@@ -187,7 +187,7 @@ fault_drain()
 # operate COMMAND...: told to a member that was drawn, until it is done.
 operate()
 {
-	must 20 "clusterctl $*" lab exec "$other" timeout 10 clusterctl "$@"
+	must $held_back "clusterctl $*" lab exec "$other" timeout 10 clusterctl "$@"
 }
 
 # The move goes on, or its owner or its target dies in the middle of it.
