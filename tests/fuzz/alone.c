@@ -174,6 +174,7 @@ void alone_stop(void)
 
 static void remove_folder(void)
 {
+	unlink(alone.path);
 	rmdir(alone.folder);
 }
 

@@ -315,6 +315,15 @@ fingerprint()
 		grep -o '\(initiator-spi\|responder-spi\|spi-in\|spi-out\)=[0-9a-f]*' | xargs
 }
 
+# logins CLIENT: tries so far. Who is asked for a cookie says it first when it begins again.
+logins() { grep -c 'generating IKE_SA_INIT request 0 \[ SA' "$LAB_DIR/nodes/$1/log/charon.log"; }
+
+# is_tidy CLIENT: no CHILD SA that was replaced is kept for late packets.
+is_tidy()
+{
+	[[ $1 == v* || $(lab exec "$1" swanctl --list-sas --raw --ike home) != *state=DELETED* ]]
+}
+
 # gathered MEMBER: the sessions of all clients that take part are its own.
 gathered()
 {
@@ -654,6 +663,7 @@ scenario_begin()
 	restore
 	wait_for 40 "all members" whole m1
 	connect_all
+	wait_for 20 "replaced CHILD SAs to be removed" each is_tidy
 	for client in $lab_clients; do
 		scenario_prints[$client]=$(fingerprint "$client")
 	done

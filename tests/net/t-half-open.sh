@@ -13,7 +13,6 @@ net_begin "$@"
 
 halves() { counter "$1" ipsec.half-open; }
 eap_begun() { grep -c 'initiating EAP_MSCHAPV2' "$LAB_DIR/nodes/$1/log/charon.log" || true; }
-attempts() { grep -c 'initiating IKE_SA home' "$LAB_DIR/nodes/$client/log/charon.log"; }
 
 # halt N: the client's messages from the N-th after IKE_SA_INIT on are lost (RFC 7296 3.1;
 # RFC 3948 2.2: after the non-ESP marker).
@@ -44,7 +43,7 @@ log_in_halfway()
 	local member
 	declare -gA before=()
 	for member in $lab_members; do before[$member]=$("$1" "$member"); done
-	tried=$(attempts)
+	tried=$(logins "$client")
 	halt "$2"
 	lab exec "$client" swanctl --initiate --child net --timeout 30 >"$out/up.log" 2>&1 &
 	login=$!
@@ -68,7 +67,7 @@ login_judge()
 {
 	wait "$login" || fail "$client's login failed: $(xargs <"$out/up.log")"
 	must 10 "$client to reach the server" reaches "$client"
-	(($(attempts) == tried + 1)) || fail "$client has begun anew"
+	(($(logins "$client") == tried + 1)) || fail "$client has begun anew"
 }
 
 test_killed()

@@ -12,9 +12,6 @@ set -euo pipefail
 
 more=10.1.9.100 # the server's address behind the second CHILD SA
 
-# CLIENT's logins so far. Who is asked for a cookie says it first when it begins once more.
-logins() { grep -c 'generating IKE_SA_INIT request 0 \[ SA' "$LAB_DIR/nodes/$1/log/charon.log"; }
-
 # join CLIENT: with two CHILD SAs, if it makes before it breaks. strongSwan's userspace ESP
 # takes one for the other if it breaks first. It repeats every second what is not answered.
 join()

@@ -11,8 +11,6 @@ set -euo pipefail
 . "$(dirname "${BASH_SOURCE[0]}")/lib.sh"
 
 charon_log() { echo "$LAB_DIR/nodes/$1/log/charon.log"; }
-# CLIENT's logins so far.
-logins() { grep -c 'generating IKE_SA_INIT request' "$(charon_log "$1")"; }
 # MEMBER's words on rekeying so far: answers to clients, and requests of its own.
 spoken() { grep -c 'generating CREATE_CHILD_SA re' "$(charon_log "$1")" || true; }
 # Clients' requests that it has put off so far.
