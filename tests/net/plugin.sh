@@ -212,7 +212,7 @@ gateway() { # NODE
 		cert {
 			local_addrs = $address
 			pools = clients
-			proposals = aes256gcm16-prfsha384-ecp384
+			proposals = aes256gcm16-prfsha384-ecp384,aes256-sha384-ecp384
 			local {
 				auth = pubkey
 				certs = own.pem
@@ -588,10 +588,23 @@ further_lost() { # FROM TO
 	check_not "nobody has connected anew" since_has "further-$2" '< IKE 34 request'
 }
 
+# log_in_with CLIENT IKE_PROPOSAL
+log_in_with() {
+	sed -i "s/^\([[:space:]]*\)proposals = .*/\1proposals = $2/" "$work/$1/swanctl/swanctl.conf"
+	on "$1" --terminate --ike home >/dev/null
+	on "$1" --load-all --clear >"$work/$1/load.log" 2>&1
+	on "$1" --initiate --child home >"$work/$1/up.log" 2>&1
+	check "$1 logs in with $2" sas_count "$1" 'home:.*INSTALLED' 1
+}
+
+rekeyings() { grep -c 'generating CREATE_CHILD_SA request' "$work/$1/charon.log"; }
+more_rekeyings() { [ "$(rekeyings "$1")" -gt "$2" ]; }
+
 # B remembers none of the exchanges since the clients logged in, and rekeys before they have
 # agreed on new numbers.
 unproven_takeover() { # FROM TO
-	local early
+	local early before
+	before=$(rekeyings "$2")
 	tell "drop $1"
 	mark sync
 	tell "lose 2"
@@ -599,7 +612,7 @@ unproven_takeover() { # FROM TO
 	check "what $2 asks at first is lost" since_count sync '^lost' 2
 	on "$2" --rekey --child net >/dev/null &
 	early=$!
-	check "$2 rekeys nevertheless" charon_log "$2" 'generating CREATE_CHILD_SA request 2..'
+	check "$2 begins nevertheless" more_rekeyings "$2" "$before"
 	tell "lose 0"
 	for c in c1 c2; do
 		check "$c agrees on message IDs" charon_log $c 'responder requested MID sync'
@@ -616,19 +629,18 @@ unproven_takeover() { # FROM TO
 	check_not "nobody has connected anew" since_has sync '< IKE 34 request'
 }
 
-# Again, after the gateway has begun exchanges: a client with an AEAD cipher has no IV left for
-# an answer with number 0.
+# A client with an AEAD cipher may have no IV left for an answer with number 0.
 unproven_again() { # FROM TO
 	tell "drop $1"
 	mark doubt
 	tell "doubt $2"
-	check "$2 asks the client without an AEAD cipher" since_count doubt \
+	check "$2 and the client without one agree" since_count doubt \
 		"^$2 IKE_SYNCED send_mid=[1-9]" 1
+	check_not "the other one is asked as well" since_count doubt "^$2 IKE_SYNCING" 2
 	on "$2" --rekey --child net >/dev/null
-	check "both are rekeyed" since_count doubt "^$2 CHILD_PUT" 2
+	check "both are rekeyed" since_count doubt "^$2 SA_ADD .*in unit=ok" 2
 	for c in c1 c2; do on $c --rekey --ike home >/dev/null; done
 	check "and rekey" since_count doubt "^$2 IKE_DEL" 2
-	check_not "$2 asks the other one as well" since_count doubt "^$2 IKE_SYNCED" 2
 	check_not "nobody has connected anew" since_has doubt '< IKE 34 request'
 }
 
@@ -904,7 +916,9 @@ main() {
 	further_lost A B
 	tell "drop B"
 	tell "takeover A"
+	log_in_with c2 aes256-sha384-ecp384
 	unproven_takeover A B
+	log_in_with c2 aes256gcm16-prfsha384-ecp384
 	unproven_again B A
 	replaced_child A B
 	tell "drop B"

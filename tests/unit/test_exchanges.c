@@ -140,6 +140,29 @@ static void test_message_ids_are_agreed_on_anew(void **state)
 	assert_int_equal(ike_next_sent(x), 311);
 }
 
+/* It goes on from the numbers that were known. */
+static void test_a_peer_that_does_not_agree(void **state)
+{
+	struct scene s = scene_unproven();
+	struct ike ours = scene_ike(s.spi, false, false, 1, 'o');
+	struct ike next = scene_ike(s.spi, false, false, 2, 'n');
+	struct local_message m = { .type = LOCAL_IKE_SYNCING };
+
+	scene_establish(s.owner, s.spi);
+	scene_transmit(s.owner, &ours);
+	gateways_run(50);
+	scene_cut_off(s.successor);
+	m.ike_syncing = (struct local_ike_syncing){ s.spi, 258 };
+	gateways_say(s.successor, &m);
+	m = (struct local_message){ .type = LOCAL_IKE_SYNCED };
+	m.ike_synced = (struct local_ike_synced){ s.spi, 2, 0 };
+	gateways_say(s.successor, &m);
+	assert_int_equal(
+	    gateways_statistic(s.successor, "ipsec.ike-message-ids-agreed"), 0);
+	scene_transmit(s.successor, &next);
+	assert_int_equal(scene_times_sent(s.successor, &next), 1);
+}
+
 /* A peer that is a cluster, too, asks by a request with number 0. */
 static void test_an_answer_out_of_order_is_no_answer_to_keep(void **state)
 {
@@ -275,6 +298,7 @@ int main(void)
 		TEST(test_a_rekeying_that_was_ended_is_not_begun),
 		TEST(test_another_request_begins_nothing),
 		TEST(test_message_ids_are_agreed_on_anew),
+		TEST(test_a_peer_that_does_not_agree),
 		TEST(test_an_answer_out_of_order_is_no_answer_to_keep),
 		TEST(test_the_answer_to_a_delete_is_said_again),
 		TEST(test_the_owner_dies_when_it_has_answered_a_delete),

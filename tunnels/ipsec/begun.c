@@ -87,9 +87,13 @@ void begun_synced(struct ipsec *t, const struct local_ike_synced *m, struct mono
 		return;
 	no_request(t, sa);
 	sa->syncing = false;
+	/* Less than it was: the peer was not heard. */
+	if (m->send_mid >= ike_next_sent(&sa->exchanges))
+		t->statistics.ike_synced++;
 	set_next(&sa->exchanges.request, m->send_mid);
-	set_next(&sa->exchanges.response, m->recv_mid);
-	t->statistics.ike_synced++;
+	/* Else the peer may repeat its last request. */
+	if (m->recv_mid != ike_next_received(&sa->exchanges))
+		set_next(&sa->exchanges.response, m->recv_mid);
 	login_keep(t, sa, now);
 }
 

@@ -142,7 +142,7 @@ unsigned local_ts_count(const struct local_blob *list);
 	/* D> a lifetime ran out. */                                                     \
 	M(SA_EXPIRE, sa_expire, F(u32, spi) F(u8, inbound) F(addr, dst) F(u8, hard))     \
 	/* P> both SAs of this CHILD SA are installed. name: text; retired: it was        \
-	   replaced, and the peer has deleted it, too. */                                 \
+	   replaced, or is being deleted. */                                              \
 	M(CHILD_PUT, child_put, F(u64, ike) F(u32, spi_in) F(u32, spi_out) F(blob, name) \
 	  F(u8, retired) F(blob, state))                                                 \
 	/* P> the CHILD SA ended. */                                                     \

@@ -12,17 +12,13 @@
 /* Above any number that a former owner may have used since: a peer answers one request of
  * ours at a time, and records are never that far behind. */
 #define AHEAD 256
-/* What charon begins before the peer has agreed has this number, and does not leave. charon
- * makes the IV out of the number: it bears each twice, once for a request and once for an
- * answer, and a number twice for requests would leave answers to the peer's lower ones none. */
-#define BEFORE(send) ((send) - 1)
-/* Once a second at first, then ever more seldom, as charon repeats requests itself. */
+/* After 1, 3, 7 and 15 s: charon gives its own requests up much later. */
 #define REPEAT_MS 1000
-#define REPEAT_MS_MAX 32000
-#define REPEATS 8
+#define REPEATS 4
 
 typedef struct private_phalanx_sync_t private_phalanx_sync_t;
 typedef struct attempt_t attempt_t;
+typedef struct repetition_t repetition_t;
 
 /* RFC 6311, 3.2: what is said about the numbers, either way. */
 typedef struct numbers_t {
@@ -34,6 +30,12 @@ struct attempt_t {
 	numbers_t numbers;
 	packet_t *packet;
 	u_int repeats;
+};
+
+/* A job's, which may outlive the attempt. */
+struct repetition_t {
+	uint64_t spi;
+	uint32_t nonce; /* of the attempt */
 };
 
 struct private_phalanx_sync_t {
@@ -63,19 +65,18 @@ static void attempt_destroy(attempt_t *attempt)
 /* That the peer can, and that we can. */
 
 /*
- * Whether the peer can encrypt an answer with message ID 0. strongSwan makes the IVs of AEAD
- * ciphers out of message IDs, and has two for each: after an answer to a request of ours it
- * has none left for a lower ID, and ends the IKE SA.
+ * Whether the peer can encrypt any number of answers with message ID 0. strongSwan makes the
+ * IVs of all other ciphers out of message IDs, and has two for each: after an answer with
+ * another ID, or to the first copy of the question, it has none left, and ends the IKE SA.
  */
-static bool has_iv_left(ike_sa_t *ike_sa)
+static bool has_random_ivs(ike_sa_t *ike_sa)
 {
 	proposal_t *proposal = ike_sa->get_proposal(ike_sa);
 	uint16_t alg = ENCR_UNDEFINED;
 
 	if (!proposal || !proposal->get_algorithm(proposal, ENCRYPTION_ALGORITHM, &alg, NULL))
 		return FALSE;
-	return !encryption_algorithm_is_aead(alg) ||
-	       !ike_sa->get_message_id(ike_sa, TRUE);
+	return alg == ENCR_AES_CBC || alg == ENCR_CAMELLIA_CBC || alg == ENCR_3DES;
 }
 
 static bool is_possible(ike_sa_t *ike_sa)
@@ -83,7 +84,7 @@ static bool is_possible(ike_sa_t *ike_sa)
 	return ike_sa->get_version(ike_sa) == IKEV2 &&
 	       ike_sa->get_state(ike_sa) == IKE_ESTABLISHED &&
 	       ike_sa->supports_extension(ike_sa, EXT_IKE_MESSAGE_ID_SYNC) &&
-	       has_iv_left(ike_sa);
+	       has_random_ivs(ike_sa);
 }
 
 static bool read_numbers(message_t *message, numbers_t *numbers)
@@ -176,12 +177,13 @@ static attempt_t *take_attempt(private_phalanx_sync_t *this, uint64_t spi)
 }
 
 /* The numbers hold from now on. What charon has begun meanwhile has not left, and begins
- * anew, under a number that it has not had. */
+ * anew; but the peer's requests were answered. */
 static void adopt(private_phalanx_sync_t *this, ike_sa_t *ike_sa, uint32_t send,
 		  uint32_t recv)
 {
 	ike_sa_id_t *id = ike_sa->get_id(ike_sa);
 
+	recv = max(recv, ike_sa->get_message_id(ike_sa, FALSE));
 	ike_sa->set_message_id(ike_sa, TRUE, send);
 	ike_sa->set_message_id(ike_sa, FALSE, recv);
 	tell(this, LOCAL_IKE_SYNCED, phalanx_own_spi(ike_sa), send, recv);
@@ -198,6 +200,7 @@ static ike_sa_t *checkout(private_phalanx_sync_t *this, uint64_t spi)
 	return ike_sa;
 }
 
+/* As if the peer could not do it: it has hardly heard the question. */
 static void give_up(private_phalanx_sync_t *this, uint64_t spi)
 {
 	attempt_t *attempt = take_attempt(this, spi);
@@ -206,14 +209,15 @@ static void give_up(private_phalanx_sync_t *this, uint64_t spi)
 	if (ike_sa) {
 		DBG1(DBG_IKE, "%H does not agree on message IDs",
 		     ike_sa->get_other_host(ike_sa));
-		adopt(this, ike_sa, attempt->numbers.send, attempt->numbers.recv);
+		adopt(this, ike_sa, attempt->numbers.send - AHEAD,
+		      attempt->numbers.recv);
 		charon->ike_sa_manager->checkin(charon->ike_sa_manager, ike_sa);
 	}
 	attempt_destroy(attempt);
 }
 
 /* Sends the request of an attempt, again and again. */
-static job_requeue_t repeat(uint64_t *spi)
+static job_requeue_t repeat(repetition_t *repetition)
 {
 	private_phalanx_sync_t *this = attached;
 	attempt_t *attempt;
@@ -223,17 +227,19 @@ static job_requeue_t repeat(uint64_t *spi)
 	if (!this)
 		return JOB_REQUEUE_NONE;
 	this->mutex->lock(this->mutex);
-	attempt = this->attempts->get(this->attempts, spi_key(*spi));
+	attempt = this->attempts->get(this->attempts, spi_key(repetition->spi));
+	if (attempt && attempt->numbers.nonce != repetition->nonce)
+		attempt = NULL;
 	if (attempt && attempt->repeats < REPEATS) {
 		charon->sender->send(charon->sender,
 				     attempt->packet->clone(attempt->packet));
-		wait = min(REPEAT_MS << attempt->repeats++, REPEAT_MS_MAX);
+		wait = REPEAT_MS << attempt->repeats++;
 	} else if (attempt) {
 		late = TRUE;
 	}
 	this->mutex->unlock(this->mutex);
 	if (late)
-		give_up(this, *spi);
+		give_up(this, repetition->spi);
 	return attempt && !late ? JOB_RESCHEDULE_MS(wait) : JOB_REQUEUE_NONE;
 }
 
@@ -244,7 +250,7 @@ METHOD(phalanx_sync_t, begin, void, private_phalanx_sync_t *this, uint64_t spi)
 	numbers_t numbers = { 0 };
 	attempt_t *attempt;
 	packet_t *packet = NULL;
-	uint64_t *job_spi;
+	repetition_t *repetition;
 
 	if (ike_sa && is_possible(ike_sa) && rng &&
 	    rng->get_bytes(rng, sizeof(numbers.nonce), (uint8_t *)&numbers.nonce)) {
@@ -255,18 +261,16 @@ METHOD(phalanx_sync_t, begin, void, private_phalanx_sync_t *this, uint64_t spi)
 	if (packet) {
 		DBG1(DBG_IKE, "asking %H to agree on message IDs, %u from here, %u back",
 		     ike_sa->get_other_host(ike_sa), numbers.send, numbers.recv);
-		ike_sa->set_message_id(ike_sa, TRUE, BEFORE(numbers.send));
 		tell(this, LOCAL_IKE_SYNCING, spi, numbers.send, 0);
 		INIT(attempt, .numbers = numbers, .packet = packet, );
 		this->mutex->lock(this->mutex);
 		attempt = this->attempts->put(this->attempts, spi_key(spi), attempt);
 		this->mutex->unlock(this->mutex);
 		attempt_destroy(attempt);
-		job_spi = malloc_thing(uint64_t);
-		*job_spi = spi;
+		INIT(repetition, .spi = spi, .nonce = numbers.nonce, );
 		lib->processor->queue_job(
 		    lib->processor, (job_t *)callback_job_create(
-					(callback_job_cb_t)repeat, job_spi, free, NULL));
+					(callback_job_cb_t)repeat, repetition, free, NULL));
 	}
 	DESTROY_IF(rng);
 	if (ike_sa)
