@@ -429,8 +429,8 @@ users_seen() { sed -n 's/.*IKE_PUT .*peer=//p' "$work/fake.log" | sort -u | wc -
 
 attempts() { [ "$(grep -c 'initiating IKE_SA' "$work/$1/charon.log")" = "$2" ]; }
 
-# The member dies between its answer and the client's IKE_AUTH.
-half_open() { # FROM TO CLIENT CONNECTION
+# The member dies between its answer and the client's IKE_AUTH; or loses the unit, and is told so.
+half_open() { # FROM TO CLIENT CONNECTION [drop]
 	local before
 	before=$(grep -c 'initiating IKE_SA' "$work/$3/charon.log")
 	mark "half-$3"
@@ -440,6 +440,12 @@ half_open() { # FROM TO CLIENT CONNECTION
 	check "before the response" [ -n "$(since "half-$3" |
 		sed '/> IKE 34 response/q' | grep HALF_OPEN)" ]
 	check "the client has the response" since_has "half-$3" '^held'
+	if [ -n "${5:-}" ]; then
+		check "$1 has it" sas_have "$1" CONNECTING
+		tell "drop $1"
+		check "$1 forgets it" sas_lack "$1" CONNECTING
+		check_not "and does not say so" since_has "half-$3" "^$1 HALF_DONE"
+	fi
 	tell "half $2"
 	check "$2 answers in the same words" since_has "half-$3" '^HALF identical'
 	tell "hold 0"
@@ -447,6 +453,24 @@ half_open() { # FROM TO CLIENT CONNECTION
 	check "and works" sas_have "$3" 'home:.*INSTALLED'
 	check "at its first attempt" attempts "$3" $((before + 1))
 	wait $! 2>/dev/null
+}
+
+# The PSK client's login has begun at one member, which knows it still, and ended at the other.
+half_left() { # FIRST SECOND
+	tell "takeover $1"
+	check "$1 has what $2 has made of it" sas_have "$1" '^psk: .*ESTABLISHED'
+	check "and nothing half-open besides" sas_lack "$1" CONNECTING
+	tell "drop $1"
+	check "nothing of it stays behind" sas_count "$1" . 0
+	# As if the answer that established it at the second member had never left.
+	tell "drop $2"
+	tell "half $2"
+	check "$2 has it half-open again" sas_have "$2" CONNECTING
+	check "nobody asks whether its peer lives" charon_log "$2" \
+		'no liveness check of a half-open IKE_SA'
+	tell "drop $2"
+	check "and $2 goes on" sas_count "$2" . 0
+	on c1 --terminate --ike home --force >/dev/null
 }
 
 # A round of EAP is answered, and then the member dies.
@@ -965,8 +989,11 @@ main() {
 	own_contact A
 
 	for c in c1 c2; do on $c --terminate --ike home >/dev/null; done
+	sed -i 's/^psk {/&\ndpd_delay = 1s/' "$work/B/swanctl/swanctl.conf"
+	on B --load-all >"$work/B/load.log" 2>&1
 	half_open A B c1 psk
-	half_open B A c2 cert
+	half_left A B
+	half_open B A c2 cert drop
 	half_eap A B
 	tell "activate A"
 	behind_nat A

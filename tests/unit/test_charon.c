@@ -572,6 +572,31 @@ static void test_a_login_in_progress_goes_on(void **state)
 			assert_int_equal(n->t->nhalves, 0);
 }
 
+/* Else it would stay beside what another member makes of it, with the same SPIs. */
+static void test_a_login_in_progress_leaves_with_its_unit(void **state)
+{
+	struct scene s = begin();
+	struct message init = ike(s.spi, IKE_SA_INIT, true, 0, 'i');
+	struct local_message m;
+	uint32_t ticket;
+
+	begin_half(s.owner, s.spi);
+	transmit(s.owner, &init);
+	gateways_run(50);
+	gateways_forget(s.owner);
+	cluster_move(s.owner->c, s.unit, s.third->id, &ticket, gateways_now);
+	gateways_run(200);
+	assert_true(gateways_hear(s.owner, LOCAL_IKE_DROP, &m));
+	assert_true(m.ike_drop.spi == s.spi);
+	assert_true(gateways_hear(s.third, LOCAL_HALF_IMPORT, &m));
+	assert_true(m.half_import.spi == s.spi);
+	/* What charon has made of it in the meantime goes as well. */
+	gateways_forget(s.owner);
+	establish(s.owner, s.spi, "one");
+	assert_true(gateways_hear(s.owner, LOCAL_IKE_DROP, &m));
+	assert_true(m.ike_drop.spi == s.spi);
+}
+
 /* Between the two charon may ask others, a RADIUS server say. */
 static void test_a_login_survives_between_its_end_and_the_answer(void **state)
 {
@@ -756,6 +781,7 @@ int main(void)
 		TEST(test_a_successor_ends_what_was_replaced),
 		TEST(test_what_charon_does_not_end_is_taken_from_it),
 		TEST(test_a_login_in_progress_goes_on),
+		TEST(test_a_login_in_progress_leaves_with_its_unit),
 		TEST(test_a_login_survives_between_its_end_and_the_answer),
 		TEST(test_an_answer_in_other_words_is_not_given),
 		TEST(test_eap_in_mid_round_fails_at_once),

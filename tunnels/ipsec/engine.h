@@ -405,6 +405,8 @@ void login_end(struct ipsec *t, struct ike_sa *sa, struct mono now);
 void login_engages(struct ipsec *t, unit_id unit, struct mono now);
 /* Makes charon forget it. */
 void login_drop(struct ipsec *t, struct ike_sa *sa);
+/* The same of an IKE SA that may be half-open. */
+void login_drop_spi(struct ipsec *t, uint64_t spi);
 /* Lets go what has been committed; repeats what a dead owner had asked. */
 void login_release(struct ipsec *t);
 void login_tick(struct ipsec *t, struct mono now);
@@ -490,8 +492,9 @@ bool half_receive(struct ipsec *t, const struct ike_header *h,
 		  const struct local_addr *src, const struct local_addr *dst,
 		  struct mono now);
 void half_import(struct ipsec *t, const struct unit_set *units, struct mono now);
-/* charon has lost those of these units; NULL: all. */
+/* Makes charon forget those of these units; or it has gone, and with it all. */
 void half_drop(struct ipsec *t, const struct unit_set *units);
+void half_drop_all(struct ipsec *t);
 void half_sweep(struct ipsec *t, struct mono now);
 
 /* quick.c */

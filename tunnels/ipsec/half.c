@@ -305,14 +305,31 @@ void half_import(struct ipsec *t, const struct unit_set *units, struct mono now)
 	}
 }
 
+static void drop(struct ipsec *t, struct half *half)
+{
+	if (half->live)
+		login_drop_spi(t, half->spi);
+	half->live = half->imported = false;
+}
+
+/* What charon kept would be in the way of the IKE SA that another member makes of it. */
 void half_drop(struct ipsec *t, const struct unit_set *units)
 {
 	struct half *half;
 
 	for (unsigned u = 0; u < CLUSTER_UNITS; u++)
-		if (!units || unit_set_has(units, (unit_id)u))
+		if (unit_set_has(units, (unit_id)u))
 			LIST_FOREACH(half, &t->halves[u], next)
-				half->live = half->imported = false;
+				drop(t, half);
+}
+
+void half_drop_all(struct ipsec *t)
+{
+	struct half *half;
+
+	for (unsigned u = 0; u < CLUSTER_UNITS; u++)
+		LIST_FOREACH(half, &t->halves[u], next)
+			half->live = half->imported = false;
 }
 
 void half_sweep(struct ipsec *t, struct mono now)

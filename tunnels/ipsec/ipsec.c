@@ -62,7 +62,7 @@ static void without_charon(struct ipsec *t, const char *why)
 		log_warnx("ipsec: %s; its sessions go to other members", why);
 	t->welcomed = false;
 	imports_forget_all(t);
-	half_drop(t, NULL);
+	half_drop_all(t);
 	for (unsigned i = 0; i < TABLE_SIZE; i++)
 		LIST_FOREACH(sa, &t->ikes[i], by_spi)
 			sa->live = false;

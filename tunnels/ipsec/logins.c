@@ -545,6 +545,8 @@ void login_put(struct ipsec *t, const struct local_message *m, struct mono now)
 	if (err) {
 		log_warnx("ipsec: cannot keep IKE SA %016llx: %s",
 			  (unsigned long long)spi, strerror(-err));
+		if (err == -EPERM)
+			login_drop_spi(t, spi);
 		return;
 	}
 	if (!sa) {
@@ -702,10 +704,16 @@ void login_end(struct ipsec *t, struct ike_sa *sa, struct mono now)
 	cluster_remove(t->host.cluster, s, now);
 }
 
-void login_drop(struct ipsec *t, struct ike_sa *sa)
+void login_drop_spi(struct ipsec *t, uint64_t spi)
 {
 	struct local_message m = { .type = LOCAL_IKE_DROP };
 
+	m.ike_drop.spi = spi;
+	plugin_send(t->plugin, &m);
+}
+
+void login_drop(struct ipsec *t, struct ike_sa *sa)
+{
 	imports_forget(t, sa);
 	if (sa->inherited) {
 		sa->inherited = false;
@@ -715,8 +723,7 @@ void login_drop(struct ipsec *t, struct ike_sa *sa)
 	if (!sa->live)
 		return;
 	sa->live = false;
-	m.ike_drop.spi = sa->spi;
-	plugin_send(t->plugin, &m);
+	login_drop_spi(t, sa->spi);
 }
 
 static void repeat(struct ipsec *t, struct ike_sa *sa, struct mono now)

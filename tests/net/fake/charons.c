@@ -278,6 +278,11 @@ static void on_half_open(struct charon *p, const struct local_message *m)
 
 /* News, which are for the log only. */
 
+static void on_half_done(struct charon *p, const struct local_message *m)
+{
+	say("%c HALF_DONE spi=%016" PRIx64, p->name, m->half_done.spi);
+}
+
 static void on_sa_add(struct charon *p, const struct local_message *m)
 {
 	const struct local_sa_add *add = &m->sa_add;
@@ -357,6 +362,7 @@ static handler *const handlers[LOCAL_TYPES] = {
 	[LOCAL_IMPORTED] = on_imported,
 	[LOCAL_IKE_RESUMED] = on_ike_resumed,
 	[LOCAL_HALF_OPEN] = on_half_open,
+	[LOCAL_HALF_DONE] = on_half_done,
 	[LOCAL_SA_ADD] = on_sa_add,
 	[LOCAL_SA_UPDATE] = on_sa_update,
 	[LOCAL_SA_DEL] = on_sa_del,

@@ -86,11 +86,11 @@ static void move_child(struct charon *p, const struct sa *sa, uint32_t spi_in)
 	charons_tell(p, &m);
 }
 
-static void drop(struct charon *p, const struct sa *sa)
+static void drop(struct charon *p, uint64_t spi)
 {
 	struct local_message m = { .type = LOCAL_IKE_DROP };
 
-	m.ike_drop.spi = sa->spi;
+	m.ike_drop.spi = spi;
 	charons_tell(p, &m);
 }
 
@@ -117,7 +117,7 @@ static void for_all(struct charon *p, const char *verb)
 		else if (!strcmp(verb, "sync"))
 			charons_import(p, sa, true, true);
 		else if (!strcmp(verb, "drop"))
-			drop(p, sa);
+			drop(p, sa->spi);
 		else if (!strcmp(verb, "end"))
 			end(p, sa);
 		for (unsigned j = 0; j < sa->child_count; j++) {
@@ -181,6 +181,8 @@ static void obey(struct charon *p, const char *verb)
 		active = p;
 	if (takeover)
 		orders.lose = orders.cross = 0;
+	if (!strcmp(verb, "drop") && half.spi)
+		drop(p, half.spi);
 	for_all(p, verb);
 }
 

@@ -35,6 +35,7 @@ struct private_phalanx_half_t {
 	mutex_t *mutex;
 	hashtable_t *entries; /* entry_t by our SPI */
 	ike_sa_t *(*checkout_by_message)(ike_sa_manager_t *this, message_t *message);
+	status_t (*send_dpd)(ike_sa_t *this);
 	nonce_gen_t *(*create_nonce_gen)(crypto_factory_t *this);
 	key_exchange_t *(*create_ke)(crypto_factory_t *this, key_exchange_method_t method,
 				     ...);
@@ -223,6 +224,28 @@ static void put_entry(private_phalanx_half_t *this, uint64_t spi, entry_t *entry
 	entry_destroy(old);
 }
 
+METHOD(phalanx_half_t, has, bool, private_phalanx_half_t *this, uint64_t spi)
+{
+	bool found;
+
+	this->mutex->lock(this->mutex);
+	found = this->entries->get(this->entries, spi_key(spi)) != NULL;
+	this->mutex->unlock(this->mutex);
+	return found;
+}
+
+METHOD(phalanx_half_t, take, ike_sa_id_t *, private_phalanx_half_t *this, uint64_t spi)
+{
+	entry_t *entry = take_entry(this, spi);
+	ike_sa_id_t *id;
+
+	if (!entry)
+		return NULL;
+	id = entry->id->clone(entry->id);
+	entry_destroy(entry);
+	return id;
+}
+
 /* Export. */
 
 static bool is_first(message_t *message)
@@ -305,6 +328,16 @@ METHOD(listener_t, ike_state_change, bool, private_phalanx_half_t *this, ike_sa_
 
 /* Import. */
 
+/* If it had been established here before, and its answer was never said, then charon still
+ * wants to know whether its peer lives, and asks a connection that it does not have yet. */
+static status_t send_dpd(ike_sa_t *ike_sa)
+{
+	if (ike_sa->get_peer_cfg(ike_sa))
+		return attached->send_dpd(ike_sa);
+	DBG1(DBG_IKE, "no liveness check of a half-open IKE_SA");
+	return SUCCESS;
+}
+
 static message_t *parse_request(const struct local_half_import *half)
 {
 	host_t *src = phalanx_host(&half->src), *dst = phalanx_host(&half->dst);
@@ -338,6 +371,10 @@ static void remember(private_phalanx_half_t *this, ike_sa_t *ike_sa, message_t *
 	     .nonce_r = chunk_clone(phalanx_chunk(half->nonce)),
 	     .secret = chunk_clone(phalanx_chunk(half->secret)), );
 	put_entry(this, half->spi, entry);
+	if (ike_sa->send_dpd != send_dpd) {
+		this->send_dpd = ike_sa->send_dpd;
+		ike_sa->send_dpd = send_dpd;
+	}
 }
 
 METHOD(phalanx_half_t, import, void, private_phalanx_half_t *this,
@@ -480,6 +517,8 @@ phalanx_half_t *phalanx_half_create(phalanx_link_t *link, phalanx_units_t *units
 			.detach = _detach,
 			.import = _import,
 			.fail = _fail,
+			.has = _has,
+			.take = _take,
 			.destroy = _destroy,
 		},
 		.link = link,

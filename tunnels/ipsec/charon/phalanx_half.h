@@ -27,6 +27,12 @@ struct phalanx_half_t {
 	/* Refuses the peer's request under the keys that its first message has led to. */
 	void (*fail)(phalanx_half_t *this, const struct local_half_fail *fail);
 
+	/* Whether the IKE SA with this SPI of ours is half-open, and known to phalanxd. */
+	bool (*has)(phalanx_half_t *this, uint64_t spi);
+	/* Its ID, for the caller to destroy; from here on its end is not reported. NULL: it is
+	 * not half-open. */
+	ike_sa_id_t *(*take)(phalanx_half_t *this, uint64_t spi);
+
 	void (*destroy)(phalanx_half_t *this);
 };
 

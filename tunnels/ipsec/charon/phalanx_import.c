@@ -48,6 +48,7 @@ struct private_phalanx_import_t {
 	phalanx_import_t public;
 	phalanx_link_t *link;
 	phalanx_sessions_t *sessions;
+	phalanx_half_t *half;
 	phalanx_begun_t *begun;
 	phalanx_sync_t *sync;
 	phalanx_radius_t *radius;
@@ -145,10 +146,8 @@ static void unpark_all(private_phalanx_import_t *this)
 	} while (found);
 }
 
-/* Ends an SA of this charon without a word to anyone. */
-static void drop(private_phalanx_import_t *this, uint64_t spi)
+static void drop_id(ike_sa_id_t *id)
 {
-	ike_sa_id_t *id = this->sessions->find(this->sessions, spi);
 	ike_sa_t *ike_sa;
 
 	if (!id)
@@ -160,6 +159,14 @@ static void drop(private_phalanx_import_t *this, uint64_t spi)
 							    ike_sa);
 	phalanx_quiet(FALSE);
 	id->destroy(id);
+}
+
+/* Ends an SA of this charon, half-open or not, without a word to anyone. There may be both: one
+ * that was answered here, and what another member has made of it. */
+static void drop(private_phalanx_import_t *this, uint64_t spi)
+{
+	drop_id(this->half->take(this->half, spi));
+	drop_id(this->sessions->find(this->sessions, spi));
 }
 
 /* As charon's own commands do: its tasks tell the peer, and report the end. */
@@ -680,8 +687,8 @@ METHOD(phalanx_import_t, destroy, void, private_phalanx_import_t *this)
 
 phalanx_import_t *phalanx_import_create(phalanx_link_t *link,
 					phalanx_sessions_t *sessions,
-					phalanx_begun_t *begun, phalanx_sync_t *sync,
-					phalanx_radius_t *radius)
+					phalanx_half_t *half, phalanx_begun_t *begun,
+					phalanx_sync_t *sync, phalanx_radius_t *radius)
 {
 	private_phalanx_import_t *this;
 
@@ -692,6 +699,7 @@ phalanx_import_t *phalanx_import_create(phalanx_link_t *link,
 		},
 		.link = link,
 		.sessions = sessions,
+		.half = half,
 		.begun = begun,
 		.sync = sync,
 		.radius = radius,

@@ -10,6 +10,7 @@
 #define PHALANX_IMPORT_H_
 
 #include "tunnels/ipsec/charon/phalanx_begun.h"
+#include "tunnels/ipsec/charon/phalanx_half.h"
 #include "tunnels/ipsec/charon/phalanx_link.h"
 #include "tunnels/ipsec/charon/phalanx_radius.h"
 #include "tunnels/ipsec/charon/phalanx_sessions.h"
@@ -25,7 +26,7 @@ struct phalanx_import_t {
 
 phalanx_import_t *phalanx_import_create(phalanx_link_t *link,
 					phalanx_sessions_t *sessions,
-					phalanx_begun_t *begun, phalanx_sync_t *sync,
-					phalanx_radius_t *radius);
+					phalanx_half_t *half, phalanx_begun_t *begun,
+					phalanx_sync_t *sync, phalanx_radius_t *radius);
 
 #endif

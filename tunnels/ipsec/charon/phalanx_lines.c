@@ -20,6 +20,7 @@ struct private_phalanx_lines_t {
 	phalanx_lines_t public;
 	phalanx_link_t *link;
 	phalanx_sessions_t *sessions;
+	phalanx_half_t *half;
 	phalanx_work_t work;
 	void *arg;
 	mutex_t *mutex; /* for all below */
@@ -101,7 +102,7 @@ static bool knows(private_phalanx_lines_t *this, uint64_t spi)
 	ike_sa_id_t *id = this->sessions->find(this->sessions, spi);
 
 	if (!id)
-		return FALSE;
+		return this->half->has(this->half, spi);
 	id->destroy(id);
 	return TRUE;
 }
@@ -219,7 +220,8 @@ METHOD(phalanx_lines_t, destroy, void, private_phalanx_lines_t *this)
 }
 
 phalanx_lines_t *phalanx_lines_create(phalanx_link_t *link, phalanx_sessions_t *sessions,
-				      phalanx_work_t work, void *arg)
+				      phalanx_half_t *half, phalanx_work_t work,
+				      void *arg)
 {
 	private_phalanx_lines_t *this;
 
@@ -231,6 +233,7 @@ phalanx_lines_t *phalanx_lines_create(phalanx_link_t *link, phalanx_sessions_t *
 		},
 		.link = link,
 		.sessions = sessions,
+		.half = half,
 		.work = work,
 		.arg = arg,
 		.mutex = mutex_create(MUTEX_TYPE_DEFAULT),

@@ -22,6 +22,7 @@
 #ifndef PHALANX_LINES_H_
 #define PHALANX_LINES_H_
 
+#include "tunnels/ipsec/charon/phalanx_half.h"
 #include "tunnels/ipsec/charon/phalanx_link.h"
 #include "tunnels/ipsec/charon/phalanx_sessions.h"
 
@@ -41,6 +42,7 @@ struct phalanx_lines_t {
 };
 
 phalanx_lines_t *phalanx_lines_create(phalanx_link_t *link, phalanx_sessions_t *sessions,
-				      phalanx_work_t work, void *arg);
+				      phalanx_half_t *half, phalanx_work_t work,
+				      void *arg);
 
 #endif

@@ -245,9 +245,9 @@ static void create_parts(private_phalanx_plugin_t *this)
 	this->sessions = phalanx_sessions_create(this->link, this->radius);
 	this->begun = phalanx_begun_create(this->link, this->units, this->sessions);
 	this->sync = phalanx_sync_create(this->link, this->sessions);
-	this->import = phalanx_import_create(this->link, this->sessions, this->begun,
-					     this->sync, this->radius);
 	this->half = phalanx_half_create(this->link, this->units);
+	this->import = phalanx_import_create(this->link, this->sessions, this->half,
+					     this->begun, this->sync, this->radius);
 	this->quick = phalanx_quick_create(this->link, this->sessions);
 	this->unique = phalanx_unique_create(this->link, this->sessions);
 	this->pools = phalanx_pools_create(

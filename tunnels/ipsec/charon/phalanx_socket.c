@@ -293,6 +293,6 @@ socket_t *phalanx_socket_create(phalanx_link_t *link, phalanx_sessions_t *sessio
 		.quick = quick,
 		.starts = starts,
 	);
-	this->lines = phalanx_lines_create(link, sessions, by_worker, this);
+	this->lines = phalanx_lines_create(link, sessions, half, by_worker, this);
 	return &this->public;
 }
