@@ -51,7 +51,7 @@ must 10 "all clients to reach the server without $victim's charon" all_reach
 lab revive "$victim"
 must 30 "$victim to be a member with units again" whole "$witness"
 prints_judge
-sanitizer_judge
+crash_judge
 if ((${#reasons[@]})); then
 	net_failed=1
 	echo "not ok charon-$MODE - $(printf '%s; ' "${reasons[@]}")"

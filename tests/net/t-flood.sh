@@ -60,6 +60,6 @@ program_stop flood || true
 (($(memory "$witness") < memory + 32768)) || fail "$witness has grown from $memory to $(memory "$witness") kB"
 [[ $(fingerprint c1) == "$before" ]] || fail "c1 has other SAs"
 lab exec r1 ip route del blackhole 198.18.0.0/15
-sanitizer_judge
+crash_judge
 revive "$victim"
 scenario_verdict

@@ -118,7 +118,7 @@ before=$(in_clear)
 lab exec v1 ip xfrm policy deleteall dir out
 ! lab exec v1 ping -n -q -c 2 -i 0.2 -W 1 "$VIP_OUTSIDE" >/dev/null || fail "an echo in clear was answered"
 (($(in_clear) > before)) || fail "nothing in clear was counted"
-sanitizer_judge
+crash_judge
 scenario_verdict
 for member in $lab_members; do program_stop "serve-$member" || true; done
 revive "$victim"

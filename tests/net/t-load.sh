@@ -53,7 +53,7 @@ must 20 "IKE to answer every client" everybody_answered
 crowd_sas >"$out/crowd.after"
 cmp -s "$out/crowd.before" "$out/crowd.after" ||
 	fail "clients have other SAs: $(diff "$out/crowd.before" "$out/crowd.after" | head -n 4)"
-sanitizer_judge
+crash_judge
 lab load down
 revive "$victim" || fail "$victim did not come back"
 

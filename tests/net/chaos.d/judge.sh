@@ -86,7 +86,7 @@ chaos_end()
 	inside_judge
 	espcheck_judge "${splits[@]}" "$out/outside.pcap"
 	replay_judge "$out/outside.pcap"
-	sanitizer_judge
+	crash_judge
 	pauses_table
 	scenario_verdict "$number faults in $lasted s, seed $seed"
 	((${#reasons[@]} == 0)) || statuses >"$out/statuses.json" || true
