@@ -16,8 +16,9 @@
  *     a CHILD_IMPORT for each of its children and then IKE_ACTIVATE: the plugin makes them
  *     live SAs, and reports nothing of that back but IMPORTED, or IMPORT_FAILED with the
  *     reason why it could not. A few IKE SAs are under way at a time.
- *   - When a unit is lost: IKE_DROP for each SA; the plugin destroys it without a word to
- *     the peer and without SA_DEL, CHILD_DEL, IKE_DEL or ADDRESS_RELEASE.
+ *   - When a unit is lost: IKE_DROP for each SA, half-open ones too; the plugin destroys it
+ *     without a word to the peer and without SA_DEL, CHILD_DEL, IKE_DEL, HALF_DONE or
+ *     ADDRESS_RELEASE.
  *   - UNITS tells which units this member owns: new IKE SAs that charon initiates take an
  *     SPI of an owned unit.
  *
