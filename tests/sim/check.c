@@ -91,20 +91,39 @@ void check_gained(struct world *w, struct node *n)
 		world_fail(w, "member %u activates units and is not complete", n->id);
 }
 
-/* Who begins anew gives its own history up, and has that of the master that it joins. */
+static bool is_alone(const struct world *w, const struct node *master,
+		     const struct node *but)
+{
+	for (unsigned i = 0; i < w->nnodes; i++) {
+		const struct node *n = &w->nodes[i];
+
+		if (n != master && n != but && world_alive(n) && n->side == master->side)
+			return false;
+	}
+	return true;
+}
+
+/*
+ * Who begins anew gives its own history up, and has that of the master that it joins. Who was
+ * stopped while its part went on without its master has seen nothing of that: it is still one
+ * of that master's, but for a master that was cut off alone, whose word is worth nothing.
+ */
 static void come_to_terms(struct world *w, struct node *n)
 {
 	enum cluster_role role = cluster_role(n->c);
 
 	n->rejoining = n->rejoining || role == CLUSTER_JOINING;
-	if (!n->rejoining || role != CLUSTER_MEMBER)
+	if (!(n->rejoining || n->woken) || role != CLUSTER_MEMBER)
 		return;
 	for (unsigned i = 0; i < w->nnodes; i++) {
 		struct node *master = &w->nodes[i];
 
 		if (!world_alive(master) || master->id != cluster_master(n->c))
 			continue;
-		n->rejoining = false;
+		n->woken = n->woken && n->side != master->side;
+		if (!n->rejoining && (!n->woken || is_alone(w, master, n)))
+			return;
+		n->rejoining = n->woken = false;
 		n->tainted = master->tainted;
 		n->side = master->side;
 		model_sided(w, n);

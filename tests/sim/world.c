@@ -359,6 +359,7 @@ static void all_is_well(struct world *w)
 	w->several = false;
 	for (unsigned i = 0; i < w->nnodes; i++) {
 		w->nodes[i].tainted = w->nodes[i].rejoining = false;
+		w->nodes[i].woken = false;
 		w->nodes[i].side = 0;
 	}
 	w->sides = 0;
@@ -445,7 +446,7 @@ void world_start(struct world *w, unsigned i)
 	world_log(w, "start %u", n->id);
 	if (n->run++)
 		w->faults[FAULT_restart]++;
-	n->frozen = n->tainted = n->rejoining = n->complete = false;
+	n->frozen = n->tainted = n->rejoining = n->woken = n->complete = false;
 	n->side = 0;
 	n->c = new_core(w, n);
 	if (!n->c) {
@@ -510,6 +511,7 @@ void world_thaw(struct world *w, unsigned i)
 		return;
 	world_log(w, "thaw %u", n->id);
 	n->frozen = false;
+	n->woken = true;
 	n->held = NULL;
 	n->nheld = n->held_cap = 0;
 	network_parts(w);
