@@ -634,6 +634,7 @@ unproven_takeover() { # FROM TO
 	tell "lose 2"
 	tell "sync $2"
 	check "what $2 asks at first is lost" since_count sync '^lost' 2
+	on "$2" --rekey --ike psk >/dev/null
 	on "$2" --rekey --child net >/dev/null &
 	early=$!
 	check "$2 begins nevertheless" more_rekeyings "$2" "$before"
@@ -646,9 +647,10 @@ unproven_takeover() { # FROM TO
 	check "clients' liveness checks are answered by $2" since_count synced \
 		"$2 > IKE 37 response" 4
 	wait "$early"
+	check "what it has begun of an IKE_SA goes on" since_has sync "^$2 IKE_DEL"
 	on "$2" --rekey --ike psk >/dev/null
 	on "$2" --rekey --child net >/dev/null
-	check "$2 rekeys under its new numbers" since_count synced "^$2 > IKE 36 request mid=2" 2
+	check "$2 rekeys under its new numbers" since_count sync "^$2 > IKE 36 request mid=2" 2
 	check "the clients take that" since_has synced "^$2 IKE_PUT"
 	check_not "nobody has connected anew" since_has sync '< IKE 34 request'
 }

@@ -67,7 +67,11 @@ strongswan_conf()
 		load = $2
 		${deletes:+delete_rekeyed = yes}
 		ikesa_table_size = 4096
-		ikesa_table_segments = 16
+		processor {
+			priority_threads {
+				critical = 6
+			}
+		}
 		filelog {
 			lab {
 				path = $dir/log/charon.log

@@ -133,7 +133,8 @@ static bool choose(key_exchange_t *ke, key_exchange_method_t method, chunk_t giv
 		memcpy(chosen.secret, given.ptr, len);
 	else if (!random_secret(method, chosen.secret, len))
 		return FALSE;
-	if (!ke->set_private_key(ke, chunk_create(chosen.secret, len)) ||
+	if (!ke->set_private_key || /* libcharon lets a method be without */
+	    !ke->set_private_key(ke, chunk_create(chosen.secret, len)) ||
 	    !ke->get_public_key(ke, &chosen.public)) {
 		forget_chosen();
 		return FALSE;

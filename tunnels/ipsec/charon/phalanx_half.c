@@ -365,7 +365,8 @@ static void remember(private_phalanx_half_t *this, ike_sa_t *ike_sa, message_t *
 	entry_t *entry;
 
 	payload = (nonce_payload_t *)request->get_payload(request, PLV2_NONCE);
-	if (!payload)
+	/* With another SPI, it is one that charon itself has let in. */
+	if (!payload || phalanx_own_spi(ike_sa) != half->spi)
 		return;
 	INIT(entry, .id = id->clone(id), .nonce_i = payload->get_nonce(payload),
 	     .nonce_r = chunk_clone(phalanx_chunk(half->nonce)),
@@ -389,6 +390,8 @@ METHOD(phalanx_half_t, import, void, private_phalanx_half_t *this,
 		return;
 	}
 	current.given = half;
+	/* The manager takes it for counted, as charon does with what comes from the network. */
+	manager->track_init(manager, message->get_source(message));
 	this->units->force(this->units, half->spi);
 	ike_sa = manager->checkout_by_message(manager, message);
 	this->units->force(this->units, 0);
@@ -409,10 +412,14 @@ METHOD(phalanx_half_t, import, void, private_phalanx_half_t *this,
 static bool derive(ike_sa_t *ike_sa, entry_t *entry)
 {
 	keymat_v2_t *keymat = (keymat_v2_t *)ike_sa->get_keymat(ike_sa);
-	key_exchange_t *ke = given_ke_create(KE_NONE, chunk_empty, entry->secret);
 	proposal_t *proposal = ike_sa->get_proposal(ike_sa);
+	key_exchange_t *ke;
 	bool derived;
 
+	/* It has them already if a request has come through. */
+	if (keymat->keymat.get_aead(&keymat->keymat, TRUE))
+		return TRUE;
+	ke = given_ke_create(KE_NONE, chunk_empty, entry->secret);
 	derived = proposal && keymat->derive_ike_keys(
 				  keymat, proposal, ke, entry->nonce_i, entry->nonce_r,
 				  ike_sa->get_id(ike_sa), PRF_UNDEFINED, chunk_empty);

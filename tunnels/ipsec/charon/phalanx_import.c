@@ -146,23 +146,23 @@ static void unpark_all(private_phalanx_import_t *this)
 	} while (found);
 }
 
+/* There may be two with this ID: one that was answered here, and what another member has made
+ * of it. */
 static void drop_id(ike_sa_id_t *id)
 {
+	ike_sa_manager_t *manager = charon->ike_sa_manager;
 	ike_sa_t *ike_sa;
 
 	if (!id)
 		return;
 	phalanx_quiet(TRUE);
-	ike_sa = charon->ike_sa_manager->checkout(charon->ike_sa_manager, id);
-	if (ike_sa)
-		charon->ike_sa_manager->checkin_and_destroy(charon->ike_sa_manager,
-							    ike_sa);
+	while ((ike_sa = manager->checkout(manager, id)))
+		manager->checkin_and_destroy(manager, ike_sa);
 	phalanx_quiet(FALSE);
 	id->destroy(id);
 }
 
-/* Ends an SA of this charon, half-open or not, without a word to anyone. There may be both: one
- * that was answered here, and what another member has made of it. */
+/* Ends an SA of this charon, half-open or not, without a word to anyone. */
 static void drop(private_phalanx_import_t *this, uint64_t spi)
 {
 	drop_id(this->half->take(this->half, spi));

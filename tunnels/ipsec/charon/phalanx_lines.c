@@ -86,6 +86,7 @@ static bool is_slow(enum local_type type)
 	switch (type) {
 	case LOCAL_IKE_ACTIVATE: /* the SA that is there goes before */
 	case LOCAL_QUICK_IMPORT:
+	case LOCAL_HALF_FAIL:
 	case LOCAL_IKE_DROP:
 	case LOCAL_IKE_VERIFY:
 	case LOCAL_IKE_REPLACED:
@@ -97,12 +98,16 @@ static bool is_slow(enum local_type type)
 	}
 }
 
+/* A session is known before it ceases to be half-open. */
 static bool knows(private_phalanx_lines_t *this, uint64_t spi)
 {
-	ike_sa_id_t *id = this->sessions->find(this->sessions, spi);
+	ike_sa_id_t *id;
 
+	if (this->half->has(this->half, spi))
+		return TRUE;
+	id = this->sessions->find(this->sessions, spi);
 	if (!id)
-		return this->half->has(this->half, spi);
+		return FALSE;
 	id->destroy(id);
 	return TRUE;
 }

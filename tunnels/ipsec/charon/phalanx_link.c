@@ -200,23 +200,30 @@ METHOD(phalanx_link_t, ask, bool, private_phalanx_link_t *this,
 	return waiter.answered;
 }
 
-METHOD(phalanx_link_t, next, phalanx_event_t *, private_phalanx_link_t *this)
-{
-	phalanx_event_t *event = this->events->dequeue(this->events);
-
-	if (event->message.type == LOCAL_IKE_RX) {
-		this->mutex->lock(this->mutex);
-		this->packets--;
-		this->mutex->unlock(this->mutex);
-	}
-	return event;
-}
-
 static void event_destroy(phalanx_event_t *event)
 {
 	/* Imports carry secrets. */
 	memwipe(event->bytes, event->len);
 	free(event);
+}
+
+METHOD(phalanx_link_t, next, phalanx_event_t *, private_phalanx_link_t *this)
+{
+	phalanx_event_t *event;
+	bool late;
+
+	for (;;) {
+		event = this->events->dequeue(this->events);
+		this->mutex->lock(this->mutex);
+		if (event->message.type == LOCAL_IKE_RX)
+			this->packets--;
+		/* charon's manager refuses new IKE SAs at its end, and does not survive that. */
+		late = this->stopping && event->message.type != LOCAL_NONE;
+		this->mutex->unlock(this->mutex);
+		if (!late)
+			return event;
+		event_destroy(event);
+	}
 }
 
 METHOD(phalanx_link_t, done, void, private_phalanx_link_t *this, phalanx_event_t *event)

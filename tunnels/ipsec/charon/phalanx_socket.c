@@ -65,7 +65,8 @@ static void ping_destroy(ping_t *ping)
 }
 
 /* By a worker thread, which also takes the locks of the IKE SA manager for a moment: a
- * charon that cannot do that does not work. */
+ * charon that cannot do that does not work. One whose other threads all wait for a RADIUS
+ * server does: no other member's charon would fare better. */
 static job_requeue_t pong(ping_t *ping)
 {
 	ike_sa_manager_t *manager = charon->ike_sa_manager;
@@ -88,7 +89,7 @@ static void answer_ping(private_phalanx_socket_t *this, uint32_t id)
 	lib->processor->queue_job(lib->processor,
 				  (job_t *)callback_job_create_with_prio(
 				      (callback_job_cb_t)pong, ping, (void *)ping_destroy,
-				      NULL, JOB_PRIO_HIGH));
+				      NULL, JOB_PRIO_CRITICAL));
 }
 
 /* The answer to what a former owner has begun is charon's, if charon has begun it, too. */

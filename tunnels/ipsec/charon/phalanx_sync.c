@@ -74,7 +74,8 @@ static bool has_random_ivs(ike_sa_t *ike_sa)
 	proposal_t *proposal = ike_sa->get_proposal(ike_sa);
 	uint16_t alg = ENCR_UNDEFINED;
 
-	if (!proposal || !proposal->get_algorithm(proposal, ENCRYPTION_ALGORITHM, &alg, NULL))
+	if (!proposal ||
+	    !proposal->get_algorithm(proposal, ENCRYPTION_ALGORITHM, &alg, NULL))
 		return FALSE;
 	return alg == ENCR_AES_CBC || alg == ENCR_CAMELLIA_CBC || alg == ENCR_3DES;
 }
@@ -176,16 +177,42 @@ static attempt_t *take_attempt(private_phalanx_sync_t *this, uint64_t spi)
 	return attempt;
 }
 
+/* Whether charon has begun what changes the state of the IKE SA: in that state it would not
+ * begin it anew. */
+static bool has_begun(ike_sa_t *ike_sa)
+{
+	enumerator_t *enumerator =
+	    ike_sa->create_task_enumerator(ike_sa, TASK_QUEUE_ACTIVE);
+	bool begun = FALSE;
+	task_t *task;
+
+	while (enumerator->enumerate(enumerator, &task))
+		switch (task->get_type(task)) {
+		case TASK_IKE_REKEY:
+		case TASK_IKE_REAUTH:
+		case TASK_IKE_DELETE:
+			begun = TRUE;
+			break;
+		default:
+			break;
+		}
+	enumerator->destroy(enumerator);
+	return begun;
+}
+
 /* The numbers hold from now on. What charon has begun meanwhile has not left, and begins
  * anew; but the peer's requests were answered. */
 static void adopt(private_phalanx_sync_t *this, ike_sa_t *ike_sa, uint32_t send,
 		  uint32_t recv)
 {
 	ike_sa_id_t *id = ike_sa->get_id(ike_sa);
+	bool begun = has_begun(ike_sa);
 
 	recv = max(recv, ike_sa->get_message_id(ike_sa, FALSE));
 	ike_sa->set_message_id(ike_sa, TRUE, send);
 	ike_sa->set_message_id(ike_sa, FALSE, recv);
+	if (begun)
+		ike_sa->set_state(ike_sa, IKE_ESTABLISHED);
 	tell(this, LOCAL_IKE_SYNCED, phalanx_own_spi(ike_sa), send, recv);
 	lib->processor->queue_job(lib->processor, (job_t *)initiate_tasks_job_create(id));
 }
@@ -209,8 +236,7 @@ static void give_up(private_phalanx_sync_t *this, uint64_t spi)
 	if (ike_sa) {
 		DBG1(DBG_IKE, "%H does not agree on message IDs",
 		     ike_sa->get_other_host(ike_sa));
-		adopt(this, ike_sa, attempt->numbers.send - AHEAD,
-		      attempt->numbers.recv);
+		adopt(this, ike_sa, attempt->numbers.send - AHEAD, attempt->numbers.recv);
 		charon->ike_sa_manager->checkin(charon->ike_sa_manager, ike_sa);
 	}
 	attempt_destroy(attempt);
@@ -268,9 +294,9 @@ METHOD(phalanx_sync_t, begin, void, private_phalanx_sync_t *this, uint64_t spi)
 		this->mutex->unlock(this->mutex);
 		attempt_destroy(attempt);
 		INIT(repetition, .spi = spi, .nonce = numbers.nonce, );
-		lib->processor->queue_job(
-		    lib->processor, (job_t *)callback_job_create(
-					(callback_job_cb_t)repeat, repetition, free, NULL));
+		lib->processor->queue_job(lib->processor, (job_t *)callback_job_create(
+							      (callback_job_cb_t)repeat,
+							      repetition, free, NULL));
 	}
 	DESTROY_IF(rng);
 	if (ike_sa)
