@@ -262,15 +262,22 @@ void recv_unit_end(struct cluster *c, struct member *from, const struct wire_hea
 static int apply_put(struct cluster *c, const struct member *from,
 		     const struct wire_put *m)
 {
-	struct session *s = store_make(c, m->unit, &m->key);
+	struct session *s = store_find(c, m->unit, &m->key);
+	bool fresh = !s;
 	int rc;
 
+	if (fresh)
+		s = store_make(c, m->unit, &m->key);
 	if (!s)
 		return -ENOMEM;
 	rc = store_set_parts(s, m->flags, m->initial, m->initial_len, m->essential,
 			     m->essential_len);
-	if (rc)
+	if (rc) {
+		/* The owner may be dead before it says it again: half of a session is none. */
+		if (fresh)
+			store_drop(c, s, false);
 		return rc;
+	}
 	s->kept = true;
 	/* Counters, which tell the same, may have overtaken the stream. */
 	s->heard = mono_max(s->heard, merge_time(c, from, m->stamp, m->heard));
