@@ -123,7 +123,7 @@ static void come_to_terms(struct world *w, struct node *n)
 		n->woken = n->woken && n->side != master->side;
 		if (!n->rejoining && (!n->woken || is_alone(w, master, n)))
 			return;
-		n->rejoining = n->woken = false;
+		n->rejoining = n->woken = n->expelled = false;
 		n->tainted = master->tainted;
 		n->side = master->side;
 		model_sided(w, n);

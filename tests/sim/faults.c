@@ -205,10 +205,13 @@ void cmd_expel(struct player *p)
 	master = world_master(p->w);
 	world_judge(p->w);
 	if (master && !cluster_expel(master->c, p->w->nodes[i].id, false, "test", NULL,
-				     world_now(p->w, master)))
+				     world_now(p->w, master))) {
+		p->w->nodes[i].expelled = true;
+		network_parts(p->w);
 		world_touch(p->w, master);
-	else if (!possible)
+	} else if (!possible) {
 		player_fail(p, "member %u cannot be expelled", p->w->nodes[i].id);
+	}
 }
 
 /* leave WHO: until it has left, and its process has ended. */

@@ -39,7 +39,7 @@ bool network_connected(const struct world *w, unsigned a, unsigned b)
 
 static bool passes_on(const struct node *n)
 {
-	return world_alive(n) && cluster_role(n->c) != CLUSTER_JOINING;
+	return world_alive(n) && !n->expelled && cluster_role(n->c) != CLUSTER_JOINING;
 }
 
 static void spread_part(struct world *w, unsigned i, unsigned part)

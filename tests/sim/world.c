@@ -359,7 +359,7 @@ static void all_is_well(struct world *w)
 	w->several = false;
 	for (unsigned i = 0; i < w->nnodes; i++) {
 		w->nodes[i].tainted = w->nodes[i].rejoining = false;
-		w->nodes[i].woken = false;
+		w->nodes[i].woken = w->nodes[i].expelled = false;
 		w->nodes[i].side = 0;
 	}
 	w->sides = 0;
@@ -446,7 +446,8 @@ void world_start(struct world *w, unsigned i)
 	world_log(w, "start %u", n->id);
 	if (n->run++)
 		w->faults[FAULT_restart]++;
-	n->frozen = n->tainted = n->rejoining = n->woken = n->complete = false;
+	n->frozen = n->tainted = n->complete = false;
+	n->rejoining = n->woken = n->expelled = false;
 	n->side = 0;
 	n->c = new_core(w, n);
 	if (!n->c) {

@@ -76,6 +76,7 @@ struct node {
 	bool able;
 	bool tainted;
 	bool rejoining; /* begins anew, and is to have the past of whom it joins */
+	bool expelled;	/* until it has joined again */
 	bool woken;	/* was stopped, and may have missed what became of its part */
 	bool complete;	/* says so */
 	unsigned part, side;
