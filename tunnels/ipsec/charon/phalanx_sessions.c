@@ -21,6 +21,7 @@ typedef struct child_t child_t;
  * and only it removes it. */
 struct session_t {
 	ike_sa_id_t *id;
+	uint32_t unique_id;
 	phalanx_keys_t keys;
 	bool reported;
 	uint64_t digest;
@@ -76,13 +77,34 @@ static session_t *add_session(private_phalanx_sessions_t *this, ike_sa_t *ike_sa
 	ike_sa_id_t *id = ike_sa->get_id(ike_sa);
 	session_t *session, *old;
 
-	INIT(session, .id = id->clone(id), );
+	INIT(session, .id = id->clone(id), .unique_id = ike_sa->get_unique_id(ike_sa), );
 	this->mutex->lock(this->mutex);
 	old = this->sessions->put(this->sessions, spi_key(phalanx_own_spi(ike_sa)),
 				  session);
 	this->mutex->unlock(this->mutex);
 	session_destroy(old);
 	return session;
+}
+
+/* An initiator whose peer falls silent begins again with another SPI, and is heard of no more
+ * under the one that it had. */
+static void forget_former(private_phalanx_sessions_t *this, ike_sa_t *ike_sa)
+{
+	uint64_t spi = phalanx_own_spi(ike_sa);
+	enumerator_t *enumerator;
+	session_t *session;
+	void *key;
+
+	this->mutex->lock(this->mutex);
+	enumerator = this->sessions->create_enumerator(this->sessions);
+	while (enumerator->enumerate(enumerator, &key, &session))
+		if (session->unique_id == ike_sa->get_unique_id(ike_sa) &&
+		    key != spi_key(spi)) {
+			this->sessions->remove_at(this->sessions, enumerator);
+			session_destroy(session);
+		}
+	enumerator->destroy(enumerator);
+	this->mutex->unlock(this->mutex);
 }
 
 /* TRUE if phalanxd does not have the child in this state under this IKE SA. */
@@ -361,6 +383,8 @@ METHOD(listener_t, ike_state_change, bool, private_phalanx_sessions_t *this,
 	child_sa_t *child_sa;
 	session_t *session;
 
+	if (state == IKE_CREATED)
+		forget_former(this, ike_sa);
 	if (state == IKE_DELETING)
 		report_ending(this, ike_sa);
 	if (state != IKE_DESTROYING)
