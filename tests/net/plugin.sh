@@ -19,7 +19,7 @@ work=$(mktemp -d /tmp/plug.XXXXXX)
 address=192.0.2.1
 passed=0 failed=0
 pids=() sanitizer=
-tests=$(dirname "${BASH_SOURCE[0]}")/..
+tests=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
 . "$tests/leftovers.sh"
 . "$tests/poll.sh"
 prefix=plug.$(maker_of $$)-
@@ -107,9 +107,11 @@ common='random nonce openssl kdf pem pkcs1 pkcs8 x509 constraints pubkey'
 strongswan_conf() { # NAME PLUGINS EXTRA
 	mkdir -p "$work/$1/swanctl"/{x509,x509ca,private}
 	cat >"$work/$1/strongswan.conf" <<-CONF
+	${5-}
 	charon {
 		load = $2
 		retransmit_timeout = 1
+		block_threshold = 32
 		keep_alive = 1
 		filelog {
 			log {
@@ -164,9 +166,27 @@ give_certificate() { # NODE NAME
 	cp "$work/pki/$2.key" "$work/$1/swanctl/private/own.pem"
 }
 
+# A RADIUS server that is dead, which charon waits for for long.
+radius=192.0.2.9
+silent_radius() {
+	cat <<-CONF
+		eap-radius {
+				sockets = 32
+				retransmit_timeout = 60
+				servers {
+					dead {
+						address = $radius
+						secret = "a shared secret"
+					}
+				}
+			}
+	CONF
+}
+
 gateway() { # NODE
-	strongswan_conf "$1" "phalanx $common kernel-netlink vici eap-md5" \
-		"phalanx { socket = $work/$1.sock }" yes
+	strongswan_conf "$1" "phalanx $common kernel-netlink vici eap-md5 eap-radius" \
+		"phalanx { socket = $work/$1.sock }
+		$(silent_radius)" yes "include $tests/../etc/charon-phalanx.conf"
 	give_certificate "$1" vpn.example.org
 	cat >"$work/$1/swanctl/swanctl.conf" <<-CONF
 	connections {
@@ -206,6 +226,24 @@ gateway() { # NODE
 				net {
 					local_ts = 10.1.0.0/16
 					esp_proposals = aes128gcm16
+				}
+			}
+		}
+		radius {
+			local_addrs = $address
+			proposals = aes128-sha256-ecp256
+			local {
+				auth = pubkey
+				certs = own.pem
+				id = vpn.example.org
+			}
+			remote {
+				auth = eap-radius
+				id = *@radius.example.org
+			}
+			children {
+				net {
+					local_ts = 10.1.0.0/16
 				}
 			}
 		}
@@ -815,6 +853,48 @@ behind_nat() { # MEMBER
 	ip netns exec "${prefix}g" nft delete table ip plug
 }
 
+# radius_waits MEMBER N: for so many logins it waits for the RADIUS server.
+radius_waits() { [ "$(grep -c 'sending RADIUS Access-Request' "$work/$1/charon.log")" -ge "$2" ]; }
+
+# So many log in at once that all of charon's threads that may wait for a RADIUS server do.
+radius_silent() { # MEMBER
+	local i threads=16 urgent
+	urgent=$(sed -n 's/.*critical = //p' "$tests/../etc/charon-phalanx.conf")
+	ip -n "${prefix}g" route add $radius via 10.90.1.2
+	for ((i = 1; i <= threads; i++)); do
+		cat <<-CONF
+		connections {
+			login$i {
+				remote_addrs = $address
+				proposals = aes128-sha256-ecp256
+				local {
+					auth = eap-md5
+					id = c$i@radius.example.org
+				}
+				remote {
+					auth = pubkey
+					id = vpn.example.org
+				}
+				children {
+					login$i {
+						remote_ts = 10.1.0.0/16
+					}
+				}
+			}
+		}
+		CONF
+	done >>"$work/c1/swanctl/swanctl.conf"
+	on c1 --load-all >"$work/c1/load.log" 2>&1
+	for ((i = 1; i <= threads; i++)); do
+		on c1 --initiate --child login$i --timeout -1 >"$work/c1/up.log" 2>&1 &
+	done
+	check "$1 waits for a dead RADIUS server with most of its threads" \
+		radius_waits "$1" $((threads - urgent))
+	mark radius
+	tell "ping $1"
+	check "and says that it is alive" since_has radius "^$1 PONG 4711"
+}
+
 dead_peer_detection() { # MEMBER
 	mark "dpd-$1"
 	# The clients send them by themselves, every 2 s.
@@ -1018,6 +1098,9 @@ main() {
 	wait "$pid_A"
 	check "cleanly" [ $? = 0 ]
 	check_not "a peer hears nothing of it" since_has sigterm '^A (> IKE|IKE_DEL|SA_DEL)'
+
+	tell "activate B"
+	radius_silent B
 
 	# A file of its own: the other charon has the plugin mapped.
 	version=$(/usr/lib/ipsec/charon --version | sed -n 's/.*strongSwan //p')
