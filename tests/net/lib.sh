@@ -790,7 +790,7 @@ crash_judge()
 espcheck_judge()
 {
 	local said
-	said=$(espcheck "$@" 2>&1) || fail "espcheck: $(head -c 300 <<<"$said" | xargs -0)"
+	said=$(espcheck -c "$VIP_OUTSIDE" -c "$VIP6_OUTSIDE" "$@" 2>&1) || fail "espcheck: $(head -c 300 <<<"$said" | xargs -0)"
 }
 
 # replay_judge FILE: all of the clients' ESP packets come once more; none is accepted.

@@ -19,6 +19,7 @@
 #define NATIVE false
 #define GATEWAY 1
 #define CLIENT 2
+#define ROAMED 3 /* where the client is later */
 #define IP6 0x80
 
 struct frame {
@@ -109,7 +110,7 @@ static int run(const char *dir, int n, char *said, size_t size)
 {
 	const char *program = getenv("ESPCHECK");
 	char command[1024];
-	int at = snprintf(command, sizeof(command), "%s -v",
+	int at = snprintf(command, sizeof(command), "%s -v -c 192.0.2.1 -c 2001:db8::1",
 			  program ? program : "tests/net/tools/espcheck");
 	FILE *from;
 	size_t got;
@@ -161,7 +162,7 @@ static void test_clean(void **state)
 		{ NATIVE, GATEWAY, 0x401, 1, 1, 'a', 0, 0 },
 		{ NATIVE, GATEWAY, 0x401, 3, 3, 'b', 0, 0 },
 		{ NATIVE, GATEWAY, 0x401, 2, 2, 'c', 0, 0 },
-		/* Another SPI and another destination have nonces of their own. */
+		/* Another SPI and the other direction have nonces of their own. */
 		{ NATIVE, GATEWAY, 0x402, 1, 1, 'd', 0, 0 },
 		{ NAT_T, CLIENT, 0x401, 1, 1, 'e', 0, 0 },
 		{ NAT_T, CLIENT, 0x401, 9, UINT64_C(1) << 63, 'f', 0, 0 },
@@ -210,14 +211,37 @@ static void test_ipv6(void **state)
 	static const struct frame frames[] = {
 		{ NATIVE, GATEWAY | IP6, 0x401, 1, 77, 'a', 0, 0 },
 		{ NAT_T, GATEWAY | IP6, 0x401, 2, 77, 'c', 0, 0 },
-		/* Another destination. */
+		/* The other direction. */
 		{ NAT_T, CLIENT | IP6, 0x401, 1, 77, 'd', 0, 0 },
-		{ NAT_T, GATEWAY, 0x401, 1, 77, 'e', 0, 0 },
 	};
 
 	EXPECT(frames, 1, "violation: IV used twice, SPI 00000401 to 2001:db8::1: ");
-	EXPECT(frames, 1, " 4 distinct, 0 identical repetitions");
+	EXPECT(frames, 1, " 3 distinct, 0 identical repetitions");
 	EXPECT(frames, 1, " 1 violations");
+}
+
+/* A client is somewhere else, and speaks to another of the cluster's addresses: its SAs are
+ * those of before. */
+static void test_roamed(void **state)
+{
+	static const struct frame back[] = {
+		{ NAT_T, CLIENT, 0x401, 1, 77, 'a', 0, 0 },
+		{ NAT_T, ROAMED, 0x401, 2, 77, 'b', 0, 0 },
+		{ NAT_T, ROAMED | IP6, 0x401, 1, 78, 'c', 0, 0 },
+		{ NAT_T, GATEWAY, 0x401, 1, 77, 'd', 0, 0 },
+	};
+	static const struct frame forth[] = {
+		{ NAT_T, GATEWAY, 0x401, 1, 77, 'a', 0, 0 },
+		{ NAT_T, GATEWAY | IP6, 0x401, 2, 77, 'b', 0, 0 },
+		{ NAT_T, GATEWAY | IP6, 0x401, 3, 79, 'c', 0, 0 },
+	};
+
+	EXPECT(back, 1, "violation: IV used twice, SPI 00000401 to 192.0.2.2: ");
+	EXPECT(back, 1,
+	       "violation: sequence number used twice, SPI 00000401 to 192.0.2.2: ");
+	EXPECT(back, 1, " 2 violations");
+	EXPECT(forth, 1, "violation: IV used twice, SPI 00000401 to 192.0.2.1: ");
+	EXPECT(forth, 1, " 1 violations");
 }
 
 static void test_number_twice(void **state)
@@ -270,10 +294,11 @@ static void test_unreadable(void **state)
 int main(void)
 {
 	static const struct CMUnitTest tests[] = {
-		cmocka_unit_test(test_clean),	       cmocka_unit_test(test_identical),
-		cmocka_unit_test(test_iv_twice),       cmocka_unit_test(test_ipv6),
-		cmocka_unit_test(test_number_twice),   cmocka_unit_test(test_both_twice),
-		cmocka_unit_test(test_proves_nothing), cmocka_unit_test(test_unreadable),
+		cmocka_unit_test(test_clean),	   cmocka_unit_test(test_identical),
+		cmocka_unit_test(test_iv_twice),   cmocka_unit_test(test_ipv6),
+		cmocka_unit_test(test_roamed),	   cmocka_unit_test(test_number_twice),
+		cmocka_unit_test(test_both_twice), cmocka_unit_test(test_proves_nothing),
+		cmocka_unit_test(test_unreadable),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -2,10 +2,12 @@
 /*
  * Proves from captures that no ESP nonce and no ESP sequence number was used twice.
  *
- * Two packets to one destination with one SPI must differ in their IV and in their
- * sequence number, or be the same packet: then all bytes from SPI to ICV are equal (a
- * flooded frame is seen on several ports). The first 8 bytes of the IV are compared: all
- * of AES-GCM's, and enough of AES-CBC's, which is random.
+ * Two packets with one SPI must differ in their IV and in their sequence number, or be the
+ * same packet: then all bytes from SPI to ICV are equal (a flooded frame is seen on several
+ * ports). The first 8 bytes of the IV are compared: all of AES-GCM's, and enough of
+ * AES-CBC's, which is random. A client that changes its address keeps its SAs, so addresses
+ * tell no more than the direction: to the cluster (-c), which chooses its SPIs by itself, or
+ * to a client.
  *
  * The parts of a cut cluster know nothing of each other's sequence numbers. While one is
  * said to have been cut (-s), two members, known by their MAC addresses, may use the same
@@ -30,12 +32,14 @@
 #define EXIT_TROUBLE 2
 #define BUCKETS (UINT32_C(1) << 17)
 #define SPLITS_MAX 1024
+#define ADDRESSES_MAX 8
 
 /* One direction of one SA. */
 struct flow {
 	struct flow *next;
 	uint32_t spi;
-	struct address dst;
+	bool to_cluster;
+	struct address dst; /* of its first packet */
 	uint64_t packets, duplicates, reordered;
 	uint32_t min, max;
 };
@@ -63,6 +67,8 @@ static struct split {
 	double from, to;
 } splits[SPLITS_MAX];
 static size_t split_count;
+static struct address cluster[ADDRESSES_MAX];
+static size_t address_count;
 
 static void *must_alloc(size_t size)
 {
@@ -75,21 +81,34 @@ static void *must_alloc(size_t size)
 
 static uint32_t bucket_of(const struct flow *f, uint64_t v)
 {
-	uint64_t x = (v ^ (uint64_t)f->spi << 32 ^ f->dst.bytes[3] ^ f->dst.bytes[15]) *
-		     UINT64_C(0x9e3779b97f4a7c15);
+	uint64_t x =
+	    (v ^ (uint64_t)f->spi << 32 ^ f->to_cluster) * UINT64_C(0x9e3779b97f4a7c15);
 
 	return (uint32_t)(x >> 40) % BUCKETS;
 }
 
+static bool is_cluster(const struct address *a)
+{
+	for (size_t i = 0; i < address_count; i++)
+		if (address_same(&cluster[i], a))
+			return true;
+	return false;
+}
+
 static struct flow *flow_of(uint32_t spi, const struct address *dst)
 {
+	bool to_cluster = is_cluster(dst);
 	struct flow *f;
 
 	for (f = flows; f != NULL; f = f->next)
-		if (f->spi == spi && address_same(&f->dst, dst))
+		if (f->spi == spi && f->to_cluster == to_cluster)
 			return f;
 	f = must_alloc(sizeof(*f));
-	*f = (struct flow){ .next = flows, .spi = spi, .dst = *dst, .min = UINT32_MAX };
+	*f = (struct flow){ .next = flows,
+			    .spi = spi,
+			    .to_cluster = to_cluster,
+			    .dst = *dst,
+			    .min = UINT32_MAX };
 	flows = f;
 	total.flows++;
 	return f;
@@ -260,7 +279,7 @@ static void show_flows(void)
 
 static void usage(void)
 {
-	fprintf(stderr, "usage: espcheck [-v] [-s FROM-TO]... FILE...\n");
+	fprintf(stderr, "usage: espcheck [-v] [-c ADDRESS]... [-s FROM-TO]... FILE...\n");
 	exit(EXIT_TROUBLE);
 }
 
@@ -275,13 +294,22 @@ static void add_split(const char *text)
 	split_count++;
 }
 
+static void add_address(const char *text)
+{
+	if (address_count == ADDRESSES_MAX ||
+	    address_parse(text, &cluster[address_count++]))
+		errx(EXIT_TROUBLE, "%s: an address was expected", text);
+}
+
 int main(int argc, char **argv)
 {
 	int opt, verbose = 0;
 
-	while ((opt = getopt(argc, argv, "vs:")) != -1) {
+	while ((opt = getopt(argc, argv, "vc:s:")) != -1) {
 		if (opt == 'v')
 			verbose = 1;
+		else if (opt == 'c')
+			add_address(optarg);
 		else if (opt == 's')
 			add_split(optarg);
 		else
