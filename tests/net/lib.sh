@@ -3,9 +3,9 @@
 #
 # A test calls net_begin with its name and arguments, then one or more scenarios:
 #
-#	scenario_begin NAME      all clients connected, capture and traffic running
+#	scenario_begin NAME      all clients connected, captures and traffic running
 #	... faults by lab, waits by wait_for ...
-#	scenario_end             traffic ended and judged, capture and replay checked
+#	scenario_end             traffic ended and judged, captures and replay checked
 #
 # and prints "ok NAME", "not ok NAME - why" or "skip NAME - why" for each. A test brings
 # up a lab of its own, which has nothing to do with any other lab; but if LAB_SHARED is
@@ -158,7 +158,7 @@ net_end()
 		echo "not ok ${scenario:-${0##*/}-$net_mode} - $(printf '%s; ' "${reasons[@]}")"
 	fi
 	stop_traffic_programs || true
-	((scenario_open)) && lab capture outside stop 2>/dev/null
+	((scenario_open)) && captures_stop 2>/dev/null
 	if ((status && status != 77)); then
 		save_logs || true
 		echo "# logs, captures and results are kept in $out"
@@ -667,7 +667,7 @@ scenario_begin()
 	for client in $lab_clients; do
 		scenario_prints[$client]=$(fingerprint "$client")
 	done
-	lab capture outside "$out/$scenario.pcap"
+	captures_begin
 	if [[ ${2-} == quiet ]]; then
 		scenario_quiet=1
 	else
@@ -690,11 +690,82 @@ downloads_have_begun()
 {
 	local client begun
 	begun=$(lab exec s1 ss -Htin "sport = :$traffic_port" |
-		grep -o 'bytes_acked:[0-9]*' | grep -vc ':[0-9]$' || true)
+		grep -c 'bytes_\(acked\|received\):[0-9]\{4\}' || true)
 	for client in $lab_clients; do
 		kill -0 "$(cat "$out/get-$1-$client.pid")" 2>/dev/null || ((begun++)) || true
 	done
 	((begun >= $(wc -w <<<"$lab_clients")))
+}
+
+# ---- captures: what is true of every packet, whatever has happened
+
+arrivals=s1:eth0 # where clients' packets are to be seen when they were accepted
+
+# The networks that an enemy may listen to.
+sealed_networks()
+{
+	echo outside cluster
+	((INTERCONNECTS < 2)) || echo cluster2
+}
+
+# pcap NETWORK: the scenario's capture of it.
+pcap() { echo "$out/$scenario-$1.pcap"; }
+
+captures_begin()
+{
+	local place pids=() pid
+	for place in $(sealed_networks); do
+		lab capture "$place" "$(pcap "$place")" &
+		pids+=($!)
+	done
+	for pid in "${pids[@]}"; do wait "$pid"; done
+}
+
+captures_stop()
+{
+	local place pids=() pid
+	for place in $(sealed_networks); do
+		lab capture "$place" stop &
+		pids+=($!)
+	done
+	for pid in "${pids[@]}"; do wait "$pid" || fail "a capture is incomplete"; done
+}
+
+# captures_judge [ESPCHECK'S OPTION]...: no number twice, nothing in clear, no replay accepted.
+captures_judge()
+{
+	local place
+	windows_pass
+	captures_stop
+	sealed_judge "$@"
+	replay_judge "$(pcap outside)"
+	((${#reasons[@]})) || for place in $(sealed_networks); do rm -f "$(pcap "$place")"; done
+}
+
+# sealed_judge [ESPCHECK'S OPTION]...
+sealed_judge()
+{
+	local place
+	espcheck_judge "$@" "$(pcap outside)"
+	for place in $(sealed_networks); do clear_judge "$place"; done
+}
+
+# clear_judge NETWORK: nothing of what goes through the tunnels is there in clear. Between the
+# members there is only what they seal; outside, nothing with an inside address. A sealed frame
+# may be longer than the MTU: of its fragments only the first one has ports.
+clear_judge()
+{
+	local inside='net 10.0.0.0/8 or ip6 net 2001:db8:1::/64 or ip6 net 2001:db8:3::/64'
+	local filter="ip $inside" file seen
+	file=$(pcap "$1")
+	[[ $1 == outside ]] || filter='ip6 net 2001:db8::/32 or (ip and not port 4741 and
+		not icmp[icmptype] = icmp-unreach and ip[6:2] & 0x1fff = 0)'
+	seen=$(tcpdump -c 3 -nr "$file" "$filter" 2>/dev/null) || fail "$1: the capture cannot be read"
+	[[ -z $seen ]] || fail "$1: in clear: $seen"
+	# The pings' payload says so itself.
+	! grep -qaF 'ping in clear' "$file" || fail "$1: a ping's payload in clear"
+	[[ -n $(tcpdump -c 1 -nr "$file" 'esp or port 4500 or port 4741' 2>/dev/null) ]] ||
+		fail "the capture of $1 is empty"
 }
 
 # What was lost on the way is new to the cluster when it is replayed; behind the replay
@@ -726,13 +797,9 @@ scenario_end()
 {
 	((scenario_quiet)) || traffic_judge "$scenario"
 	prints_judge
-	windows_pass
-	lab capture outside stop || fail "the capture is incomplete"
-	espcheck_judge "$out/$scenario.pcap"
-	replay_judge "$out/$scenario.pcap"
+	captures_judge
 	crash_judge
 	scenario_verdict
-	((${#reasons[@]})) || rm -f "$out/$scenario.pcap"
 }
 
 # scenario_verdict [REMARK]: what has failed, or that all is well.
@@ -796,34 +863,69 @@ espcheck_judge()
 # replay_judge FILE: all of the clients' ESP packets come once more; none is accepted.
 replay_judge()
 {
-	local counted before
+	local place counted
 	must 10 "the connections to close" no_connections
-	before=$(replays_counted)
-	lab capture s1:eth0 "$out/replay.pcap"
-	replay_send "$1" || fail "could not replay the capture"
-	# Packets are worked off in order: when this ping of unusual size is through, so is
-	# all that was accepted before it.
-	must 20 "a ping after the replay" reaches "${lab_clients%% *}" -s 77
-	lab capture s1:eth0 stop
-	tcpdump -nr "$out/replay.pcap" "dst host $S1 and (src net 10.3.0.0/24 or
-		src net 10.5.0.0/24)" >"$out/replay.txt" 2>"$out/tcpdump.log" ||
-		fail "the capture of the replay: $(xargs <"$out/tcpdump.log")"
+	for place in $arrivals; do lab capture "$place" "$out/$place-replay.pcap"; done
+	replay_play "$1"
+	for place in $arrivals; do
+		lab capture "$place" stop
+		tcpdump -nr "$out/$place-replay.pcap" "dst host $S1 and (src net 10.3.0.0/24 or
+			src net 10.5.0.0/24 or src net 198.51.100.0/24)" 2>"$out/tcpdump.log" ||
+			fail "the capture of the replay: $(xargs <"$out/tcpdump.log")"
+		rm -f "$out/$place-replay.pcap"
+	done >"$out/replay.txt"
 	counted=$(grep -vc 'ICMP echo request.* length 85$' "$out/replay.txt" || true)
 	((counted == 0)) || fail "$counted replayed packets were accepted"
 	grep -q 'length 85$' "$out/replay.txt" || fail "the replay's end was not seen"
+}
+
+# replay_play FILE: as an attacker beside the router would. Packets are worked off in order: when
+# a ping of unusual size is through, so is all that was accepted before it.
+replay_play()
+{
+	local before
+	before=$(replays_counted)
+	lab exec r1 espreplay -i outside -d "$VIP_OUTSIDE" -d "$VIP6_OUTSIDE" -r 8000 "$1" \
+		>"$out/espreplay.txt" 2>&1 || fail "could not replay the capture"
+	must 20 "pings after the replay" each reaches_after
 	(($(replays_counted) > before)) || fail "no replay was counted"
-	rm -f "$out/replay.pcap"
+}
+reaches_after() { reaches "$1" -s 77; }
+
+# inside_judge FILE [ESPCHECK'S OPTION]...: no packet of a client arrives twice: no two requests
+# have the same id, number and payload, in which their time is. (Ids are those of processes, and
+# come again.) The parts of a cut cluster may both deliver one.
+inside_judge()
+{
+	local twice
+	tcpdump -xttenr "$1" "icmp[icmptype] = icmp-echo and dst host $S1 and
+		not src net 10.1.0.0/16" 2>/dev/null >"$out/inside.txt"
+	grep -q 'ICMP echo request' "$out/inside.txt" || fail "the capture of the inside is empty"
+	twice=$(printf '%s\n' "${@:2}" | awk '
+		NR == FNR { if (split($0, s, "-") == 2) { from[++n] = s[1]; to[n] = s[2] } next }
+		function in_parts(i) {
+			for (i = 1; i <= n; i++) if (at >= from[i] && at <= to[i]) return 1
+		}
+		function judge() {
+			if (key in mac && !(mac[key] != sender && in_parts())) print head
+			mac[key] = sender
+		}
+		# The first line has what routers change.
+		/^\t/ { if ($1 != "0x0000:") key = key $0; next }
+		{
+			if (head) judge()
+			head = $0; at = $1; sender = $2
+			match(head, /10[.][0-9.]* > .*/)
+			key = substr(head, RSTART)
+		}
+		END { judge() }' - "$out/inside.txt")
+	[[ -z $twice ]] || fail "$(wc -l <<<"$twice") packets were delivered twice: $(head -n 1 <<<"$twice")"
+	rm -f "$out/inside.txt"
 }
 
 no_connections()
 {
 	[[ -z $(lab exec s1 ss -Htn exclude time-wait "sport = :$traffic_port") ]]
-}
-
-# As an attacker beside the router would.
-replay_send()
-{
-	lab exec r1 espreplay -i outside -d "$VIP_OUTSIDE" -d "$VIP6_OUTSIDE" -r 8000 "$1" >"$out/espreplay.txt" 2>&1
 }
 
 # The replays that all living members have counted.

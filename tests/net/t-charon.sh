@@ -27,11 +27,7 @@ comes_back()
 	fail "$1 has met $was only"
 }
 
-restore
-wait_for 40 "all members" whole m1
-connect_all
-for client in $lab_clients; do scenario_prints[$client]=$(fingerprint "$client"); done
-reasons=()
+scenario_begin charon quiet
 comes_back c2
 scenario_prints[c2]=$(fingerprint c2)
 victim=$(busiest m1)
@@ -50,11 +46,4 @@ must 20 "$victim's units to be taken over" owns_nothing "$victim" "$witness"
 must 10 "all clients to reach the server without $victim's charon" all_reach
 lab revive "$victim"
 must 30 "$victim to be a member with units again" whole "$witness"
-prints_judge
-crash_judge
-if ((${#reasons[@]})); then
-	net_failed=1
-	echo "not ok charon-$MODE - $(printf '%s; ' "${reasons[@]}")"
-else
-	echo "ok charon-$MODE"
-fi
+scenario_end

@@ -32,14 +32,10 @@ cookies() { grep -c 'parsed IKE_SA_INIT response 0 \[ N(COOKIE) \]' "$LAB_DIR/no
 login() { lab client c2 down && lab client c2 up; }
 
 net_begin "$@"
-scenario_name flood
-restore
-wait_for 40 "all members" whole m1
 lab_clients='c1 c2'
-connect_all
+scenario_begin flood quiet
 victim=m3 witness=m1
 gather "$victim" || fail "the sessions cannot be gathered at $victim"
-before=$(fingerprint c1)
 lab exec r1 ip route replace blackhole 198.18.0.0/15
 half=$(sum ipsec.half-open) in=$(sum ipsec.ike-in) memory=$(memory "$witness") asked=$(cookies)
 
@@ -58,8 +54,7 @@ program_stop flood || true
 (($(sum ipsec.half-open) < half + 200)) ||
 	fail "$(($(sum ipsec.half-open) - half)) half-open IKE SAs were kept of $(($(sum ipsec.ike-in) - in)) requests"
 (($(memory "$witness") < memory + 32768)) || fail "$witness has grown from $memory to $(memory "$witness") kB"
-[[ $(fingerprint c1) == "$before" ]] || fail "c1 has other SAs"
 lab exec r1 ip route del blackhole 198.18.0.0/15
-crash_judge
+scenario_prints[c2]=$(fingerprint c2)
+scenario_end
 revive "$victim"
-scenario_verdict

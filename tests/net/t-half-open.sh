@@ -28,7 +28,7 @@ go_on() { lab exec "$client" nft delete table inet halt; }
 # answered twice a second.
 join()
 {
-	client=$1
+	client=$1 lab_clients=$1
 	lab client "$client" up --kind "$2" || fail "$client cannot log in"
 	sed -i 's|^charon {|&\nretransmit_timeout = 0.5\nretransmit_base = 1\nretransmit_tries = 60|' \
 		"$LAB_DIR/nodes/$client/strongswan.conf"
@@ -118,18 +118,24 @@ scenario_name half-open
 restore
 wait_for 40 "all members" whole m1
 join c2 ipsec-cert
+captures_begin
 test_killed
+captures_judge
 crash_judge
 scenario_verdict
 
 scenario_name half-open-moved
+captures_begin
 lab exec "$client" swanctl --terminate --ike home --timeout 10 >/dev/null
 test_drained halves 1
+captures_judge
 crash_judge
 scenario_verdict
 
 scenario_name eap-moved
 join c1 ipsec-mschapv2
+captures_begin
 test_drained eap_begun 3
+captures_judge
 crash_judge
 scenario_verdict

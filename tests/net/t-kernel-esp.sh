@@ -27,7 +27,7 @@ put()
 owned_by() { [[ $(owner_of "$1" m1) == "$2" ]]; }
 
 # esp PROTOCOL ADDRESS: packets from there in the capture.
-esp() { tcpdump -nr "$out/$scenario.pcap" "src host $2 and $1" 2>/dev/null | wc -l; }
+esp() { tcpdump -nr "$(pcap outside)" "src host $2 and $1" 2>/dev/null | wc -l; }
 
 # heard CLIENT [PING'S OPTIONS]: every echo has come back once, whole.
 heard()
@@ -92,7 +92,7 @@ for member in $lab_members; do
 	program_start "$member" "serve-$member" traffic serve "$traffic_port"
 	wait_for 10 "a server on $member" serves "$member"
 done
-lab capture outside "$out/outside.pcap"
+captures_begin
 
 # At the same time, so that the two behind the NAT cannot be told apart.
 must 10 "all clients to be answered" each heard
@@ -107,12 +107,15 @@ must 10 "all clients to be answered again" each heard
 must 10 "v3's download from another member" download v3
 prints_judge
 
-lab capture outside stop
-tcpdump -nr "$out/outside.pcap" "host $VIP_OUTSIDE and not host 192.0.2.254 and not esp and
+S1=$VIP_OUTSIDE arrivals=$(xargs -n 1 <<<"${lab_members/$victim/}" | sed 's/$/:phalanx0/')
+windows_pass
+captures_stop
+tcpdump -nr "$(pcap outside)" "host $VIP_OUTSIDE and not host 192.0.2.254 and not esp and
 	not (udp and (port 4500 or port 500)) and not arp and
 	not (icmp and icmp[0] = icmp-unreach)" >"$out/clear" 2>/dev/null
 ! grep -v 'ip-proto-17\|frag' "$out/clear" >"$out/clear.txt" || fail "packets in clear: $(head -n 3 "$out/clear.txt" | xargs -0)"
-espcheck_judge "$out/outside.pcap"
+sealed_judge
+replay_judge "$(pcap outside)"
 
 before=$(in_clear)
 lab exec v1 ip xfrm policy deleteall dir out

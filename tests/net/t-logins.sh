@@ -106,6 +106,7 @@ must 10 "all clients to reach the server after rekeying" all_reach
 scenario_end
 
 scenario_name accounting
+captures_begin
 gather m2 || fail "the sessions cannot be gathered at m2"
 serve_start
 downloads_start accounting 1
@@ -119,6 +120,8 @@ must 10 "all clients to reach the server without m2's charon" all_reach
 must 20 "others to go on with the accounting" all_updated "$(stat -c %s "$(requests)")"
 all_accounted Start || fail "not all sessions' begin is accounted for"
 [[ -z $(accounted Stop) ]] || fail "the server hears of an end: $(accounted Stop | xargs)"
+captures_judge
+crash_judge
 each leaves || fail "not all clients can leave"
 must 10 "the sessions' ends to be accounted for" all_accounted Stop
 accounting_judge

@@ -49,6 +49,7 @@ goes_on()
 			fail "$client has logged in again"
 	done
 	must 10 "all clients to reach the server with their new keys" all_reach
+	for client in $lab_clients; do scenario_prints[$client]=$(fingerprint "$client"); done
 }
 
 net_begin "$@"
@@ -75,12 +76,12 @@ must 20 "all clients to reach the server again" all_reach
 must 20 "the rekeying of c3's CHILD SA to be ended" rekeyed c3 child
 must 20 "the rekeying of c4's IKE SA to be ended" rekeyed c4 ike
 goes_on
-for client in $lab_clients; do scenario_prints[$client]=$(fingerprint "$client"); done
 scenario_end
 revive "$victim"
 
 scenario_name rekey-crossing
 lab_clients='c1 c2'
+captures_begin
 gather "$victim" || fail "the sessions cannot be gathered at $victim"
 words=$(spoken "$victim") waiting=$(put_off "$victim")
 c1=$(sa_id c1 child "$victim") c2=$(sa_id c2 ike "$victim")
@@ -101,12 +102,13 @@ must 20 "both clients to reach the server again" all_reach
 must 20 "the rekeying of c1's CHILD SA to be ended" rekeyed c1 child
 must 20 "the rekeying of c2's IKE SA to be ended" rekeyed c2 ike
 goes_on
-scenario_verdict
+scenario_end
 revive "$victim"
 
 scenario_name further-killed
 leave c3 m1 # so that c1 is who the gateway means
 lab_clients=c1
+captures_begin
 config() { echo "$LAB_DIR/nodes/$1/swanctl/swanctl.conf"; }
 load() { lab exec "$1" swanctl --load-conns >/dev/null; }
 for member in $lab_members; do
@@ -130,7 +132,7 @@ lab exec "$(owner_of c1 "$witness")" timeout 30 swanctl --terminate --child more
 	fail "the new owner does not know the further CHILD SA"
 must 20 "c1 to have one CHILD SA" children_are 1
 goes_on
-scenario_verdict
+scenario_end
 revive "$victim"
 for member in $lab_members; do
 	mv "$(config "$member").before" "$(config "$member")"

@@ -27,7 +27,7 @@ for member in $lab_members; do
 	must 10 "$member to protect the site's network" protected "$member"
 done
 must 10 "the site to answer" answers
-lab capture outside "$out/outside.pcap"
+captures_begin
 before=$(dropped)
 tries s1
 lab client g1 down
@@ -41,12 +41,8 @@ done
 [[ $(lab exec m1 ip route show default) == *via* ]] || fail "m1 has no way out"
 lab client g1 up
 must 20 "the site to answer again" answers
-lab capture outside stop
-# seen FILTER: so many packets.
-seen() { tcpdump -n -r "$out/outside.pcap" "$1" 2>/dev/null | wc -l; }
-(($(seen "udp port 4500 or esp") > 0)) || fail "the capture is empty"
-clear=$(seen "net $site")
-((clear == 0)) || fail "$clear packets of the site's network in clear"
+captures_stop
+sealed_judge
 connect_all
 
 scenario_verdict

@@ -24,7 +24,7 @@ sealed() { counter "$1" ipsec.esp-out; }
 grows() { (($(sealed "$1") > $2)); }
 moved_to() { owns "$1" && [[ $(owner_of c1 "$2") == "$1" ]]; }
 
-lab capture outside "$out/outside.pcap"
+captures_begin
 serve_start
 pings_start parts
 from=$EPOCHREALTIME
@@ -55,9 +55,9 @@ count=$(sealed "$other")
 must 10 "packets that $other sends" grows "$other" $((count + 50))
 pings_stop parts || fail "pings: no answer"
 program_stop serve || true
-lab capture outside stop || fail "the capture is incomplete"
 [[ $(fingerprint c1) == "$prints" ]] || fail "the client has connected anew"
 # Parts do not know each other's sequence numbers, while they are parts.
-espcheck_judge -s "$from-$until" "$out/outside.pcap"
+captures_judge -s "$from-$until"
+crash_judge
 
 scenario_verdict
