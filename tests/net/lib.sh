@@ -413,8 +413,15 @@ rekey_both()
 # Who speaks through the client's tunnel.
 speaker() { if [[ $1 == g1 ]]; then echo h1; else echo "$1"; fi; }
 
-# reaches CLIENT [PING'S OPTIONS]
-reaches() { lab exec "$(speaker "$1")" ping -n -q -c 1 -W 1 "${@:2}" "$S1"; }
+# reaches CLIENT [PING'S OPTIONS]. Who uploads, and nothing else, is not disturbed.
+reaches()
+{
+	if [[ $1 == "$uploader" ]] && uploading; then
+		wait_for 1 "the upload to go on" uploads_beyond "$(transferred "$1")"
+	else
+		lab exec "$(speaker "$1")" ping -n -q -c 1 -W 1 "${@:2}" "$S1"
+	fi
+}
 
 all_reach() { each reaches; }
 
@@ -504,6 +511,8 @@ guests_end()
 
 # ---- traffic: each client pings the server and downloads from it
 
+# But for this one, if any: it uploads, and has nothing back but acknowledgements.
+uploader=
 traffic_port=5001
 export PATH=$BUILD:$BUILD/tests/net/tools:$PATH
 ping_interval=10 # ms
@@ -568,6 +577,7 @@ pings_start()
 	local client
 	: >>"$out/$1.events"
 	for client in $lab_clients; do
+		[[ $client != "$uploader" ]] || continue
 		program_start "$(speaker "$client")" "ping-$1-$client" traffic ping "$S1" \
 			-i "$ping_interval" -o "$out/ping-$1-$client.json" \
 			--events "$out/$1.events"
@@ -589,10 +599,12 @@ pings_stop()
 # downloads_start TAG SECONDS: as many bytes as last that long without a pause.
 downloads_start()
 {
-	local client
+	local client verb
 	: >>"$out/$1.events"
 	for client in $lab_clients; do
-		program_start "$(speaker "$client")" "get-$1-$client" traffic get "$S1" \
+		verb='get'
+		[[ $client != "$uploader" ]] || verb=put
+		program_start "$(speaker "$client")" "get-$1-$client" traffic "$verb" "$S1" \
 			"$traffic_port" $((download_rate * $2)) --rate "$download_rate" \
 			-o "$out/get-$1-$client.json" --events "$out/$1.events"
 	done
@@ -605,6 +617,18 @@ downloads_done()
 		! kill -0 "$(cat "$out/get-$1-$client.pid")" 2>/dev/null || return 1
 	done
 }
+
+# transferred CLIENT: bytes, in both directions: acknowledgements count as well.
+transferred()
+{
+	lab exec "$(speaker "$1")" ss -Htin dst "$S1" |
+		grep -o 'bytes_\(acked\|received\):[0-9]*' |
+		awk -F: '{ n += $2 } END { print n + 0 }'
+}
+
+uploading() { kill -0 "$(cat "$out"/get-*-"$uploader.pid")" 2>/dev/null; }
+# uploads_beyond BYTES: or is through.
+uploads_beyond() { ! uploading || (($(transferred "$uploader") > $1)); }
 
 # received CLIENT: bytes of its download so far; nothing if it is through.
 received()
@@ -650,11 +674,12 @@ must()
 # scenario_name NAME: from here to scenario_verdict, without anything that is done for it.
 scenario_name()
 {
-	scenario=$1-$MODE scenario_open=1 reasons=()
+	scenario=$1-$MODE scenario_open=1 reasons=() uploader=
 	echo "# $scenario"
 }
 
-# scenario_begin NAME [quiet]: quiet: no traffic.
+# scenario_begin NAME [quiet|upload]: quiet: no traffic. upload: one client of the busiest
+# member does nothing but upload.
 scenario_begin()
 {
 	local client
@@ -671,6 +696,7 @@ scenario_begin()
 	if [[ ${2-} == quiet ]]; then
 		scenario_quiet=1
 	else
+		[[ ${2-} != upload ]] || uploader=$(owners m1 | sed -n "s/ $(busiest m1)\$//p" | head -n 1)
 		serve_start
 		pings_start "$scenario"
 		downloads_start "$scenario" "$traffic_seconds"
@@ -685,7 +711,7 @@ downloads_begun()
 		$(wc -w <<<"$lab_clients")))
 }
 
-# downloads_have_begun TAG: each has got something, or is through already. The server knows.
+# downloads_have_begun TAG: each has moved something, or is through already. The server knows.
 downloads_have_begun()
 {
 	local client begun
@@ -816,7 +842,7 @@ scenario_verdict()
 	fi
 }
 
-# traffic_judge TAG: every download came to its end and was right, every ping goes on.
+# traffic_judge TAG: every transfer came to its end and was right, every ping goes on.
 traffic_judge()
 {
 	local client
@@ -824,7 +850,7 @@ traffic_judge()
 	pings_stop "$1" || fail "pings without any answer"
 	for client in $lab_clients; do
 		program_stop "get-$1-$client" ||
-			fail "$client's download: $(xargs <"$out/get-$1-$client.log")"
+			fail "$client's transfer: $(xargs <"$out/get-$1-$client.log")"
 	done
 	program_stop serve || true
 }

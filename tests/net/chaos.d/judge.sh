@@ -5,8 +5,8 @@ splits=() # espcheck's options: when the cluster was in parts
 unproven_seen=0 unproven=0
 declare -A first_established=() first_children=() transferred_then=()
 
-# chaos_begin: captures, and clients' traffic: pings by all, downloads by all but the
-# last two, who upload.
+# chaos_begin: captures, and clients' traffic: downloads by all but the last two, who upload,
+# and pings by all but the first of these.
 chaos_begin()
 {
 	local client
@@ -18,6 +18,7 @@ chaos_begin()
 	captures_begin
 	lab capture s1:eth0 "$out/inside.pcap"
 	began=$(now_ms)
+	uploader=$(xargs -n 1 <<<"$lab_clients" | tail -n 2 | head -n 1)
 	serve_start
 	pings_start "$tag"
 	transfers_start
@@ -107,14 +108,6 @@ transfers_judge()
 	done
 	pings_stop "$tag" || fail "pings without any answer"
 	program_stop serve || true
-}
-
-# transferred CLIENT: bytes, in both directions: acknowledgements count as well.
-transferred()
-{
-	lab exec "$(speaker "$1")" ss -Htin dst "$S1" |
-		grep -o 'bytes_\(acked\|received\):[0-9]*' |
-		awk -F: '{ n += $2 } END { print n + 0 }'
 }
 
 transfers_moved()
