@@ -103,6 +103,23 @@ static void test_what_does_not_fit(void **state)
 	child_free(s.peer);
 }
 
+/* A message of IKE with certificates, to a peer that knows no fragments of IKE. */
+static void test_long_messages_of_ike(void **state)
+{
+	static uint8_t message[700];
+	struct node *n = &gateways[2];
+
+	n->t->config.mtu = 500;
+	n->nsent = 0;
+	login_send(n->t, &gateway, &client, message, sizeof(message));
+	assert_int_equal(n->nsent, 2);
+	assert_int_equal(n->sent_len[0] + n->sent_len[1], 20 + 20 + 8 + 4 + 700);
+	assert_int_equal(n->sent[0][6] & 0x20, 0x20);
+	assert_int_equal(n->sent[1][6] & 0x20, 0);
+	for (unsigned i = 0; i < 2; i++)
+		assert_true(n->sent_len[i] <= 500);
+}
+
 /* However many packets are too big. */
 static void test_errors_are_limited(void **state)
 {
@@ -189,7 +206,7 @@ int main(void)
 #define T(test) cmocka_unit_test_setup_teardown(test, gateways_start, gateways_stop)
 		T(test_segments_are_made_to_fit), T(test_what_does_not_fit),
 		T(test_errors_are_limited),	  T(test_a_shorter_path),
-		T(test_fragments_have_no_order),
+		T(test_fragments_have_no_order),  T(test_long_messages_of_ike),
 #undef T
 	};
 

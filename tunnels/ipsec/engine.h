@@ -603,6 +603,8 @@ void traffic_receive(struct ipsec *t, const struct ip_packet *outer, const uint8
 /* `hops`: members that it has passed. */
 void traffic_forward(struct ipsec *t, const uint8_t *ip, size_t len, unsigned hops,
 		     struct mono now);
+/* A packet of ip_write(), or one that has come so, to the outside: in fragments if it must. */
+void traffic_send(struct ipsec *t, const uint8_t *ip, size_t len);
 /* Of struct tunnel_ops: the path of the quoted packet's SA takes less. */
 void traffic_too_long(struct ipsec *t, const uint8_t *quoted, size_t len, unsigned mtu,
 		      struct mono now);

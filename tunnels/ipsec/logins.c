@@ -83,7 +83,7 @@ static void send_udp(struct ipsec *t, const struct local_addr *src,
 	memset(out + overhead, 0, marker);
 	memcpy(out + overhead + marker, packet, len);
 	ip_write(out, IP_PROTOCOL_UDP, &from, &to, marker + len);
-	t->host.send_outside(t->host.ctx, out, total);
+	traffic_send(t, out, total);
 }
 
 void login_send(struct ipsec *t, const struct local_addr *src,

@@ -327,8 +327,7 @@ static bool leased(struct ipsec *t, struct child *c)
 	       c->next_seq <= cluster_counted(t->host.cluster, c->session, CHILD_LEASE);
 }
 
-/* One that came in fragments and is whole again goes in fragments. */
-static void send_clear(struct ipsec *t, const uint8_t *ip, size_t len)
+void traffic_send(struct ipsec *t, const uint8_t *ip, size_t len)
 {
 	if (!t->config.mtu || len <= t->config.mtu)
 		t->host.send_outside(t->host.ctx, ip, len);
@@ -350,7 +349,7 @@ static void no_child(struct ipsec *t, const uint8_t *ip, size_t len,
 		return;
 	} else if (transport_bypasses(t, ip, len)) {
 		t->statistics.transport_clear++;
-		send_clear(t, ip, len);
+		traffic_send(t, ip, len);
 	} else {
 		t->statistics.no_route++;
 	}
