@@ -54,6 +54,38 @@ install_cert()
 
 # ---- strongSwan
 
+# charon_plugins NODE PLUGINS: within the section. A member with Debian's service has all that
+# Debian loads, and what `make install` adds to that.
+charon_plugins()
+{
+	if is_service "$1"; then
+		cat <<-CONF
+			load_modular = yes
+			plugins {
+				include /usr/share/strongswan/templates/config/plugins/*.conf
+			}
+		}
+		include $top/etc/charon-phalanx.conf
+		charon {
+		CONF
+	else
+		cat <<-CONF
+			load = $2
+			ikesa_table_size = 4096
+			processor {
+				priority_threads {
+					critical = 6
+				}
+			}
+			plugins {
+				kernel-netlink {
+					roam_events = ${roams:-no}
+				}
+			}
+		CONF
+	fi
+}
+
 # strongswan_conf NODE PLUGINS [EXTRA]
 strongswan_conf()
 {
@@ -64,14 +96,8 @@ strongswan_conf()
 		"$dir/swanctl"/{rsa,ecdsa,bliss,pkcs8,pkcs12}
 	cat >"$dir/strongswan.conf" <<-CONF
 	charon {
-		load = $2
+		$(charon_plugins "$1" "$2")
 		${deletes:+delete_rekeyed = yes}
-		ikesa_table_size = 4096
-		processor {
-			priority_threads {
-				critical = 6
-			}
-		}
 		filelog {
 			lab {
 				path = $dir/log/charon.log
@@ -86,9 +112,6 @@ strongswan_conf()
 			}
 		}
 		plugins {
-			kernel-netlink {
-				roam_events = ${roams:-no}
-			}
 			$3
 		}
 	}
@@ -109,13 +132,11 @@ member_strongswan()
 		strongswan_conf "$1" "$charon_common $charon_logins kernel-libipsec \
 			kernel-netlink socket-default vici" ''
 	elif is_site "$1"; then
-		strongswan_conf "$1" "phalanx $charon_common kernel-netlink vici" \
-			"phalanx { socket = $(charon_socket "$1") }"
+		strongswan_conf "$1" "phalanx $charon_common kernel-netlink vici" ''
 	else
 		strongswan_conf "$1" "phalanx $charon_common $charon_logins eap-radius \
 			kernel-netlink vici" \
-			"phalanx { socket = $(charon_socket "$1") }
-			$(radius_client)"
+			"$(radius_client)"
 	fi
 	if is_site "$1"; then
 		site_connections "$VIP_SITE" "$VIP_OUTSIDE" >"$dir/swanctl/swanctl.conf"

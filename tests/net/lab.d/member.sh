@@ -1,8 +1,6 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 # The cluster's members, and the lab as a whole. Sourced.
 
-charon_socket() { echo /run/phalanx/charon.sock; }
-
 # phalanx_conf NODE: phalanx.conf(5), the same for all members but for paths.
 phalanx_conf()
 {
@@ -32,7 +30,7 @@ phalanx_conf()
 		phalanx_network dmz dmz "$VIP_DMZ" "$VIP_DMZ2"
 	fi
 	echo "ipsec {"
-	set_of ipsec socket "\"$(charon_socket)\""
+	set_of ipsec socket '"/run/phalanx/charon.sock"'
 	echo "}"
 	for member in interconnect tunnel; do
 		echo "$member {"
@@ -262,7 +260,7 @@ up_check()
 		[[ $set =~ ^[a-z.-]+=.+ ]] || die "--set KEY=VALUE, not $set"
 	done
 	need ip nft nsenter unshare ethtool swanctl pki jq
-	[[ -x $charon_bin ]] || die "strongSwan's charon is not installed"
+	[[ -x $charon_bin && -x $charon_service_bin ]] || die "strongSwan's charons are not installed"
 	[[ ! -e $LAB_DIR ]] || die "a lab is up in $LAB_DIR (lab down ends it)"
 	((PLAIN)) || program phalanxd >/dev/null
 }

@@ -2,6 +2,12 @@
 # Processes in a node. Sourced.
 
 charon_bin=/usr/lib/ipsec/charon
+charon_service_bin=/usr/sbin/charon-systemd
+
+# is_service NODE: its charon is the one of Debian's strongswan.service.
+is_service() { [[ $1 == m2 ]]; }
+
+charon_program() { if is_service "$1"; then echo $charon_service_bin; else echo $charon_bin; fi; }
 
 node_holder() { echo "$(<"$(node_dir "$1")/holder")"; }
 
@@ -81,7 +87,7 @@ charon_start()
 {
 	local node=$1
 	node_run "$node" rm -f /run/charon.pid /run/charon.vici
-	node_spawn "$node" charon "$charon_bin"
+	node_spawn "$node" charon "$(charon_program "$node")"
 	wait_for 20 "charon on $node" vici_up "$node" || die "see lab logs $node"
 	node_run "$node" swanctl --load-all --noprompt >>"$(node_dir "$node")/log/swanctl.log" \
 		2>&1 || die "swanctl --load-all failed on $node: see lab logs $node"
