@@ -141,6 +141,13 @@ strongswan_conf() { # NAME PLUGINS EXTRA
 	CONF
 }
 
+issue() { # NAME FILE
+	local dir=$work/pki
+	pki --pub --in "$dir/$1.key" --type ecdsa --outform pem >"$dir/pub"
+	pki --issue --in "$dir/pub" --type pub --cacert "$dir/ca.pem" --cakey "$dir/ca.key" \
+		--dn "O=Test, CN=$1" --san "$1" --outform pem >"$dir/$2.pem"
+}
+
 certificates() {
 	local dir=$work/pki name
 	mkdir -p "$dir"
@@ -152,11 +159,9 @@ certificates() {
 		>"$dir/ca.pem"
 	for name in vpn.example.org c2@cert.example.org; do
 		pki --gen --type ecdsa --size 256 --outform pem >"$dir/$name.key"
-		pki --pub --in "$dir/$name.key" --type ecdsa --outform pem >"$dir/pub"
-		pki --issue --in "$dir/pub" --type pub --cacert "$dir/ca.pem" --cakey \
-			"$dir/ca.key" --dn "O=Test, CN=$name" --san "$name" --outform pem \
-			>"$dir/$name.pem"
+		issue "$name" "$name"
 	done
+	issue vpn.example.org renewed
 	unset STRONGSWAN_CONF
 }
 
@@ -164,6 +169,7 @@ give_certificate() { # NODE NAME
 	cp "$work/pki/ca.pem" "$work/$1/swanctl/x509ca/"
 	cp "$work/pki/$2.pem" "$work/$1/swanctl/x509/own.pem"
 	cp "$work/pki/$2.key" "$work/$1/swanctl/private/own.pem"
+	cp "$work/pki/renewed.pem" "$work/$1/swanctl/x509/"
 }
 
 # A RADIUS server that is dead, which charon waits for for long.
@@ -257,7 +263,7 @@ gateway() { # NODE
 				id = vpn.example.org
 			}
 			remote {
-				auth = pubkey
+				auth = ecdsa-256
 				id = *@cert.example.org
 			}
 			children {
@@ -932,6 +938,8 @@ main() {
 	compared psk 's/dns = .*/dns = 10.1.0.54/' "a pool"
 	compared psk 's/pools = clients/&\n unique = keep/' "a connection"
 	compared psk 's/esp_proposals = .*/&\n copy_df = no/' "a child"
+	compared cert 's/certs = own.pem/certs = renewed.pem/' "a certificate of the same name"
+	compared cert 's/auth = ecdsa-256/auth = ecdsa-384/' "what a certificate has to have"
 	ignored
 
 	tell "ping A"

@@ -62,6 +62,30 @@ static void say_proposals(words_t *w, linked_list_t *proposals)
 	proposals->destroy_offset(proposals, offsetof(proposal_t, destroy));
 }
 
+/* A public key on its own has no encoding as a certificate. */
+static void say_certificate(words_t *w, certificate_t *cert)
+{
+	cred_encoding_type_t type = cert->get_type(cert) == CERT_TRUSTED_PUBKEY
+					? PUBKEY_SPKI_ASN1_DER
+					: CERT_ASN1_DER;
+	chunk_t encoding;
+
+	if (!cert->get_encoding(cert, type, &encoding))
+		return;
+	w->digest = digest_of(encoding, w->digest);
+	free(encoding.ptr);
+}
+
+static void say_scheme(words_t *w, signature_params_t *params)
+{
+	chunk_t encoding;
+
+	if (!signature_params_build(params, &encoding))
+		return;
+	w->digest = digest_of(encoding, w->digest);
+	free(encoding.ptr);
+}
+
 static void say_rule(words_t *w, auth_rule_t rule, void *value)
 {
 	certificate_t *cert = value;
@@ -79,11 +103,27 @@ static void say_rule(words_t *w, auth_rule_t rule, void *value)
 	case AUTH_RULE_IM_CERT:
 	case AUTH_RULE_SUBJECT_CERT:
 		say(w, "rule %d %Y", rule, cert->get_subject(cert));
+		say_certificate(w, cert);
+		break;
+	case AUTH_RULE_SIGNATURE_SCHEME:
+	case AUTH_RULE_IKE_SIGNATURE_SCHEME:
+		say(w, "rule %d", rule);
+		say_scheme(w, value);
+		break;
+	case AUTH_RULE_XAUTH_BACKEND:
+	case AUTH_RULE_CERT_POLICY:
+		say(w, "rule %d %s", rule, (char *)value);
 		break;
 	case AUTH_RULE_AUTH_CLASS:
 	case AUTH_RULE_EAP_TYPE:
 	case AUTH_RULE_EAP_VENDOR:
 	case AUTH_RULE_IDENTITY_LOOSE:
+	case AUTH_RULE_CRL_VALIDATION:
+	case AUTH_RULE_OCSP_VALIDATION:
+	case AUTH_RULE_CERT_VALIDATION_SUSPENDED:
+	case AUTH_RULE_RSA_STRENGTH:
+	case AUTH_RULE_ECDSA_STRENGTH:
+	case AUTH_RULE_BLISS_STRENGTH:
 		say(w, "rule %d %lu", rule, (unsigned long)(uintptr_t)value);
 		break;
 	default:
