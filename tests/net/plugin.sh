@@ -410,6 +410,8 @@ connect_clients() {
 	check "both directions are installed" [ "$(log_count 'A SA_ADD')" = 4 ]
 	check "SPIs of new IKE_SAs carry the filter's unit" [ "$(log_count 'UNIT ok')" = 2 ]
 	check_not "no SPI is in a wrong unit" log_has 'UNIT BAD|unit=BAD'
+	check "what was carried is phalanxd's to say" \
+		sas_count A '^ +(in|out) +[0-9a-f]+, +4711 bytes, +42 packets' 4
 	check "DNS servers still come from charon" charon_log c1 'parsed IKE_AUTH response.*CPRP\(ADDR DNS\)'
 }
 
