@@ -1,7 +1,7 @@
 #!/bin/bash
 # SPDX-License-Identifier: GPL-2.0-or-later
 # A client reaches another one whose session another member owns: members hand the packets
-# to each other, and none of it passes the inside network. Then the two owners change.
+# to each other, sealed, and none of it passes the inside network. Then the two owners change.
 # Between the members packets go the same way in all modes.
 # modes: unicast
 set -euo pipefail
@@ -32,18 +32,17 @@ put()
 		fail "$1's session cannot be moved to $2"
 }
 
+# says CLIENT ADDRESS: what clear_judge looks for.
+says() { lab exec "$1" ping -n -q -c 3 -i 0.1 -W 1 -p 70696e6720696e20636c65617220 "$2" >/dev/null; }
 # meet: each of the two reaches the other.
-meet()
-{
-	lab exec "$one" ping -n -q -c 3 -i 0.1 -W 1 "$there" >/dev/null &&
-		lab exec "$two" ping -n -q -c 3 -i 0.1 -W 1 "$here" >/dev/null
-}
+meet() { says "$one" "$there" && says "$two" "$here"; }
 
 handed() { counter "$1" handed.sent; }
 
 rejoin "$one"
 rejoin "$two"
 here=$(session_of "$one" m1 virtual_address) there=$(session_of "$two" m1 virtual_address)
+captures_begin
 lab capture inside "$out/inside.pcap"
 for pair in "m1 m2" "m3 m1"; do
 	read -r first second <<<"$pair"
@@ -56,6 +55,8 @@ done
 put "$two" m3
 must 10 "$one and $two to reach each other through one member" meet
 lab capture inside stop
+captures_stop
+sealed_judge
 [[ -z $(tcpdump -nr "$out/inside.pcap" "host $here and host $there" 2>/dev/null) ]] ||
 	fail "packets between clients have passed the inside network"
 for client in "$one" "$two"; do lab client "$client" down; done
