@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
  * ESP packets exchanged with strongSwan's libipsec, in both directions, for each cipher
- * suite: what one side seals, the other opens and finds the same. Without the library it is
- * skipped (77).
+ * suite: what one side seals, the other opens and finds the same. The library has them all.
+ * Without it this is skipped (77).
  */
 #include <library.h>
 #include <networking/packet.h>
@@ -215,5 +215,5 @@ int main(void)
 	       missing, wrong);
 	fflush(stdout);
 	/* What the library leaves allocated is none of this test's concern. */
-	_exit(wrong || missing > tried / 2);
+	_exit(wrong || missing);
 }

@@ -8,6 +8,7 @@
 #include <cmocka.h>
 
 #include "tests/unit/ends.h"
+#include "tests/unit/logged.h"
 
 static void test_bad_packets(void **state)
 {
@@ -58,25 +59,44 @@ static void test_bad_packets(void **state)
 	child_free(s.peer);
 }
 
-/* However many are refused, one line is written in a second. */
+/* What the log says of a packet that is refused this many times: one line, with its kind, and
+ * how many have had none since the line before. */
+static void assert_audited(struct ends *s, const uint8_t *packet, size_t len,
+			   unsigned times, const char *kind, unsigned unsaid)
+{
+	const char *said, *line;
+	char expected[100];
+
+	gateways_run(1000);
+	logged_begin();
+	for (unsigned i = 0; i < times; i++)
+		ends_receive(s->owner, packet, len);
+	said = logged_end();
+	snprintf(expected, sizeof(expected), ": %s (and %u others before)\n", kind,
+		 unsaid);
+	line = strstr(said, "refused an ESP packet from ");
+	if (!line || !strstr(line, expected) || strstr(line + 1, "refused an ESP packet"))
+		fail_msg("not once \"%s\":\n%s", expected, said);
+}
+
 static void test_audit(void **state)
 {
 	static const struct local_sa_add none;
+	static const uint8_t stranger[4] = { 10, 3, 0, 8 };
 	struct ends s = ends_begin(&none);
-	struct ipsec *t = s.owner->t;
-	uint8_t bad[300];
-	size_t len = ends_seal(&s, INNER, SERVER, bad, sizeof(bad));
+	uint8_t good[300], bad[300];
+	size_t len = ends_seal(&s, INNER, SERVER, good, sizeof(good));
 
+	ends_receive(s.owner, good, len);
+	assert_audited(&s, good, len, 11, "replayed, or too late", 0);
+	memcpy(bad, good, len);
 	bad[len - 1] ^= 1;
-	ends_receive(s.owner, bad, len);
-	assert_true(t->audited.ns == gateways_now.ns);
-	for (unsigned i = 0; i < 10; i++)
-		ends_receive(s.owner, bad, len);
-	assert_int_equal(t->unaudited, 10);
-	gateways_run(1000);
-	ends_receive(s.owner, bad, len);
-	assert_true(t->audited.ns == gateways_now.ns);
-	assert_int_equal(t->unaudited, 0);
+	bad[35]++; /* the sequence number */
+	assert_audited(&s, bad, len, 1, "not authentic", 10);
+	bad[29] ^= 1; /* the SPI */
+	assert_audited(&s, bad, len, 3, "unknown SPI", 0);
+	len = ends_seal(&s, stranger, SERVER, bad, sizeof(bad));
+	assert_audited(&s, bad, len, 1, "outside the traffic selectors", 2);
 	child_free(s.peer);
 }
 

@@ -10,7 +10,6 @@
 #include <cmocka.h>
 
 #include <errno.h>
-#include <fcntl.h>
 #include <netinet/in.h>
 #include <stdio.h>
 #include <string.h>
@@ -24,6 +23,7 @@
 #include "src/connection.h"
 #include "src/tls.h"
 #include "src/udp.h"
+#include "tests/unit/logged.h"
 #include "tests/unit/mesh.h"
 
 /* Two members, 1 and 2. Datagrams from 1 to 2 pass through `relay`, a socket of the test,
@@ -271,29 +271,6 @@ static void assert_never_up(const struct pair *p)
 	assert_int_equal(p->two.ups, 0);
 }
 
-/* stderr goes to a file from here to log_end(), which fails without the two lines. */
-static int log_begin(void)
-{
-	int before = dup(STDERR_FILENO);
-	int file = open(mesh_path("log"), O_RDWR | O_CREAT | O_TRUNC, 0600);
-
-	dup2(file, STDERR_FILENO);
-	close(file);
-	return before;
-}
-
-static void log_end(int before, const char *one, const char *two)
-{
-	static char text[16384];
-	ssize_t n = pread(STDERR_FILENO, text, sizeof(text) - 1, 0);
-
-	dup2(before, STDERR_FILENO);
-	close(before);
-	text[n > 0 ? n : 0] = '\0';
-	if (!strstr(text, one) || !strstr(text, two))
-		fail_msg("the log lacks \"%s\" or \"%s\":\n%s", one, two, text);
-}
-
 /* Each side has counted and logged its own end of the story, and 2 knows the other's
  * reason. */
 static void expect_refusal(struct pair *p, const char *one, const char *two,
@@ -301,14 +278,17 @@ static void expect_refusal(struct pair *p, const char *one, const char *two,
 {
 	struct link_status s = { .why = "" };
 	char tags[2][64];
-	int before = log_begin();
+	const char *said;
 
+	logged_begin();
 	mesh_run(&p->one);
 	mesh_run(&p->two);
 	mesh_wait(mesh_statistic(&p->one, one) >= 2 && mesh_statistic(&p->two, two) >= 2);
 	snprintf(tags[0], sizeof(tags[0]), "[%s]", one + strlen("link_refused_"));
 	snprintf(tags[1], sizeof(tags[1]), "[%s]", two + strlen("link_refused_"));
-	log_end(before, tags[0], tags[1]);
+	said = logged_end();
+	if (!strstr(said, tags[0]) || !strstr(said, tags[1]))
+		fail_msg("the log lacks \"%s\" or \"%s\":\n%s", tags[0], tags[1], said);
 	assert_never_up(p);
 	links_status(p->two.links, &s, 1);
 	if (!strstr(s.why, why))
