@@ -360,6 +360,9 @@ uint64_t cluster_position(const struct cluster *c);
 /* True if all up to `position` is held by the unit's successor, in the current epoch; or
  * if it has none, see cluster_unprotected(). False if the unit is not ours. */
 bool cluster_committed(const struct cluster *c, unit_id unit, uint64_t position);
+/* Owner only. True if all up to `position` is held by that member. */
+bool cluster_holds(const struct cluster *c, member_id id, unit_id unit,
+		   uint64_t position);
 /*
  * The counter's value that the successor holds. Without a successor cluster_count() commits
  * at once and makes no upcall. When a successor dies the value falls to 0 until the next
@@ -496,6 +499,10 @@ unsigned cluster_members(const struct cluster *c, struct cluster_member_state *o
 void cluster_unit(const struct cluster *c, unit_id unit, struct cluster_unit_state *out);
 /* This member itself, or in the member list. */
 bool cluster_present(const struct cluster *c, member_id id);
+/* It is in the member list, and holds all that the members of its cluster hold. */
+bool cluster_whole(const struct cluster *c, member_id id);
+/* All valid members, as they were configured. */
+const struct cluster_peer *cluster_peers(const struct cluster *c, unsigned *n);
 
 /* Counters of refused and dropped messages and of notable events, by name. */
 unsigned cluster_statistics(const struct cluster *c, const char **names, uint64_t *values,

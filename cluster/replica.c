@@ -410,6 +410,18 @@ int cluster_remove(struct cluster *c, struct session *s, struct mono now)
 	return 0;
 }
 
+bool cluster_holds(const struct cluster *c, member_id id, unit_id u, uint64_t position)
+{
+	const struct member *m = core_member(c, id);
+
+	if (!m || u >= CLUSTER_UNITS)
+		return false;
+	/* Nothing later than the unit's last record is ever sent for it. */
+	if (position > c->units[u].last)
+		position = c->units[u].last;
+	return m == c->self || replica_holds(c, m, u, position);
+}
+
 uint64_t cluster_position(const struct cluster *c)
 {
 	return c->position;

@@ -171,3 +171,16 @@ bool cluster_present(const struct cluster *c, member_id id)
 
 	return m && (m == c->self || m->present);
 }
+
+bool cluster_whole(const struct cluster *c, member_id id)
+{
+	const struct member *m = core_member(c, id);
+
+	return m && (m == c->self ? c->complete : m->present && m->complete);
+}
+
+const struct cluster_peer *cluster_peers(const struct cluster *c, unsigned *n)
+{
+	*n = c->cfg.npeers;
+	return c->cfg.peers;
+}

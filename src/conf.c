@@ -242,6 +242,7 @@ static struct conf *new_conf(void)
 	strcpy(c->ipsec.socket, "/run/phalanx/charon.sock");
 	c->ipsec.inbound_commit = true;
 	c->ipsec.replay_window = REPLAY_SIZE_DEFAULT;
+	c->ipsec.address_hold_back = 3600;
 	return c;
 }
 

@@ -96,8 +96,9 @@ struct conf {
 	struct {
 		char socket[CONF_PATH_MAX];
 		bool inbound_commit;
-		unsigned replay_window; /* packets */
-		unsigned mss;		/* TCP payload, 0: any */
+		unsigned replay_window;	    /* packets */
+		unsigned mss;		    /* TCP payload, 0: any */
+		unsigned address_hold_back; /* seconds */
 	} ipsec;
 };
 

@@ -166,9 +166,11 @@ static void print_tunnels(const struct conf *conf, enum scope scope, FILE *out)
 	fprintf(out, "\tmtu = %u\n}\n\nipsec {\n", conf->tunnel.mtu);
 	if (scope == SCOPE_ALL)
 		fprintf(out, "\tsocket = \"%s\"\n", conf->ipsec.socket);
-	fprintf(out, "\tinbound-commit = %s\n\treplay-window = %u\n\tmss = %u\n}\n",
+	fprintf(out,
+		"\tinbound-commit = %s\n\treplay-window = %u\n\tmss = %u\n"
+		"\taddress-hold-back = %u\n}\n",
 		conf->ipsec.inbound_commit ? "on" : "off", conf->ipsec.replay_window,
-		conf->ipsec.mss);
+		conf->ipsec.mss, conf->ipsec.address_hold_back);
 }
 
 static void print_part(const struct conf *conf, enum conf_part part, enum scope scope,

@@ -364,6 +364,7 @@ static const struct option ipsec_options[] = {
 	OTHER("inbound-commit", set_bool, ipsec.inbound_commit),
 	NUMBER("replay-window", ipsec.replay_window, REPLAY_SIZE_MIN, REPLAY_SIZE_MAX),
 	NUMBER("mss", ipsec.mss, 0, 9000),
+	NUMBER("address-hold-back", ipsec.address_hold_back, 0, 604800),
 	END,
 };
 

@@ -342,6 +342,7 @@ static int make_tunnels(struct daemon *d, char err[DAEMON_ERROR_SIZE])
 		.inbound_commit = d->conf->ipsec.inbound_commit,
 		.replay_window = d->conf->ipsec.replay_window,
 		.mss = d->conf->ipsec.mss,
+		.address_hold_back = d->conf->ipsec.address_hold_back,
 	};
 	struct ipsec *ipsec;
 

@@ -134,6 +134,7 @@ void alone_start(void)
 				       .inbound_commit = true,
 				       .replay_window = 64,
 				       .mss = 1000,
+				       .address_hold_back = 3600,
 				       .mtu = 600 };
 	struct sockaddr_un sun = { .sun_family = AF_UNIX };
 	char err[IPSEC_ERROR_SIZE];

@@ -25,6 +25,7 @@ struct node gateways[NODES + 1];
 static STAILQ_HEAD(, message) net;
 bool gateways_stopped;
 struct mono gateways_now;
+unsigned gateways_hold_back;
 static struct event_base *base;
 static char folder[64];
 
@@ -580,7 +581,9 @@ static void start(struct node *n, member_id id)
 				    .again = host_again,
 				    .settle = io_nothing,
 				    .now = host_now };
-	struct ipsec_config ipsec = { .inbound_commit = true, .replay_window = 64 };
+	struct ipsec_config ipsec = { .inbound_commit = true,
+				      .replay_window = 64,
+				      .address_hold_back = gateways_hold_back };
 	struct cluster_io io = node_io;
 	char path[96], err[IPSEC_ERROR_SIZE];
 

@@ -57,6 +57,7 @@ struct node {
 extern struct node gateways[NODES + 1]; /* by id */
 extern bool gateways_stopped;		/* messages wait */
 extern struct mono gateways_now;
+extern unsigned gateways_hold_back; /* seconds, see struct ipsec_config */
 
 #define EACH_NODE(n) for (struct node *n = gateways + 1; n <= gateways + NODES; n++)
 

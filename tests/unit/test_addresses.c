@@ -11,11 +11,15 @@
 #include "tests/unit/gateways.h"
 
 #define POOL 40
-#define WAIT_MS 1500 /* the plugin waits for 1000 */
+#define WAIT_MS 1500  /* the plugin waits for 1000 */
+#define HOLD_BACK 600 /* seconds */
 
 static const struct local_addr gateway = { 4, { 192, 0, 2, 1 }, IKE_PORT };
 static struct local_addr pool_base;
 static uint32_t pool_count;
+
+/* Whom each address of the pool was given to, 0: nobody. */
+static uint8_t holders[POOL];
 
 static struct local_addr place(uint8_t who)
 {
@@ -57,8 +61,6 @@ static struct local_addr answer_of(struct node *n)
 		if (answered(n, &out))
 			return out;
 		gateways_run(1);
-		if (ms % 100 == 0)
-			ipsec_ops.committed(n->t, gateways_now);
 	}
 	fail_msg("member %u was not answered", n->id);
 	return (struct local_addr){ 0 };
@@ -147,7 +149,21 @@ static struct node *another(const struct node *n)
 static int start4(void **state)
 {
 	use_pool((struct local_addr){ 4, { 10, 3, 0, 1 }, 0 }, POOL);
+	gateways_hold_back = 0;
 	return gateways_start(state);
+}
+
+/* Addresses are kept back for who is missing. */
+static int start_held(void **state)
+{
+	int rc;
+
+	gateways_hold_back = HOLD_BACK;
+	use_pool((struct local_addr){ 4, { 10, 3, 0, 1 }, 0 }, POOL);
+	memset(holders, 0, sizeof(holders));
+	rc = gateways_start(state);
+	gateways_hold_back = 0;
+	return rc;
 }
 
 /* Across a carry, for good measure. */
@@ -431,30 +447,177 @@ static void test_the_owner_dies_when_asked(void **state)
 	}
 }
 
-/* A part of one member: what is in use on either side before is given to nobody else. */
+static bool give(const struct local_addr *a, uint8_t who)
+{
+	uint8_t *holder;
+
+	if (!a->family)
+		return false;
+	holder = &holders[index_in_pool(a)];
+	if (*holder && *holder != who)
+		fail_msg("%u and %u have the same address", *holder, who);
+	*holder = who;
+	return true;
+}
+
+static void cut_off(struct node *n, bool off)
+{
+	n->cut = off;
+	gateways_link(n, !off);
+	gateways_run(3000);
+}
+
+static bool all_whole(void)
+{
+	EACH_NODE(n)
+		EACH_NODE(other)
+			if (!cluster_whole(n->c, other->id))
+				return false;
+	return true;
+}
+
+static void heal(struct node *alone)
+{
+	cut_off(alone, false);
+	for (unsigned ms = 0; !all_whole(); ms++) {
+		assert_true(ms < 20000);
+		gateways_run(1);
+	}
+}
+
+/* A part of one member: nobody has what somebody has in the other, also in a small pool. */
 static void test_partition(void **state)
 {
 	struct local_addr a[12], b;
+	uint64_t spi[12];
 	struct node *alone = &gateways[3];
+	unsigned given[2] = { 0 };
 
-	for (uint8_t who = 0; who < 12; who++) {
-		a[who] = want(&gateways[1 + who % NODES], who);
-		assert_true(a[who].family);
-		log_in(&gateways[1 + who % NODES], who, &a[who]);
+	for (uint8_t who = 1; who < 12; who++) {
+		struct node *n = &gateways[1 + who % NODES];
+
+		a[who] = want(n, who);
+		assert_true(give(&a[who], who));
+		spi[who] = log_in(n, who, &a[who]);
 	}
-	gateways_link(alone, false);
-	alone->cut = true;
-	gateways_run(3000);
-	for (uint8_t who = 20; who < 32; who++) {
-		b = want(who % 2 ? &gateways[1 + who % 4 / 2] : alone, who);
-		for (unsigned i = 0; i < 12; i++)
-			assert_false(b.family && same(&b, &a[i]));
+	cut_off(alone, true);
+	for (uint8_t who = 20; who < 120; who++) {
+		struct node *n = who % 2 ? &gateways[1 + who % 4 / 2] : alone;
+
+		b = want(n, who);
+		given[who % 2] += give(&b, who);
 	}
+	assert_true(given[0] && given[1]);
+	assert_int_equal(11 + given[0] + given[1], POOL);
+	/* Who had one goes on with it, wherever. */
+	for (uint8_t who = 1; who < 12; who++)
+		EACH_NODE(n) {
+			ask_for(n, who, &a[who], NULL);
+			b = answer_of(n);
+			assert_true(same(&a[who], &b));
+		}
+	/* Who has left one part may be in the other. */
+	for (uint8_t who = 1; who < 12; who++)
+		login_end(alone->t, login_find(alone->t, spi[who]), gateways_now);
+	sweep(10);
+	for (uint8_t who = 200; who < 220; who++) {
+		b = want(alone, who);
+		for (unsigned i = 1; i < 12; i++)
+			assert_false(b.family && same(&a[i], &b));
+	}
+	heal(alone);
+	use_pool((struct local_addr){ 4, { 10, 9, 0, 1 }, 0 }, POOL);
+	give_all(NULL, false);
+}
+
+/* Just then clients are about to get the last addresses. */
+static void test_the_moment_of_a_cut(void **state)
+{
+	struct node *alone = &gateways[3];
+	struct local_addr a;
+
+	for (uint8_t round = 0; round < 24; round++) {
+		memset(holders, 0, sizeof(holders));
+		use_pool((struct local_addr){ 4, { 10, 8, round, 1 }, 0 }, 4);
+		gateways_stopped = true;
+		EACH_NODE(n)
+			ask_for(n, (uint8_t)n->id, NULL, NULL);
+		gateways_stopped = round % 2;
+		if (round % 3)
+			gateways_run(round % 3);
+		alone->cut = true;
+		gateways_stopped = false;
+		cut_off(alone, true);
+		EACH_NODE(n)
+			while (answered(n, &a))
+				give(&a, (uint8_t)n->id);
+		for (uint8_t who = 10; who < 22; who++) {
+			a = want(&gateways[1 + who % NODES], who);
+			give(&a, who);
+		}
+		heal(alone);
+	}
+}
+
+/* Those who come back do not tell everything at once. */
+static void test_the_moment_of_healing(void **state)
+{
+	struct local_addr a;
+
+	EACH_NODE(alone) {
+		memset(holders, 0, sizeof(holders));
+		use_pool((struct local_addr){ 4, { 10, 7, (uint8_t)alone->id, 1 }, 0 },
+			 POOL);
+		cut_off(alone, true);
+		for (uint8_t who = 1; who < 60; who++) {
+			struct node *n = &gateways[1 + who % NODES];
+
+			if (who < 6 && n == alone)
+				continue;
+			a = want(n, who);
+			if (give(&a, who))
+				log_in(n, who, &a);
+		}
+		alone->cut = false;
+		gateways_link(alone, true);
+		for (uint8_t who = 60; !all_whole() || who < 250; who++) {
+			ask_for(&gateways[1 + who % NODES], who, NULL, NULL);
+			gateways_run(who % 3);
+			EACH_NODE(n)
+				while (answered(n, &a))
+					if (a.family)
+						assert_false(holders[index_in_pool(&a)]);
+		}
+	}
+}
+
+/* What is kept back for a member is given in the end. */
+static void test_a_member_is_missing_for_long(void **state)
+{
+	unsigned given = 0;
+	struct local_addr a;
+
+	gateways_kill(&gateways[2]);
+	gateways_run(1000);
+	for (uint8_t who = 1; who < POOL + 10; who++) {
+		a = want(&gateways[1 + who % 2 * 2], who);
+		given += give(&a, who);
+	}
+	assert_in_range(given, 1, POOL - 1);
+	EACH_NODE(n)
+		n->t->config.address_hold_back = 1;
+	gateways_run(1000);
+	for (uint8_t who = 100; who < 100 + POOL; who++) {
+		a = want(&gateways[1 + who % 2 * 2], who);
+		given += give(&a, who);
+	}
+	assert_int_equal(given, POOL);
 }
 
 int main(void)
 {
 #define TEST(name) cmocka_unit_test_setup_teardown(name, start4, gateways_stop)
+#define TEST_HELD(name) cmocka_unit_test_setup_teardown(name, start_held, gateways_stop)
 #define TEST6(name) cmocka_unit_test_setup_teardown(name, start6, gateways_stop)
 	const struct CMUnitTest tests[] = {
 		TEST(test_all_by_one_member),
@@ -471,7 +634,10 @@ int main(void)
 		TEST(test_addresses_of_the_dead_come_back),
 		TEST(test_a_client_takes_its_address_along),
 		TEST(test_the_owner_dies_when_asked),
-		TEST(test_partition),
+		TEST_HELD(test_partition),
+		TEST_HELD(test_the_moment_of_a_cut),
+		TEST_HELD(test_the_moment_of_healing),
+		TEST_HELD(test_a_member_is_missing_for_long),
 	};
 
 	if (geteuid()) {

@@ -88,6 +88,7 @@ static void test_defaults(void **state)
 	assert_int_equal(c->log_level, LOG_LEVEL_INFO);
 	assert_int_equal(c->tunnel.mtu, 1400);
 	assert_true(c->ipsec.inbound_commit);
+	assert_int_equal(c->ipsec.address_hold_back, 3600);
 	assert_string_equal(conf_control_path(c, buf, sizeof(buf)),
 			    "/run/phalanx/control.sock");
 	conf_free(c);

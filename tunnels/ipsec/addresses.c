@@ -8,6 +8,8 @@
  * lease is a record of the unit, committed before charon hears of it, so the unit's next
  * owner knows it too.
  *
+ * While members are missing, not all addresses are to be had, see shares.c.
+ *
  * A lease belongs to an identity and outlives its session: who comes again, at whatever
  * member, has the same address. Which leases are in use, every member can tell from the IKE
  * SAs in the store. What was idle for a while is given to others when nothing else is left,
@@ -29,6 +31,7 @@
 #define SWEEP_MAX 256		  /* leases taken back at a time */
 #define TRIES_MAX 8		  /* owners asked for one want */
 #define WANT_TIME (900 * MONO_MS) /* so long the plugin waits */
+#define HOME_TIME (200 * MONO_MS) /* so long for a home, which may just have died */
 #define ERRANDS_MAX 1024
 /* Leases idle for so many sweeps are others' to have; and go. */
 #define IDLE_LONG 720
@@ -51,8 +54,10 @@ struct choice {
 /* A client that waits for its address, here or at another member. */
 struct waiting_address {
 	TAILQ_ENTRY(waiting_address) next;
-	bool asked;   /* the owner was, `ticket` */
-	bool foreign; /* another member's client, `asker` */
+	bool asked;	      /* the owner was, `ticket` */
+	bool again;	      /* this identity has had it before, as its home knows */
+	struct mono patience; /* until then its home may take to know it */
+	bool foreign;	      /* another member's client, `asker` */
 	struct cluster_asker asker;
 	unit_id unit;
 	uint64_t position;
@@ -164,6 +169,7 @@ enum state {
 static enum state state_of(const struct ipsec *t, const struct address *a,
 			   const struct want *want)
 {
+	const struct share *home = share_of(t, address_unit(t, a));
 	const struct lease *l = lease_find(t, a);
 	bool own = l && lease_is_of(l, &want->identity);
 	const struct ike_sa *sa = NULL;
@@ -174,9 +180,12 @@ static enum state state_of(const struct ipsec *t, const struct address *a,
 			return TAKEN;
 	/* A client may hold an address whose lease was lost, after a partition say. */
 	if (!l)
-		return children_hold(t, a) ? TAKEN : FREE;
+		return home->kept || children_hold(t, a) ? TAKEN : FREE;
 	if (own)
-		return FREE;
+		return home->kept && home->lost && l->parted != PARTED_USED ? TAKEN
+									    : FREE;
+	if (home->kept || l->parted)
+		return TAKEN;
 	return l->idle >= LEASE_IDLE ? IDLE : UNUSED;
 }
 
@@ -322,11 +331,15 @@ static int choose(struct ipsec *t, struct waiting_address *w, struct address *ou
 static int lease(struct ipsec *t, struct waiting_address *w, struct mono now)
 {
 	struct session_key key = address_key(&w->address);
+	const struct local_blob identity = { w->identity, w->identity_len };
+	struct lease *l = lease_find(t, &w->address);
 	struct session *s;
-	struct lease *l;
 	int err;
 
 	w->unit = address_unit(t, &w->address);
+	w->again = l && lease_is_of(l, &identity) &&
+		   share_given(t, w->unit, cluster_position(t->host.cluster));
+	w->patience = mono_add(now, HOME_TIME);
 	err = cluster_put(t->host.cluster, w->unit, &key, w->identity, w->identity_len,
 			  NULL, 0, &s, now);
 	if (err)
@@ -413,11 +426,15 @@ static struct waiting_address *waiting_new(const uint8_t *identity, size_t len,
 
 static void none_left(struct ipsec *t, const struct waiting_address *w)
 {
+	const char *missing = share_missing(t);
 	char base[ADDRESS_TEXT_MAX];
 
 	t->statistics.pool_empty++;
-	log_warnx("ipsec: the pool from %s on has no free address",
-		  address_print(&w->base, base));
+	log_warnx("ipsec: the pool from %s on has no free address%s%s",
+		  address_print(&w->base, base),
+		  missing ? ", but what is kept back for members that are missing, as "
+			  : "",
+		  missing ? missing : "");
 }
 
 void address_want(struct ipsec *t, const struct local_address_want *want, struct mono now)
@@ -435,6 +452,7 @@ void address_want(struct ipsec *t, const struct local_address_want *want, struct
 	w->requested = usage_address(&want->requested);
 	w->remote = usage_address(&want->remote);
 	w->count = want->count;
+	share_look(t, now);
 	if (find(t, w, now)) {
 		none_left(t, w);
 		answer(t, w, false, now);
@@ -442,6 +460,25 @@ void address_want(struct ipsec *t, const struct local_address_want *want, struct
 		return;
 	}
 	TAILQ_INSERT_TAIL(&t->addresses, w, next);
+}
+
+/* Of an address that this member gives. -EAGAIN: its home may give it beyond a cut. */
+static int progress_here(struct ipsec *t, const struct waiting_address *w,
+			 struct mono now)
+{
+	const struct share *home = share_of(t, w->unit);
+	bool given = w->again ||
+		     (home->there ? share_given(t, w->unit, w->position) : !home->kept);
+
+	if (!unit_set_has(&t->units, w->unit))
+		return -ESTALE;
+	if (!mono_before(now, w->until))
+		return -ETIMEDOUT;
+	if (!given && (!home->there || !mono_before(now, w->patience)))
+		return w->foreign || w->tries == TRIES_MAX ? -ESTALE : -EAGAIN;
+	return given && cluster_committed(t->host.cluster, w->unit, w->position)
+		   ? 0
+		   : -EINPROGRESS;
 }
 
 /* -EINPROGRESS: it waits on. 0: it has its address. */
@@ -454,11 +491,11 @@ static int progress(struct ipsec *t, struct waiting_address *w, struct mono now)
 	if (w->scanning)
 		return find(t, w, now) ? -ENOENT : -EINPROGRESS;
 	if (!w->asked) {
-		if (!unit_set_has(&t->units, w->unit))
-			return -ESTALE;
-		return cluster_committed(t->host.cluster, w->unit, w->position)
-			   ? 0
-			   : -EINPROGRESS;
+		rc = progress_here(t, w, now);
+		if (rc != -EAGAIN)
+			return rc;
+		w->refused[w->tries++] = w->address;
+		return find(t, w, now) ? -ENOENT : -EINPROGRESS;
 	}
 	rc = cluster_result(t->host.cluster, w->ticket);
 	if (rc == 0 || (rc == -EINPROGRESS && mono_before(now, w->until)))
@@ -562,6 +599,7 @@ void address_answer(struct ipsec *t, struct mono now)
 	struct waiting_address *w, *next;
 	struct address_errand *e;
 
+	share_look(t, now);
 	while ((e = take_errand(t))) {
 		serve_errand(t, e, now);
 		free(e);
@@ -580,10 +618,23 @@ void address_answer(struct ipsec *t, struct mono now)
 	}
 }
 
+struct mono address_timeout(const struct ipsec *t)
+{
+	const struct mono now = t->host.now(t->host.ctx);
+	struct mono at = t->scanning ? now : MONO_NEVER;
+	struct waiting_address *w;
+
+	TAILQ_FOREACH(w, &t->addresses, next)
+		at = mono_min(at, !w->asked && mono_before(now, w->patience) ? w->patience
+									     : w->until);
+	return at;
+}
+
 void address_tick(struct ipsec *t, struct mono now)
 {
 	t->scan_budget = SCAN_STEP;
-	if (!t->scanning)
+	share_look(t, now);
+	if (mono_before(now, address_timeout(t)))
 		return;
 	t->scanning = false;
 	address_answer(t, now);
@@ -683,7 +734,7 @@ void address_sweep(struct ipsec *t, struct mono now)
 				l->idle = LEASE_USED;
 			else if (l->idle < IDLE_LONG)
 				l->idle++;
-			else if (n < SWEEP_MAX &&
+			else if (n < SWEEP_MAX && !l->parted &&
 				 unit_set_has(&t->units, session_unit(l->session)))
 				stale[n++] = l->session;
 		}

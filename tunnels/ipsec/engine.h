@@ -216,11 +216,23 @@ struct lease {
 	struct session *session;
 	struct address address;
 	unsigned idle; /* LEASE_FRESH, or sweeps that have found nobody using it */
+	/* When some member vanished, see shares.c: */
+	enum { PARTED_NOT, PARTED_FRESH, PARTED_USED } parted;
 };
 
 #define LEASE_FRESH 0 /* its login is still under way */
 #define LEASE_USED 1
 #define LEASE_IDLE 3 /* from here on others may have it */
+
+/* A member's share of the addresses, see shares.c. */
+struct share {
+	member_id member;
+	const char *name;
+	bool there;	   /* the member is, and has all that its cluster holds */
+	bool lost;	   /* it was, and then was not; until everybody is there */
+	bool kept;	   /* so nobody is given what is in it */
+	struct mono since; /* when it was seen to be missing */
+};
 
 struct staged_sa {
 	LIST_ENTRY(staged_sa) next;
@@ -339,6 +351,10 @@ struct ipsec {
 	LIST_HEAD(, usage) usage[TABLE_SIZE];	/* by virtual address */
 	LIST_HEAD(, lease) leases[TABLE_SIZE];	/* the same */
 	LIST_HEAD(, lease) holders[TABLE_SIZE]; /* leases by identity */
+	struct share shares[CLUSTER_MEMBERS_MAX];
+	unsigned nshares;
+	const struct share *homes[CLUSTER_UNITS];
+	bool parted; /* leases that were in use then are marked */
 	TAILQ_HEAD(, staged_replaces) replaces;
 	unsigned nreplaces;
 	bool enforce;	    /* some IKE SA may have to go, see unique_enforce() */
@@ -725,6 +741,17 @@ bool lease_is_of(const struct lease *l, const struct local_blob *identity);
 struct lease *lease_of(const struct ipsec *t, const struct local_blob *identity,
 		       const struct lease *after);
 
+/* shares.c */
+void share_begin(struct ipsec *t, struct mono now);
+/* Who is there and who is missing. */
+void share_look(struct ipsec *t, struct mono now);
+/* The one in which the unit's addresses are. */
+const struct share *share_of(const struct ipsec *t, unit_id unit);
+/* Its home, if it is there, holds what this member has put into the unit so far. */
+bool share_given(const struct ipsec *t, unit_id unit, uint64_t position);
+/* The name of a member whose share is kept back; NULL: there is none. */
+const char *share_missing(const struct ipsec *t);
+
 /* addresses.c */
 void address_want(struct ipsec *t, const struct local_address_want *want,
 		  struct mono now);
@@ -732,6 +759,7 @@ void address_release(struct ipsec *t, const struct local_address_release *r,
 		     struct mono now);
 /* Goes on to look through pools, a little at a time. */
 void address_tick(struct ipsec *t, struct mono now);
+struct mono address_timeout(const struct ipsec *t);
 /* Those that are committed by now, or that their owner has answered for. */
 void address_answer(struct ipsec *t, struct mono now);
 /* Another member's errand, see struct cluster_io. */

@@ -286,6 +286,7 @@ struct ipsec *ipsec_new(const struct tunnel_host *host, const struct ipsec_confi
 		return NULL;
 	}
 	t->sweep = mono_add(host->now(host->ctx), SWEEP_INTERVAL);
+	share_begin(t, host->now(host->ctx));
 	address_tick(t, host->now(host->ctx));
 	host->able(host->ctx, false, "charon is not connected");
 	return t;
@@ -439,9 +440,10 @@ static struct mono ipsec_timeout(const void *tunnel)
 	struct mono at =
 	    mono_min(t->sweep, mono_min(login_timeout(t), farewell_timeout(t)));
 
+	at = mono_min(at, address_timeout(t));
 	if (t->nconnections)
 		at = mono_min(at, t->starts_at);
-	if (t->enforce || t->scanning)
+	if (t->enforce)
 		return t->host.now(t->host.ctx);
 	return t->welcomed ? mono_min(at, t->pulse.at) : at;
 }

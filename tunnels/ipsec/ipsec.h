@@ -18,6 +18,8 @@ struct ipsec_config {
 	unsigned replay_window; /* packets, at least */
 	unsigned mss;		/* that TCP may offer at most, 0: any */
 	unsigned mtu;		/* of the outside network, 0: any */
+	/* Seconds for which addresses are kept back for a member that is missing. */
+	unsigned address_hold_back;
 };
 
 extern const struct tunnel_ops ipsec_ops;
