@@ -837,7 +837,7 @@ ignored() {
 }
 
 # A NAT in front of the gateway, which c1 reaches by another address.
-behind_nat() { # MEMBER
+behind_nat() { # FROM TO
 	mark nat
 	ip netns exec "${prefix}g" nft -f - <<-RULES || fail "a NAT can be had"
 	table ip plug {
@@ -855,6 +855,10 @@ behind_nat() { # MEMBER
 	on c1 --initiate --child home >/dev/null
 	check "c1 connects through a NAT" since_has nat "^$1 IKE_PUT .*name=eap"
 	check "which is kept open" since_has nat "^$1 > KEEPALIVE"
+	tell "drop $1"
+	mark nat-taken-over
+	tell "takeover $2"
+	check "also by $2" since_has nat-taken-over "^$2 > KEEPALIVE"
 	on c1 --terminate --ike home >/dev/null
 	mv "$work/c1/swanctl/swanctl.conf.before" "$work/c1/swanctl/swanctl.conf"
 	on c1 --load-all >"$work/c1/load.log" 2>&1
@@ -1088,7 +1092,9 @@ main() {
 	half_open B A c2 cert drop
 	half_eap A B
 	tell "activate A"
-	behind_nat A
+	behind_nat A B
+	tell "drop B"
+	tell "activate A"
 
 	mark lost
 	slay "$pid_fake"
