@@ -343,6 +343,7 @@ static int make_tunnels(struct daemon *d, char err[DAEMON_ERROR_SIZE])
 		.replay_window = d->conf->ipsec.replay_window,
 		.mss = d->conf->ipsec.mss,
 		.address_hold_back = d->conf->ipsec.address_hold_back,
+		.detection = d->conf->detection_interval * MONO_MS,
 	};
 	struct ipsec *ipsec;
 

@@ -24,6 +24,7 @@ struct message {
 struct node gateways[NODES + 1];
 static STAILQ_HEAD(, message) net;
 bool gateways_stopped;
+uint64_t gateways_detection = GATEWAYS_DETECTION;
 struct mono gateways_now;
 unsigned gateways_hold_back;
 static struct event_base *base;
@@ -560,7 +561,7 @@ static bool whole(void)
 static void start(struct node *n, member_id id)
 {
 	struct cluster_config config = { .self = id,
-					 .detection = 200 * MONO_MS,
+					 .detection = gateways_detection,
 					 .capacity = 1,
 					 .moves = CLUSTER_UNITS,
 					 .balance = 100 * MONO_MS,
@@ -583,7 +584,8 @@ static void start(struct node *n, member_id id)
 				    .now = host_now };
 	struct ipsec_config ipsec = { .inbound_commit = true,
 				      .replay_window = 64,
-				      .address_hold_back = gateways_hold_back };
+				      .address_hold_back = gateways_hold_back,
+				      .detection = gateways_detection };
 	struct cluster_io io = node_io;
 	char path[96], err[IPSEC_ERROR_SIZE];
 

@@ -12,6 +12,7 @@
 
 #define NODES 3
 #define SENT_MAX 64
+#define GATEWAYS_DETECTION (200 * MONO_MS)
 
 struct change {
 	STAILQ_ENTRY(change) next;
@@ -56,6 +57,7 @@ struct node {
 
 extern struct node gateways[NODES + 1]; /* by id */
 extern bool gateways_stopped;		/* messages wait */
+extern uint64_t gateways_detection;	/* the interval, as it is to be at the start */
 extern struct mono gateways_now;
 extern unsigned gateways_hold_back; /* seconds, see struct ipsec_config */
 

@@ -11,8 +11,9 @@
 #include "tests/unit/gateways.h"
 
 #define POOL 40
-#define WAIT_MS 1500  /* the plugin waits for 1000 */
+#define WAIT_MS 10000 /* the plugin waits longer */
 #define HOLD_BACK 600 /* seconds */
+#define LONG_DETECTION (2 * MONO_SEC)
 
 static const struct local_addr gateway = { 4, { 192, 0, 2, 1 }, IKE_PORT };
 static struct local_addr pool_base;
@@ -163,6 +164,16 @@ static int start_held(void **state)
 	memset(holders, 0, sizeof(holders));
 	rc = gateways_start(state);
 	gateways_hold_back = 0;
+	return rc;
+}
+
+static int start_slow(void **state)
+{
+	int rc;
+
+	gateways_detection = LONG_DETECTION;
+	rc = start4(state);
+	gateways_detection = GATEWAYS_DETECTION;
 	return rc;
 }
 
@@ -421,6 +432,18 @@ static void test_a_client_takes_its_address_along(void **state)
 	assert_true(same(&a, &first));
 }
 
+/* What a login needs is a dead member's, and nobody knows yet that it is dead. */
+static void test_a_death_is_waited_for(void **state)
+{
+	struct local_addr a;
+
+	gateways[2].dead = true;
+	for (uint8_t who = 1; who <= POOL / 4; who++) {
+		a = want(&gateways[1 + who % 2 * 2], who);
+		assert_int_equal(a.family, 4);
+	}
+}
+
 /* The owner dies with the errand on its way: nobody has the address twice. */
 static void test_the_owner_dies_when_asked(void **state)
 {
@@ -634,6 +657,8 @@ int main(void)
 		TEST(test_addresses_of_the_dead_come_back),
 		TEST(test_a_client_takes_its_address_along),
 		TEST(test_the_owner_dies_when_asked),
+		cmocka_unit_test_setup_teardown(test_a_death_is_waited_for, start_slow,
+						gateways_stop),
 		TEST_HELD(test_partition),
 		TEST_HELD(test_the_moment_of_a_cut),
 		TEST_HELD(test_the_moment_of_healing),

@@ -30,11 +30,15 @@
 #define IDENTITY_MAX 512
 #define SWEEP_MAX 256		  /* leases taken back at a time */
 #define TRIES_MAX 8		  /* owners asked for one want */
-#define WANT_TIME (900 * MONO_MS) /* so long the plugin waits */
 #define HOME_TIME (200 * MONO_MS) /* so long for a home, which may just have died */
 #define ERRANDS_MAX 1024
 /* Leases idle for so many sweeps are others' to have; and go. */
 #define IDLE_LONG 720
+
+/* So long a login waits for its address, and so many detection intervals: who has just died
+ * may be needed for it, and have been the master as well. */
+#define WANT_TIME (900 * MONO_MS)
+#define WANT_INTERVALS 3
 
 /* Errands; the key is the address. */
 #define ERRAND_LEASE 16	  /* remote address, asked for (1), identity */
@@ -411,14 +415,14 @@ static void answer(struct ipsec *t, const struct waiting_address *w, bool given,
 	plugin_send(t->plugin, &m);
 }
 
-static struct waiting_address *waiting_new(const uint8_t *identity, size_t len,
-					   struct mono now)
+static struct waiting_address *waiting_new(const struct ipsec *t, const uint8_t *identity,
+					   size_t len, struct mono now)
 {
 	struct waiting_address *w = calloc(1, sizeof(*w) + len);
 
 	if (!w)
 		return NULL;
-	w->until = mono_add(now, WANT_TIME);
+	w->until = mono_add(now, WANT_TIME + WANT_INTERVALS * t->config.detection);
 	w->identity_len = len;
 	memcpy(w->identity, identity, len);
 	return w;
@@ -442,7 +446,7 @@ void address_want(struct ipsec *t, const struct local_address_want *want, struct
 	struct waiting_address *w = NULL, none = { .id = want->id };
 
 	if (want->count && want->base.family && want->identity.len <= IDENTITY_MAX)
-		w = waiting_new(want->identity.bytes, want->identity.len, now);
+		w = waiting_new(t, want->identity.bytes, want->identity.len, now);
 	if (!w) {
 		answer(t, &none, false, now);
 		return;
@@ -530,7 +534,7 @@ static void serve_errand(struct ipsec *t, struct address_errand *e, struct mono 
 		cluster_answer(t->host.cluster, &e->asker, 0, now);
 		return;
 	}
-	w = waiting_new(e->identity, e->identity_len, now);
+	w = waiting_new(t, e->identity, e->identity_len, now);
 	state = state_of(t, &a, &want);
 	if (w && (state == FREE || state == IDLE)) {
 		w->foreign = true;

@@ -757,7 +757,7 @@ void address_want(struct ipsec *t, const struct local_address_want *want,
 		  struct mono now);
 void address_release(struct ipsec *t, const struct local_address_release *r,
 		     struct mono now);
-/* Goes on to look through pools, a little at a time. */
+/* Goes on to look through pools, a little at a time, and ends waiting that was too long. */
 void address_tick(struct ipsec *t, struct mono now);
 struct mono address_timeout(const struct ipsec *t);
 /* Those that are committed by now, or that their owner has answered for. */

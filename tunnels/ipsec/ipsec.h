@@ -20,6 +20,7 @@ struct ipsec_config {
 	unsigned mtu;		/* of the outside network, 0: any */
 	/* Seconds for which addresses are kept back for a member that is missing. */
 	unsigned address_hold_back;
+	uint64_t detection; /* the cluster's interval, in ns */
 };
 
 extern const struct tunnel_ops ipsec_ops;

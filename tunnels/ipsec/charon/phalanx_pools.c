@@ -12,7 +12,7 @@
 #include "tunnels/ipsec/charon/phalanx_convert.h"
 #include "tunnels/ipsec/charon/phalanx_pools.h"
 
-#define WANT_TIMEOUT_MS 1000
+#define WANT_TIMEOUT_MS 20000 /* phalanxd says before that there is none */
 #define CHECK_INTERVAL_S 2
 #define HOST_BITS_MAX 31
 
