@@ -670,6 +670,11 @@ static void test_eap_in_mid_round_fails_at_once(void **state)
 	receive(s.successor, &second);
 	assert_int_equal(times_sent(s.successor, &verdict), 2);
 	assert_false(gateways_hear(s.successor, LOCAL_IKE_RX, &m));
+	/* That was the end of it, wherever its unit goes. */
+	gateways_forget(s.third);
+	gateways_kill(s.successor);
+	gateways_run(2000);
+	assert_false(gateways_hear(s.third, LOCAL_HALF_IMPORT, &m));
 }
 
 /* The first answer was lost with its sender: the client asks again, and begins anew. */

@@ -11,14 +11,16 @@
  * An EAP method's state is charon's alone. Once a round of it was answered, nobody else can
  * go on with it: then the new owner answers the peer's next request by AUTHENTICATION_FAILED,
  * under the keys that both know, so that the peer need not wait for its own timeout. Only a
- * peer that has not got the first answer, and repeats its first request, begins anew.
+ * peer that has not got the first answer, and repeats its first request, begins anew. Who is
+ * refused is of no use to any further owner.
  *
  * An IKE SA is half-open until the answer that establishes it is committed, although charon
  * has reported it before. If its owner dies between the two, the peer knows of no IKE SA:
  * what was reported ends, and the login goes on as above.
  *
  *   initial    HALF_OPEN, encoded
- *   essential  SHA-256 of the answer; number of the last IKE_AUTH answered, 0: none
+ *   essential  SHA-256 of the answer; number of the last IKE_AUTH answered, 0: none; all ones:
+ *              refused
  */
 #include <errno.h>
 #include <openssl/crypto.h>
@@ -33,6 +35,7 @@
 /* Of each member's units. Those beyond are served, and end with their owner. */
 #define HALF_MAX 1024
 #define HALF_LIFE (60 * MONO_SEC) /* charon gives them 30 s */
+#define REFUSED UINT32_MAX
 #define ESSENTIAL_SIZE (IKE_DIGEST_SIZE + 4)
 
 struct half {
@@ -222,10 +225,12 @@ bool half_transmit(struct ipsec *t, const struct ike_header *h,
 	if (h->exchange == IKE_SA_INIT)
 		return judge(t, half, tx, now);
 	if (h->exchange == IKE_AUTH && half->imported && half->answered &&
-	    h->mid == half->answered + 1)
+	    h->mid == half->answered + 1) {
 		ike_copy_add(&half->verdict, h->mid, &tx->src, &tx->dst, tx->packet.bytes,
 			     tx->packet.len);
-	else if (h->exchange == IKE_AUTH && half->imported && h->mid == half->answered)
+		half->answered = REFUSED;
+		return !keep(t, half, now);
+	} else if (h->exchange == IKE_AUTH && half->imported && h->mid == half->answered)
 		half->imported = false; /* its rounds are this charon's from here on */
 	else if (h->exchange == IKE_AUTH && h->mid > half->answered) {
 		half->answered = h->mid;
@@ -249,13 +254,13 @@ bool half_receive(struct ipsec *t, const struct ike_header *h,
 	/* The answer may be lost, and charon can give another one. */
 	if (half->answered == 1 && h->mid == 1)
 		return false;
-	if (h->mid != half->answered + 1)
-		return true;
-	if (half->verdict.valid) {
+	if (half->verdict.valid && h->mid == half->verdict.mid) {
 		packet = ike_copy_packet(&half->verdict, 0, &len);
 		login_send(t, dst, src, packet, len);
 		return true;
 	}
+	if (half->answered == REFUSED || h->mid != half->answered + 1)
+		return true;
 	m.half_fail.spi = half->spi;
 	m.half_fail.mid = h->mid;
 	m.half_fail.src = *src;
@@ -272,8 +277,8 @@ static void import(struct ipsec *t, struct half *half)
 	const uint8_t *initial = session_initial(half->session, &len);
 
 	/* Without a digest the answer may not have left: the peer asks anew. */
-	if (half->live || !half->digested || local_decode(initial, len, &m) ||
-	    m.type != LOCAL_HALF_OPEN)
+	if (half->live || !half->digested || half->answered == REFUSED ||
+	    local_decode(initial, len, &m) || m.type != LOCAL_HALF_OPEN)
 		return;
 	m.type = LOCAL_HALF_IMPORT;
 	plugin_send(t->plugin, &m);
