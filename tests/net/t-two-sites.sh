@@ -1,11 +1,12 @@
 #!/bin/bash
 # SPDX-License-Identifier: GPL-2.0-or-later
 # Two clusters face each other: one of three members starts the connection to a site that
-# has a cluster of two (native ESP between our own engines). The owner at one end is killed,
-# then the one at the other end, then both at once, while hosts on both sides ping and one
-# of them uploads; nobody connects anew. Then keys are changed from both ends, and an
-# operator ends and starts the connection at members that have nothing to do with it; in
-# the end it is started by a packet.
+# has a cluster of two (native ESP between our own engines), and is killed when the site has
+# the SAs and it has not: another one starts it anew. The owner at one end is killed, then
+# the one at the other end, then both at once, while hosts on both sides ping and one of
+# them uploads; nobody connects anew. Then keys are changed from both ends, and an operator
+# ends and starts the connection at members that have nothing to do with it. In the end it
+# is started by a packet; and by another one, whose owner is killed before there are SAs.
 # Which frames reach whom is the matter of other tests.
 # modes: multicast
 # lab: own
@@ -38,7 +39,8 @@ session()
 
 # spis_at MEMBER: of the IKE SA and the ESP SAs.
 spis_at() { echo "$(session "$1" id) $(session "$1" detail)"; }
-connected() { [[ -n $(session m1 detail) && -n $(session g1 detail) ]]; }
+# connected HERE THERE: as these members know.
+connected() { [[ -n $(session "$1" detail) && -n $(session "$2" detail) ]]; }
 answers() { lab exec "$1" ping -n -q -c 1 -W 1 "$2"; }
 both_ways() { answers h1 "$S1" && answers s1 "$H1"; }
 owned_by_other() { [[ $(session "$2" owner) != "$1" ]]; }
@@ -46,24 +48,48 @@ owned_by_other() { [[ $(session "$2" owner) != "$1" ]]; }
 whole_site() { lab_members=$lab_sites whole "$1"; }
 other_site() { if [[ $1 == g1 ]]; then echo g2; else echo g1; fi; }
 
-# started: how often all members together have told charon to start the connection.
+# started: how often all members' charons together have started the connection.
+start_words="initiating 'net' for the cluster"
 started()
 {
 	local member sum=0
 	for member in $lab_members; do
-		sum=$((sum + $(grep -c 'this member starts connection site/net' \
-			"$dir/$member/log/phalanxd.log" || true)))
+		sum=$((sum + $(grep -c "$start_words" "$dir/$member/log/charon.log" || true)))
 	done
 	echo "$sum"
 }
 
+# halt [MATCH]: the site's messages of IKE, or those that match, are lost on their way.
+halt()
+{
+	lab exec r1 nft "add table inet halt; add chain inet halt way {
+		type filter hook forward priority 0; }
+		add rule inet halt way ip saddr $VIP_SITE udp sport 500 ${1-} drop"
+}
+go_on() { lab exec r1 nft delete table inet halt; }
+of_auth='@th,208,8 35' # the exchange's type
+
+# starts N: that many, and no more.
+starts() { (($(started) == $1)) || fail "the connection was started $(started) times, not $1"; }
+
 wait_for 40 "all members here" whole m1
 wait_for 40 "all members there" whole_site g1
+halt "$of_auth"
 for member in $lab_members; do load "$member" start; done
-must 10 "the connection" connected
+must 10 "the site to have the connection" session g1 detail
+starter=$(cd "$dir" && grep -l "$start_words" m?/log/charon.log | cut -d/ -f1)
+witness=$(other_member "$starter")
+[[ -z $(session "$witness" id || true) ]] || fail "it is established here, too"
+lab kill "$starter"
+go_on
+must 20 "the connection" connected "$witness" g1
 must 10 "packets both ways" both_ways
-(($(started) == 1)) || fail "$(started) members have started the connection"
-before=$(spis_at m1)
+starts 2
+# Who takes over next has to know all.
+rest=$(xargs -n 1 <<<"$lab_members" | grep -vx "$starter")
+whole_rest() { local lab_members=$rest && whole "$witness"; }
+must 20 "successors without $starter" whole_rest
+before=$(spis_at "$witness")
 
 captures_begin
 serve_start
@@ -74,16 +100,16 @@ program_start h1 upload traffic put "$S1" "$traffic_port" 6000000 --rate 500000 
 uploading() { [[ -n $(lab exec s1 ss -Htn state established "sport = :$traffic_port") ]]; }
 must 10 "the upload to begin" uploading
 
-here=$(session m1 owner)
+here=$(session "$witness" owner)
 lab kill "$here"
-witness=$(other_member "$here")
+witness=$(xargs -n 1 <<<"$rest" | grep -vx "$here")
 must 20 "another owner here" owned_by_other "$here" "$witness"
 must 20 "packets both ways without $here" both_ways
 there=$(session g1 owner)
 lab kill "$there"
 must 20 "another owner there" owned_by_other "$there" "$(other_site "$there")"
 must 20 "packets both ways without $there" both_ways
-lab revive "$here" && lab revive "$there"
+for member in "$starter" "$here" "$there"; do lab revive "$member"; done
 must 30 "all members here" whole "$witness"
 must 30 "all members there" whole_site "$(other_site "$there")"
 
@@ -127,6 +153,7 @@ lab exec "$idle" timeout 60 swanctl --initiate --ike site --child net --timeout 
 	fail "not started: $(xargs <"$out/start.txt")"
 [[ $(session "$idle" owner) == "$owner" ]] || fail "$owner was to start it"
 must 10 "packets both ways in the end" both_ways
+starts 3
 
 # Loaded otherwise, it is closed; a packet starts it, and comes through.
 before=$(session "$idle" id)
@@ -139,5 +166,18 @@ must 10 "the connection to be closed" gone
 must 10 "a packet to start it" answers s1 "$H1"
 must 10 "packets both ways by a trap" both_ways
 other_ike || fail "the connection was not closed"
+starts 4
+
+# The next packet's owner dies before it has SAs: the last one starts the connection for it.
+lab exec "$idle" timeout 60 swanctl --terminate --ike site >"$out/end.txt" 2>&1 ||
+	fail "not ended again: $(xargs <"$out/end.txt")"
+halt
+triggered() { answers s1 "$H1" || (($(started) == 5)); }
+must 10 "a packet to start it again" triggered
+lab kill "$owner"
+go_on
+must 20 "the connection without $owner" connected "$idle" "$(other_site "$there")"
+must 10 "packets both ways by $idle" both_ways
+starts 6
 
 scenario_verdict
