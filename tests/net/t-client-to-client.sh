@@ -1,7 +1,8 @@
 #!/bin/bash
 # SPDX-License-Identifier: GPL-2.0-or-later
 # A client reaches another one whose session another member owns: members hand the packets
-# to each other, sealed, and none of it passes the inside network. Then the two owners change.
+# to each other, sealed, and none of it passes the inside network. Then the two owners change,
+# and while the clients ping each other one is killed, and then the other.
 # Between the members packets go the same way in all modes.
 # modes: unicast
 set -euo pipefail
@@ -54,12 +55,37 @@ for pair in "m1 m2" "m3 m1"; do
 done
 put "$two" m3
 must 10 "$one and $two to reach each other through one member" meet
+
+put "$two" m2
+for client in "$one" "$two"; do scenario_prints[$client]=$(fingerprint "$client"); done
+program_start "$one" ping-there traffic ping "$there" -i 20
+program_start "$two" ping-here traffic ping "$here" -i 20
+must 10 "$one (m3) and $two (m2) to reach each other" meet
+lab kill m3
+must 20 "m3's units to be taken over" owns_nothing m3 m1
+must 20 "$one and $two to reach each other without m3" meet
+put "$one" m1
+rest_whole() { local lab_members='m1 m2' && whole m1; }
+must 20 "successors without m3" rest_whole
+before=$(handed m1)
+must 10 "$one (m1) and $two (m2) to reach each other" meet
+(($(handed m1) > before)) || fail "m1 has handed nothing over"
+lab kill m2
+must 20 "m2's units to be taken over" owns_nothing m2 m1
+must 20 "$one and $two to reach each other without m2" meet
+for way in there here; do program_tell "ping-$way"; done
+for way in there here; do program_await "ping-$way" || fail "pings $way: no answer"; done
+lab_clients="$one $two" prints_judge
 lab capture inside stop
 captures_stop
 sealed_judge
+lab revive m2 &
+lab revive m3
+wait $!
 [[ -z $(tcpdump -nr "$out/inside.pcap" "host $here and host $there" 2>/dev/null) ]] ||
 	fail "packets between clients have passed the inside network"
 for client in "$one" "$two"; do lab client "$client" down; done
+wait_for 40 "all members again" whole m1
 connect_all
 
 scenario_verdict
