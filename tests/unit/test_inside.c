@@ -164,6 +164,28 @@ static void test_equal_prefixes(void **state)
 	expect_there(two, UDP, host, to, unit1);
 }
 
+/* Of several for the same network far away it is the one for less of the network here, the
+ * one for a protocol before the one for all, whichever came first and whoever has it. */
+static void test_the_narrowest_has_it(void **state)
+{
+	static const struct net far = { 4, 0, { 10, 5, 0, 0 }, { 10, 5, 0, 255 } };
+	static const struct net part = { 4, 0, { 10, 1, 0, 0 }, { 10, 1, 0, 255 } };
+	static const struct net tcp = { 4, TCP, { 10, 1, 0, 0 }, { 10, 1, 255, 255 } };
+	static const uint8_t to[4] = { 10, 5, 0, 9 }, other_host[4] = { 10, 1, 1, 5 };
+	struct node *one = &gateways[1], *two = &gateways[2];
+	unit_id part_unit = add_site(two, 0x101, &part, &far);
+	unit_id tcp_unit = add_site(one, 0x202, &tcp, &far);
+	unit_id unit = add_site(one, 0x303, &inside, &far);
+
+	expect_there(one, UDP, host, to, part_unit);
+	expect_there(one, TCP, host, to, part_unit);
+	expect_here(one, UDP, other_host, to, 0x303);
+	expect_here(one, TCP, other_host, to, 0x202);
+	expect_here(two, UDP, host, to, 0x101);
+	expect_there(two, TCP, other_host, to, tcp_unit);
+	expect_there(two, UDP, other_host, to, unit);
+}
+
 /* After a takeover the new owner has it, and a removed site leaves it to the wider one. */
 static void test_owners_change(void **state)
 {
@@ -311,6 +333,7 @@ int main(void)
 		TEST(test_the_longest_prefix_has_it),
 		TEST(test_selectors_count_besides),
 		TEST(test_equal_prefixes),
+		TEST(test_the_narrowest_has_it),
 		TEST(test_owners_change),
 		TEST(test_what_charon_protects),
 		TEST(test_too_many_children),

@@ -164,8 +164,9 @@ size_t child_room(const struct child *c, size_t mtu);
 /* The highest number that may be used outbound. */
 uint64_t child_last_number(const struct child *c);
 
-/* Whether this inner packet may go out through the child. */
-bool child_selects(const struct child *c, const uint8_t *ip, size_t len);
+/* How narrow the selectors are by which this inner packet may go out through the child.
+ * 0: it may not. */
+unsigned child_selects(const struct child *c, const uint8_t *ip, size_t len);
 /*
  * Seals an inner packet with the next sequence number, which the caller has seen to be
  * leased, into a whole packet of the outer addresses' family. -EINVAL: no IP packet, or

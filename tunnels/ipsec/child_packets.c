@@ -17,11 +17,17 @@ static bool way_selects(const struct child_way *way, const struct selector_flow 
 	       selector_match(way->dst_ts, way->dst_count, f, false);
 }
 
-bool child_selects(const struct child *c, const uint8_t *ip, size_t len)
+unsigned child_selects(const struct child *c, const uint8_t *ip, size_t len)
 {
+	const struct child_way *out = &c->out;
 	struct selector_flow f;
+	unsigned near, far;
 
-	return !selector_read(ip, len, &f) && way_selects(&c->out, &f);
+	if (selector_read(ip, len, &f))
+		return 0;
+	near = selector_narrow(out->src_ts, out->src_count, &f, true);
+	far = selector_narrow(out->dst_ts, out->dst_count, &f, false);
+	return near && far ? near + far : 0;
 }
 
 static void count(struct child_way *way, size_t len, struct mono now)

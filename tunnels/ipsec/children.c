@@ -155,7 +155,8 @@ static void routes_remove(struct ipsec *t, struct child *c)
 }
 
 /*
- * The child for a packet, among those of one prefix. After a rekey the peer has the newer
+ * The child for a packet, among those of one prefix: the one whose selectors are the
+ * narrowest, also if it is another member's. After a rekey the peer has the newer
  * one for certain only when it has used it, or when charon has taken the older one back:
  * until then the older one goes on. Mostly the newest comes first, but not after a snapshot.
  */
@@ -164,23 +165,33 @@ static struct child *choose(struct outbound *o, const struct address *prefix,
 			    struct child **shadow)
 {
 	struct child *best = NULL;
+	bool settled = false;
+	unsigned most = 0;
 
 	for (; o; o = LIST_NEXT(o, next)) {
 		struct child *c = o->child;
+		unsigned narrow;
 
 		if (o->len != bits || !address_same(&o->prefix, prefix) ||
-		    (ike && c->ike != ike) || !child_selects(c, ip, len))
+		    (ike && c->ike != ike))
 			continue;
+		narrow = child_selects(c, ip, len);
+		if (!narrow || narrow < most)
+			continue;
+		if (narrow > most) {
+			most = narrow;
+			best = *shadow = NULL;
+			settled = false;
+		}
 		if (!c->active) {
 			if (!*shadow)
 				*shadow = c;
 			continue;
 		}
-		if (best && (c->ike != best->ike || c->retired))
+		if (settled || (best && (c->ike != best->ike || c->retired)))
 			continue;
 		best = c;
-		if (c->confirmed && !c->retired)
-			break;
+		settled = c->confirmed && !c->retired;
 	}
 	return best;
 }

@@ -122,21 +122,59 @@ static bool takes_port(const struct local_ts *ts, bool ports, uint16_t port)
 	return ports && port >= ts->from_port && port <= ts->to_port;
 }
 
-bool selector_match(const struct local_ts *ts, unsigned count,
-		    const struct selector_flow *flow, bool source)
+static bool takes(const struct local_ts *ts, const struct selector_flow *flow,
+		  bool source)
 {
 	const uint8_t *address = source ? flow->source : flow->destination;
 	uint16_t port = source ? flow->source_port : flow->destination_port;
 	size_t size = flow->family == 4 ? 4 : 16;
 
+	return ts->family == flow->family && memcmp(address, ts->from, size) >= 0 &&
+	       memcmp(address, ts->to, size) <= 0 &&
+	       (!ts->protocol || ts->protocol == flow->protocol) &&
+	       takes_port(ts, flow->ports, port);
+}
+
+bool selector_match(const struct local_ts *ts, unsigned count,
+		    const struct selector_flow *flow, bool source)
+{
 	for (unsigned i = 0; i < count; i++)
-		if (ts[i].family == flow->family &&
-		    memcmp(address, ts[i].from, size) >= 0 &&
-		    memcmp(address, ts[i].to, size) <= 0 &&
-		    (!ts[i].protocol || ts[i].protocol == flow->protocol) &&
-		    takes_port(&ts[i], flow->ports, port))
+		if (takes(&ts[i], flow, source))
 			return true;
 	return false;
+}
+
+/* The bits that all addresses of it have in common. */
+static unsigned common_bits(const struct local_ts *ts)
+{
+	unsigned size = ts->family == 4 ? 4 : 16, i = 0, bits;
+
+	while (i < size && ts->from[i] == ts->to[i])
+		i++;
+	bits = i * 8;
+	for (unsigned differ = i < size ? ts->from[i] ^ ts->to[i] : 0x80; differ < 0x80;
+	     differ <<= 1)
+		bits++;
+	return bits;
+}
+
+/* The sum of two counts protocol and ports for less than a bit, too. */
+static unsigned narrow(const struct local_ts *ts)
+{
+	bool ports = ts->from_port != 0 || ts->to_port != 65535;
+
+	return 1 + common_bits(ts) * 8 + (ts->protocol ? 2 : 0) + ports;
+}
+
+unsigned selector_narrow(const struct local_ts *ts, unsigned count,
+			 const struct selector_flow *flow, bool source)
+{
+	unsigned most = 0;
+
+	for (unsigned i = 0; i < count; i++)
+		if (takes(&ts[i], flow, source) && narrow(&ts[i]) > most)
+			most = narrow(&ts[i]);
+	return most;
 }
 
 /* The last address of the prefix with so many host bits that begins at `from`. */

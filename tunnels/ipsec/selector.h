@@ -40,6 +40,11 @@ int selector_read(const uint8_t *ip, size_t len, struct selector_flow *out);
 bool selector_match(const struct local_ts *ts, unsigned count,
 		    const struct selector_flow *flow, bool source);
 
+/* How narrow the narrowest of those selectors is: by its addresses, then by a protocol, then
+ * by ports. 0: none of them takes it. */
+unsigned selector_narrow(const struct local_ts *ts, unsigned count,
+			 const struct selector_flow *flow, bool source);
+
 struct selector_prefix {
 	struct address address; /* whose bits behind `len` are zero */
 	uint8_t len;
