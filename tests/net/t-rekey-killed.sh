@@ -116,12 +116,17 @@ for member in $lab_members; do
 		"$(config "$member")"
 	load "$member"
 done
-gather "$victim" || fail "the session cannot be gathered at $victim"
 before=([c1]=$(logins c1))
-words=$(spoken "$victim")
 children_are() { (($(spis c1 child | wc -w) == 2 * $1)); }
 halt
-lab exec "$victim" swanctl --initiate --child more --timeout 1 >/dev/null 2>&1 || true
+# It is for one of the members to begin what is configured, whoever has the sessions.
+for victim in $lab_members; do
+	gather "$victim" || fail "the session cannot be gathered at $victim"
+	words=$(spoken "$victim")
+	said=$(lab exec "$victim" swanctl --initiate --child more --timeout 1 2>&1 || true)
+	[[ $said == *'another member'* ]] || break
+done
+witness=$(other_member "$victim")
 has_asked() { (($(spoken "$victim") > words)); }
 must 10 "$victim to ask c1 for a further CHILD SA" has_asked
 lab kill "$victim"
