@@ -105,13 +105,15 @@ static void write_capture(const char *name, const struct frame *frames, size_t n
 	pcap_close(pcap);
 }
 
+static const char *options = "-v";
+
 /* Runs the checker on n captures of the temporary folder; returns its exit status. */
 static int run(const char *dir, int n, char *said, size_t size)
 {
 	const char *program = getenv("ESPCHECK");
 	char command[1024];
-	int at = snprintf(command, sizeof(command), "%s -v -c 192.0.2.1 -c 2001:db8::1",
-			  program ? program : "tests/net/tools/espcheck");
+	int at = snprintf(command, sizeof(command), "%s %s -c 192.0.2.1 -c 2001:db8::1",
+			  program ? program : "tests/net/tools/espcheck", options);
 	FILE *from;
 	size_t got;
 	int status;
@@ -270,6 +272,23 @@ static void test_both_twice(void **state)
 	EXPECT(frames, 1, " 2 violations");
 }
 
+/* NULL has no IVs, but numbers. */
+static void test_without_iv(void **state)
+{
+	static const struct frame frames[] = {
+		{ NATIVE, GATEWAY, 0x401, 1, 77, 'a', 0, 0 },
+		{ NATIVE, GATEWAY, 0x401, 2, 77, 'b', 0, 0 },
+		{ NATIVE, GATEWAY, 0x401, 2, 77, 'c', 0, 0 },
+	};
+
+	options = "-v -n 192.0.2.1";
+	EXPECT(frames, 1, "violation: sequence number used twice, SPI 00000401 ");
+	EXPECT(frames, 1, " 1 violations");
+	options = "-v -n 192.0.2.2";
+	EXPECT(frames, 1, " 3 violations");
+	options = "-v";
+}
+
 static void test_proves_nothing(void **state)
 {
 	static const struct frame other[] = { { NAT_T, GATEWAY, 0, 5, 77, 'a', 0, 0 } };
@@ -294,10 +313,15 @@ static void test_unreadable(void **state)
 int main(void)
 {
 	static const struct CMUnitTest tests[] = {
-		cmocka_unit_test(test_clean),	   cmocka_unit_test(test_identical),
-		cmocka_unit_test(test_iv_twice),   cmocka_unit_test(test_ipv6),
-		cmocka_unit_test(test_roamed),	   cmocka_unit_test(test_number_twice),
-		cmocka_unit_test(test_both_twice), cmocka_unit_test(test_proves_nothing),
+		cmocka_unit_test(test_clean),
+		cmocka_unit_test(test_identical),
+		cmocka_unit_test(test_iv_twice),
+		cmocka_unit_test(test_ipv6),
+		cmocka_unit_test(test_roamed),
+		cmocka_unit_test(test_number_twice),
+		cmocka_unit_test(test_both_twice),
+		cmocka_unit_test(test_without_iv),
+		cmocka_unit_test(test_proves_nothing),
 		cmocka_unit_test(test_unreadable),
 	};
 

@@ -13,6 +13,8 @@
  * said to have been cut (-s), two members, known by their MAC addresses, may use the same
  * number; that is counted. No IV is used twice even then.
  *
+ * Encryption by NULL has no IV: then only the sequence numbers of who uses it (-n) count.
+ *
  * Exit status: 0 nothing is wrong; 1 a violation, or a capture that proves nothing
  * (without ESP packets, or with truncated ones); 2 wrong usage or an unreadable file.
  */
@@ -42,6 +44,7 @@ struct flow {
 	struct address dst; /* of its first packet */
 	uint64_t packets, duplicates, reordered;
 	uint32_t min, max;
+	bool bare; /* without IVs */
 };
 
 struct packet {
@@ -69,6 +72,7 @@ static struct split {
 static size_t split_count;
 static struct address cluster[ADDRESSES_MAX];
 static size_t address_count;
+static struct address bare; /* whose packets have no IVs */
 
 static void *must_alloc(size_t size)
 {
@@ -95,20 +99,22 @@ static bool is_cluster(const struct address *a)
 	return false;
 }
 
-static struct flow *flow_of(uint32_t spi, const struct address *dst)
+static struct flow *flow_of(const struct espframe *e)
 {
-	bool to_cluster = is_cluster(dst);
+	bool to_cluster = is_cluster(&e->dst);
 	struct flow *f;
 
 	for (f = flows; f != NULL; f = f->next)
-		if (f->spi == spi && f->to_cluster == to_cluster)
+		if (f->spi == e->spi && f->to_cluster == to_cluster)
 			return f;
 	f = must_alloc(sizeof(*f));
 	*f = (struct flow){ .next = flows,
-			    .spi = spi,
+			    .spi = e->spi,
 			    .to_cluster = to_cluster,
-			    .dst = *dst,
-			    .min = UINT32_MAX };
+			    .dst = e->dst,
+			    .min = UINT32_MAX,
+			    .bare = address_same(&bare, &e->src) ||
+				    address_same(&bare, &e->dst) };
 	flows = f;
 	total.flows++;
 	return f;
@@ -214,7 +220,7 @@ static void take(const struct espframe *e, const struct pcap_pkthdr *h,
 {
 	struct packet *p = must_alloc(sizeof(*p));
 
-	p->flow = flow_of(e->spi, &e->dst);
+	p->flow = flow_of(e);
 	p->seq = e->seq;
 	p->iv = e->iv;
 	p->file = file;
@@ -228,7 +234,8 @@ static void take(const struct espframe *e, const struct pcap_pkthdr *h,
 		free(p);
 		return;
 	}
-	check_iv(p);
+	if (!p->flow->bare)
+		check_iv(p);
 	enter(p);
 }
 
@@ -279,7 +286,8 @@ static void show_flows(void)
 
 static void usage(void)
 {
-	fprintf(stderr, "usage: espcheck [-v] [-c ADDRESS]... [-s FROM-TO]... FILE...\n");
+	fprintf(stderr, "usage: espcheck [-v] [-c ADDRESS]... [-s FROM-TO]... [-n "
+			"ADDRESS] FILE...\n");
 	exit(EXIT_TROUBLE);
 }
 
@@ -305,14 +313,14 @@ int main(int argc, char **argv)
 {
 	int opt, verbose = 0;
 
-	while ((opt = getopt(argc, argv, "vc:s:")) != -1) {
+	while ((opt = getopt(argc, argv, "vc:s:n:")) != -1) {
 		if (opt == 'v')
 			verbose = 1;
 		else if (opt == 'c')
 			add_address(optarg);
 		else if (opt == 's')
 			add_split(optarg);
-		else
+		else if (opt != 'n' || address_parse(optarg, &bare))
 			usage();
 	}
 	if (optind == argc)
