@@ -726,6 +726,7 @@ downloads_have_begun()
 # ---- captures: what is true of every packet, whatever has happened
 
 arrivals=s1:eth0 # where clients' packets are to be seen when they were accepted
+unsealed=        # the address of a client whose ESP has NULL, if any
 
 # The networks that an enemy may listen to.
 sealed_networks()
@@ -772,7 +773,7 @@ captures_judge()
 sealed_judge()
 {
 	local place
-	espcheck_judge "$@" "$(pcap outside)"
+	espcheck_judge ${unsealed:+-n "$unsealed"} "$@" "$(pcap outside)"
 	for place in $(sealed_networks); do clear_judge "$place"; done
 }
 
@@ -789,7 +790,9 @@ clear_judge()
 	seen=$(tcpdump -c 3 -nr "$file" "$filter" 2>/dev/null) || fail "$1: the capture cannot be read"
 	[[ -z $seen ]] || fail "$1: in clear: $seen"
 	# The pings' payload says so itself; everybody's name is replicated with the session.
-	! grep -qaF -e 'ping in clear' -e example.org "$file" || fail "$1: a payload or a name in clear"
+	! tcpdump -r "$file" -w - "not host ${unsealed:-0.0.0.0}" 2>/dev/null |
+		grep -aF -e 'ping in clear' -e example.org >/dev/null ||
+		fail "$1: a payload or a name in clear"
 	[[ -n $(tcpdump -c 1 -nr "$file" 'esp or port 4500 or port 4741' 2>/dev/null) ]] ||
 		fail "the capture of $1 is empty"
 }

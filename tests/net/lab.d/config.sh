@@ -147,8 +147,11 @@ member_strongswan()
 }
 
 ike_proposals=aes128gcm16-prfsha256-ecp256,aes256gcm16-prfsha384-ecp384
-ike_proposals+=,aes128-sha256-ecp256
+ike_proposals+=,aes128-sha256-ecp256,chacha20poly1305-prfsha512-x25519
+ike_proposals+=,aes256-sha384-ecp384,aes256-sha512-ecp521,aes128-sha1-modp2048
 esp_proposals=aes128gcm16-esn-noesn,aes256gcm16-esn-noesn,aes128-sha256-esn-noesn
+esp_proposals+=,chacha20poly1305-esn-noesn,aes256-sha384-esn-noesn
+esp_proposals+=,aes256-sha512-esn-noesn,aes128-sha1-esn-noesn,null-sha256-esn-noesn
 
 # Of gateways and clients, whoever they are.
 secrets()
@@ -340,10 +343,16 @@ client_config()
 	local node=$1 auth=$2 gateway=$3 dir ike esp type=ecdsa roams=no version=2 second=
 	local remote=pubkey deletes=yes vips=0.0.0.0 ts=$INSIDE
 	dir=$(node_dir "$node")
-	case $(($(node_index "$node") % 3)) in
-	1) ike=aes128gcm16-prfsha256-ecp256 esp=aes128gcm16 ;;
-	2) ike=aes256gcm16-prfsha384-ecp384 esp=aes256gcm16 ;;
-	0) ike=aes128-sha256-ecp256 esp=aes128-sha256 ;;
+	# The rarer logins have ciphers of their own, so that each suite has a client.
+	case $auth:$(($(node_index "$node") % 3)) in
+	mschapv2:*) ike=chacha20poly1305-prfsha512-x25519 esp=chacha20poly1305 ;;
+	tls:*) ike=aes256-sha384-ecp384 esp=aes256-sha384 ;;
+	radius:*) ike=aes256-sha512-ecp521 esp=aes256-sha512 ;;
+	rsa:*) ike=aes128-sha1-modp2048 esp=aes128-sha1 ;;
+	v1xradius:*) ike=aes256-sha512-ecp521 esp=null-sha256 ;;
+	*:1) ike=aes128gcm16-prfsha256-ecp256 esp=aes128gcm16 ;;
+	*:2) ike=aes256gcm16-prfsha384-ecp384 esp=aes256gcm16 ;;
+	*:0) ike=aes128-sha256-ecp256 esp=aes128-sha256 ;;
 	esac
 	# Userspace ESP has no extended sequence numbers.
 	[[ ${4-} != kernel-netlink ]] || esp+=-esn
@@ -351,7 +360,7 @@ client_config()
 	[[ $auth == psk || $auth == cert || $auth == v1* ]] || roams=yes
 	if [[ $auth == v1* ]]; then
 		version=1
-		ike=aes128-sha256-ecp256
+		[[ $auth == v1xradius ]] || ike=aes128-sha256-ecp256
 	fi
 	[[ $auth != v1x* ]] || second="local-2 {
 				auth = xauth
