@@ -135,6 +135,7 @@ done
 of_half "$VIP_SITE" half.example.org "$lower" "$VIP_OUTSIDE" vpn.example.org 10.1.0.0/16 \
 	>>"$(config g1)"
 load g1
+captures_begin
 # What has come last is not preferred.
 lab exec g1 swanctl --terminate --ike home >/dev/null
 for ike in half home; do
@@ -149,6 +150,8 @@ put half.example.org m1
 rest_whole() { local lab_members='m1 m2' && whole m1; }
 must 20 "successors without m3" rest_whole
 lose m2
+captures_stop
+sealed_judge
 lab revive m2 &
 lab revive m3
 wait $!

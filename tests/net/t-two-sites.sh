@@ -74,6 +74,7 @@ starts() { (($(started) == $1)) || fail "the connection was started $(started) t
 
 wait_for 40 "all members here" whole m1
 wait_for 40 "all members there" whole_site g1
+captures_begin
 halt "$of_auth"
 for member in $lab_members; do load "$member" start; done
 must 10 "the site to have the connection" session g1 detail
@@ -91,7 +92,6 @@ whole_rest() { local lab_members=$rest && whole "$witness"; }
 must 20 "successors without $starter" whole_rest
 before=$(spis_at "$witness")
 
-captures_begin
 serve_start
 program_start h1 ping-in traffic ping "$S1" -i 20 -o "$out/ping-in.json"
 program_start s1 ping-out traffic ping "$H1" -i 20 -o "$out/ping-out.json"
@@ -169,6 +169,7 @@ other_ike || fail "the connection was not closed"
 starts 4
 
 # The next packet's owner dies before it has SAs: the last one starts the connection for it.
+captures_begin
 lab exec "$idle" timeout 60 swanctl --terminate --ike site >"$out/end.txt" 2>&1 ||
 	fail "not ended again: $(xargs <"$out/end.txt")"
 halt
@@ -179,5 +180,7 @@ go_on
 must 20 "the connection without $owner" connected "$idle" "$(other_site "$there")"
 must 10 "packets both ways by $idle" both_ways
 starts 6
+captures_stop
+sealed_judge
 
 scenario_verdict
