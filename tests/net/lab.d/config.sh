@@ -22,21 +22,21 @@ make_pki()
 
 ike_pki() { STRONGSWAN_CONF=$LAB_DIR/pki/strongswan.conf pki "$@"; }
 
-# issue_cert NAME SAN [TYPE]: ecdsa, rsa or ed25519. Messages with RSA certificates of this
-# size do not fit in a frame.
+# issue_cert NAME SAN [TYPE]: ecdsa, rsa or ed25519. RSA certificates are for many names, so
+# that messages with one do not fit in a frame.
 issue_cert()
 {
-	local dir=$LAB_DIR/pki type=${3:-ecdsa} size=
+	local dir=$LAB_DIR/pki type=${3:-ecdsa} size= names=()
 	[[ -s $dir/$1.pem ]] && return 0
 	case $type in
 	ecdsa) size=256 ;;
-	rsa) size=2048 ;;
+	rsa) size=2048 names=(--san={10..49}.many.example.org) ;;
 	esac
 	# shellcheck disable=SC2086
 	ike_pki --gen --type "$type" ${size:+--size $size} --outform pem >"$dir/$1.key"
 	ike_pki --pub --in "$dir/$1.key" --type priv --outform pem >"$dir/$1.pub"
 	ike_pki --issue --in "$dir/$1.pub" --type pub --cacert "$dir/ca.pem" \
-		--cakey "$dir/ca.key" --dn "C=XX, O=Lab, CN=$2" --san "$2" --flag serverAuth \
+		--cakey "$dir/ca.key" --dn "C=XX, O=Lab, CN=$2" --san "$2" "${names[@]}" --flag serverAuth \
 		--lifetime 3650 --outform pem >"$dir/$1.pem"
 }
 
