@@ -57,7 +57,7 @@ verb_client()
 }
 
 # The kinds of clients: ipsec-AUTH, ipsec-AUTH-nat and ipsec-AUTH-ip6, where AUTH is one of
-client_auths=' psk cert rsa ed25519 mschapv2 tls radius v1psk v1cert v1xpsk v1xcert v1xradius '
+client_auths=' psk cert rsa ed25519 mschapv2 tls radius v1psk v1cert v1xpsk v1xcert v1xradius replace keep '
 
 # client_way KIND: sets auth, place and gateway.
 client_way()

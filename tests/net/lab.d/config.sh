@@ -173,7 +173,7 @@ secrets()
 # gateway_login NAME CERTIFICATE REMOTE MOBIKE [SECOND]: a connection of those whose identity
 # ends in NAME.example.org, that is, of the kinds of clients called so. Without a certificate
 # the gateway has the common key. SECOND: how they authenticate besides. The caller may set
-# pool, dpd and protected, too.
+# pool, dpd, unique and protected, too.
 gateway_login()
 {
 	local own="auth = psk" version=2 esp=$esp_proposals
@@ -193,6 +193,7 @@ gateway_login()
 			proposals = $ike_proposals
 			pools = ${pool:-clients, clients6}
 			dpd_delay = ${dpd:-30s}
+			unique = ${unique:-no}
 			local {
 				$own
 				id = vpn.example.org
@@ -222,6 +223,8 @@ gateway_connections()
 	cat <<-CONF
 	connections {
 		$(gateway_login psk '' 'auth = psk' no)
+		$(unique=replace gateway_login replace '' 'auth = psk' no)
+		$(unique=keep gateway_login keep '' 'auth = psk' no)
 		$(gateway_login cert gateway 'auth = pubkey' no)
 		$(gateway_login rsa gateway-rsa 'auth = pubkey' yes)
 		$(gateway_login ed25519 gateway-ed25519 'auth = pubkey' yes)
@@ -323,12 +326,13 @@ site_connections()
 }
 
 # client_own NODE AUTH: how the client proves who it is. With EAP its device has an identity
-# of its own.
+# of its own. Where the gateway cares for how often a user is connected, all are the same user.
 client_own()
 {
 	local id=$1@$2.example.org
 	case $2 in
 	psk | v1psk | v1xpsk | v1xradius) printf 'auth = psk\nid = %s\n' "$id" ;;
+	replace | keep) printf 'auth = psk\nid = one-%s@%s.example.org\n' "$2" "$2" ;;
 	mschapv2 | radius)
 		printf 'auth = eap-mschapv2\nid = device-%s\neap_id = %s\n' "$id" "$id"
 		;;
@@ -343,7 +347,7 @@ client_own()
 client_config()
 {
 	local node=$1 auth=$2 gateway=$3 dir ike esp type=ecdsa roams=no version=2 second=
-	local remote=pubkey deletes=yes vips=0.0.0.0 ts=$INSIDE
+	local remote=pubkey deletes=yes vips=0.0.0.0 ts=$INSIDE unique=no
 	dir=$(node_dir "$node")
 	# The rarer logins have ciphers of their own, so that each suite has a client.
 	case $auth:$(($(node_index "$node") % 3)) in
@@ -359,7 +363,7 @@ client_config()
 	# Userspace ESP has no extended sequence numbers.
 	[[ ${4-} != kernel-netlink ]] || esp+=-esn
 	# These have MOBIKE at the gateway, too.
-	[[ $auth == psk || $auth == cert || $auth == v1* ]] || roams=yes
+	[[ $auth =~ ^(psk|cert|replace|keep|v1) ]] || roams=yes
 	if [[ $auth == v1* ]]; then
 		version=1
 		[[ $auth == v1xradius ]] || ike=aes128-sha256-ecp256
@@ -368,7 +372,10 @@ client_config()
 				auth = xauth
 				xauth_id = $node@$auth.example.org
 			}"
-	[[ $auth != *psk && $auth != v1xradius ]] || remote=psk
+	case $auth in
+	replace | keep) unique=never ;;& # no INITIAL_CONTACT
+	*psk | v1xradius | replace | keep) remote=psk ;;
+	esac
 	if [[ $gateway == *:* ]]; then
 		vips+=", ::"
 		ts+=", $INSIDE6"
@@ -382,7 +389,7 @@ client_config()
 		issue_cert "$node-$auth" "$node@$auth.example.org" "$type"
 		install_cert "$node" "$node-$auth"
 		;;
-	*psk) ;;
+	*psk | replace | keep) ;;
 	*) install_cert "$node" ;;
 	esac
 	cat >"$dir/swanctl/swanctl.conf" <<-CONF
@@ -392,6 +399,7 @@ client_config()
 			remote_addrs = $gateway
 			vips = $vips
 			proposals = $ike
+			unique = $unique
 			dpd_delay = 20s
 			local {
 				$(client_own "$node" "$auth")
