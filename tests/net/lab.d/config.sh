@@ -233,8 +233,8 @@ gateway_connections()
 		$(gateway_login radius gateway "$eap eap-radius" yes)
 		$(gateway_login v1psk '' 'auth = psk' no)
 		$(gateway_login v1cert gateway-rsa 'auth = pubkey' no)
-		$(gateway_login v1xpsk '' 'auth = psk' no xauth)
-		$(gateway_login v1xcert gateway-rsa 'auth = pubkey' no xauth)
+		$(gateway_login v1xpsk '' 'auth = psk' no xauth-generic)
+		$(gateway_login v1xcert gateway-rsa 'auth = pubkey' no xauth-generic)
 		$(gateway_login v1xradius '' 'auth = psk' no xauth-radius)
 		transport {
 			version = 2
