@@ -268,6 +268,10 @@ static status_t pass_on(private_phalanx_starts_t *this, peer_cfg_t *peer,
 	case LOCAL_TIMEOUT:
 		return OUT_OF_RES;
 	case LOCAL_UNKNOWN:
+		if (!answer.initiated.owner) {
+			tell(callback, param, "phalanxd has not heard of '%s' yet", name);
+			return FAILED;
+		}
 		tell(callback, param,
 		     "member %u, which is to initiate '%s', has no such "
 		     "connection",
