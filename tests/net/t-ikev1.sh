@@ -111,5 +111,6 @@ for client in $lab_clients; do lab client "$client" down; done
 for client in $lab_clients; do
 	must 10 "the end of $client's session" has_sessions "$client" "$witness" 0
 done
+crash_judge
 scenario_verdict
 revive "$victim"

@@ -82,12 +82,25 @@ node_stop()
 
 vici_up() { node_run "$1" test -S /run/charon.vici; }
 
+# sanitized NODE: sets charon_words, the words before charon's name if its plugin is built
+# with sanitizers, see tests/net/plugin.sh.
+sanitized()
+{
+	local libraries plugin=$LAB_DIR/plugins/libstrongswan-phalanx.so
+	charon_words=()
+	is_gateway "$1" && [[ -e $plugin ]] || return 0
+	libraries=$(ldd "$plugin" | awk '/lib(asan|ubsan)\.so/ { print $3 }' | paste -sd:)
+	[[ -z $libraries ]] || charon_words=(env "LD_PRELOAD=$libraries"
+		ASAN_OPTIONS=check_printf=0:detect_leaks=0 UBSAN_OPTIONS=print_stacktrace=1)
+}
+
 # charon_start NODE: until its connections are loaded.
 charon_start()
 {
-	local node=$1
+	local node=$1 charon_words
+	sanitized "$node"
 	node_run "$node" rm -f /run/charon.pid /run/charon.vici
-	node_spawn "$node" charon "$(charon_program "$node")"
+	node_spawn "$node" charon "${charon_words[@]}" "$(charon_program "$node")"
 	wait_for 20 "charon on $node" vici_up "$node" || die "see lab logs $node"
 	node_run "$node" swanctl --load-all --noprompt >>"$(node_dir "$node")/log/swanctl.log" \
 		2>&1 || die "swanctl --load-all failed on $node: see lab logs $node"
