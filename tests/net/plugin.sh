@@ -190,7 +190,7 @@ silent_radius() {
 }
 
 gateway() { # NODE
-	strongswan_conf "$1" "phalanx $common kernel-netlink vici eap-md5 eap-radius" \
+	strongswan_conf "$1" "phalanx $common kernel-netlink vici updown eap-md5 eap-radius" \
 		"phalanx { socket = $work/$1.sock }
 		$(silent_radius)" yes "include $tests/../etc/charon-phalanx.conf"
 	give_certificate "$1" vpn.example.org
@@ -270,6 +270,7 @@ gateway() { # NODE
 				net {
 					local_ts = 10.1.0.0/16
 					esp_proposals = aes128-sha256-ecp256
+					updown = "echo \$PLUTO_VERB >>$work/updown"
 				}
 			}
 		}
@@ -1106,14 +1107,17 @@ main() {
 
 	mark shutdown
 	on c2 --terminate --ike home --force >/dev/null
+	rm -f "$work/updown"
 	on c2 --initiate --child home >/dev/null
 	check "a client connects again" sas_have A '^cert: .*ESTABLISHED'
+	check "a script hears of it" grep -qsx up-client "$work/updown"
 	mark sigterm
 	kill -TERM "$pid_A"
 	check "charon ends on SIGTERM" log_has '^A gone'
 	wait "$pid_A"
 	check "cleanly" [ $? = 0 ]
 	check_not "a peer hears nothing of it" since_has sigterm '^A (> IKE|IKE_DEL|SA_DEL)'
+	check_not "nor does a script" grep -qs down "$work/updown"
 
 	tell "activate B"
 	radius_silent B

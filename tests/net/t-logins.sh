@@ -3,8 +3,9 @@
 # Clients that have logged in by EAP-MSCHAPv2, by EAP-TLS, by EAP and a RADIUS server, by RSA
 # certificates, and by IKEv1, XAuth and the RADIUS server, all at one member, which dies: their
 # sessions go on, and can be rekeyed at the new owners. Then another member's charon is
-# stopped. For the RADIUS server, which accounts for all of them, each session begins once and
-# ends once: when its client leaves. It gets the Class attributes that it has given.
+# stopped. For the RADIUS server, which accounts for all of them, and for an up and down script
+# each session begins once and ends once: when its client leaves. The server gets the Class
+# attributes that it has given.
 # Each kind has ciphers of its own, which no other test's clients have; see client_config.
 # What a login needs has nothing to do with how frames find their member.
 # modes: multicast
@@ -81,12 +82,34 @@ accounting_judge()
 	[[ -z $few ]] || fail "bytes are missing in $(xargs <<<"$few")"
 }
 
+# updown_begin: members' charons call a script when a CHILD SA is up or down, for each family.
+updown_begin()
+{
+	local member
+	printf '#!/bin/sh\necho "$PLUTO_VERB $PLUTO_PEER_ID" >>%s\n' "$out/updown" >"$out/updown.sh"
+	chmod +x "$out/updown.sh"
+	: >"$out/updown"
+	for member in $lab_members; do
+		sed -i "s|local_ts = .*|&\nupdown = $out/updown.sh|" \
+			"$LAB_DIR/nodes/$member/swanctl/swanctl.conf"
+		lab exec "$member" swanctl --load-conns >"$out/load.log"
+	done
+}
+
+# told up|down: of whose CHILD SAs the script has been told.
+told() { sed -n "s/^$1-//p" "$out/updown" | sort; }
+# IKEv1's apart: to charon, the DELETE of what was rekeyed may come before the end of the
+# rekeying, and then that is an end and a beginning.
+told_surely() { told "$1" | grep -v '@v1' || true; }
+told_of_all_ends() { [[ $(told down) == "$(told up)" ]]; }
+
 declare -A kinds=([c1]=ipsec-mschapv2 [c2]=ipsec-tls [c3]=ipsec-radius-ip6 [c4]=ipsec-rsa-nat
 	[c5]=ipsec-v1xradius)
 declare -A logins=([c3]=radius [c5]=v1xradius)
 lab_clients='c1 c2 c3 c4 c5'
 restore
 wait_for 40 "all members" whole m1
+updown_begin
 for client in $lab_clients; do
 	lab client "$client" up --kind "${kinds[$client]}" || {
 		echo "not ok logins-$MODE - $client cannot log in as ${kinds[$client]}"
@@ -124,8 +147,12 @@ all_accounted Start || fail "not all sessions' begin is accounted for"
 [[ -z $(accounted Stop) ]] || fail "the server hears of an end: $(accounted Stop | xargs)"
 captures_judge
 crash_judge
+[[ -z $(told_surely down) ]] || fail "a script is told of ends: $(told_surely down | xargs)"
 each leaves || fail "not all clients can leave"
 must 10 "the sessions' ends to be accounted for" all_accounted Stop
+must 10 "a script to be told once of each end" told_of_all_ends
+[[ $(told_surely up | sed 's/.*[ -]\(c[0-9]\)@.*/\1/' | sort | xargs) == "c1 c2 c3 c3 c4" ]] ||
+	fail "a script is told of $(told up | xargs)"
 accounting_judge
 classes_judge
 scenario_verdict

@@ -137,7 +137,7 @@ member_strongswan()
 		strongswan_conf "$1" "phalanx $charon_common kernel-netlink vici" ''
 	else
 		strongswan_conf "$1" "phalanx $charon_common $charon_logins eap-radius \
-			kernel-netlink vici" \
+			updown kernel-netlink vici" \
 			"$(radius_client)"
 	fi
 	if is_site "$1"; then

@@ -428,12 +428,33 @@ static void checkin(ike_sa_manager_t *manager, ike_sa_t *ike_sa)
 	attached->checkin(manager, ike_sa);
 }
 
-/* charon ends. Peers and RADIUS servers must not hear of it: other members go on with their
- * SAs. */
+/* What is passive ends without a word to scripts and to who listens for events. */
+static void silence(ike_sa_manager_t *manager)
+{
+	enumerator_t *enumerator = manager->create_enumerator(manager, TRUE);
+	ike_sa_t *ike_sa;
+
+	while (enumerator->enumerate(enumerator, &ike_sa)) {
+		switch (ike_sa->get_state(ike_sa)) {
+		case IKE_ESTABLISHED:
+		case IKE_REKEYING:
+		case IKE_REKEYED:
+			ike_sa->set_state(ike_sa, IKE_PASSIVE);
+			break;
+		default:
+			break;
+		}
+	}
+	enumerator->destroy(enumerator);
+}
+
+/* charon ends. Peers, RADIUS servers and scripts must not hear of it: other members go on
+ * with their SAs. */
 static void flush(ike_sa_manager_t *manager)
 {
 	attached->link->stop(attached->link);
 	attached->radius->stop(attached->radius);
+	silence(manager);
 	attached->flush(manager);
 }
 
