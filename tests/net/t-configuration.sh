@@ -1,7 +1,8 @@
 #!/bin/bash
 # SPDX-License-Identifier: GPL-2.0-or-later
-# A newer configuration is given to the master; the other member fetches it when it comes
-# back, and uses it.
+# A connection that one member calls otherwise is named at the other one. Then a newer
+# configuration of phalanxd's is given to the master; the other member fetches it when it
+# comes back, and uses it.
 # lab: own
 # modes: unicast
 set -euo pipefail
@@ -18,7 +19,25 @@ fetched=$LAB_DIR/nodes/$other/state/phalanx.conf
 published() { lab logs "$first" | grep "version 2 is given to members" >/dev/null; }
 mtu_is() { [[ $(lab exec "$1" ip -o link show phalanx0) == *" mtu $2 "* ]]; }
 
+# rename OLD NEW: a connection of m2's.
+rename()
+{
+	sed -i "s/^$1 {/$2 {/" "$LAB_DIR/nodes/m2/swanctl/swanctl.conf"
+	lab exec m2 swanctl --load-conns >"$out/load.log" || fail "m2: $(xargs <"$out/load.log")"
+}
+remarks() { lab exec m1 clusterctl status | grep "connections differ"; }
+named()
+{
+	[[ $(remarks) == "m2: swanctl's connections differ: psk is missing there, renamed is missing here" ]]
+}
+none_named() { ! remarks; }
+
 reasons=()
+rename psk renamed
+must 15 "m1 to name the connection" named
+rename renamed psk
+must 15 "m1 to name it no more" none_named
+
 {
 	echo 'version = 2'
 	sed 's/^tunnel {/tunnel {\n\tmtu = 1300/' "$conf"
