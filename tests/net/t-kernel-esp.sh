@@ -6,6 +6,9 @@
 # Then the same in transport mode, to the cluster's own address, with two clients behind one
 # NAT that use the same identifiers: nothing of theirs is seen in clear, and nothing in clear
 # is answered.
+# All the time there are clients of L2TP, too: IKEv1, transport mode for UDP port 1701, with a
+# certificate, and with a preshared key as strongSwan and libreswan behind one NAT. Each kill is
+# one of their owner's; between the two they have quick modes, begun by either side.
 # What a client's kernel does has nothing to do with how frames find their member.
 # modes: multicast
 set -euo pipefail
@@ -40,8 +43,54 @@ heard()
 download() { lab exec "$1" traffic get "$VIP_OUTSIDE" "$traffic_port" 50000 >"$out/get-$1.log" 2>&1; }
 serves() { [[ -n $(lab exec "$1" ss -Hltn "sport = :$traffic_port") ]]; }
 
-declare -A kinds=([v1]=ipsec-psk [v2]=libreswan [v3]=ipsec-cert-nat)
+declare -A kinds=([v1]=ipsec-psk [v2]=libreswan [v3]=ipsec-cert-nat
+	[v4]=l2tp-cert [v5]=l2tp-nat [v6]=l2tp-libreswan-nat)
 connect() { lab client "$1" up --kind "${kinds[$1]}"; }
+
+# Of the clients of L2TP, who speak by port 1701 at both ends.
+l2tp_clients='v4 v5 v6'
+l2tp_begin()
+{
+	program_start "$1" "l2tp-$1" traffic answer "$VIP_OUTSIDE" 1701
+}
+asks() { lab exec "$1" traffic ask "$VIP_OUTSIDE" 1701 3 >"$out/ask-$1.log" 2>&1; }
+all_ask() { lab_clients=$l2tp_clients each asks; }
+l2tp_put()
+{
+	local client
+	for client in $l2tp_clients; do
+		scenario_prints[$client]=$(fingerprint "$client")
+		put "$client" "$1"
+	done
+	must 10 "all clients of L2TP to be answered" all_ask
+}
+l2tp_judge()
+{
+	must 20 "all clients of L2TP to be answered by others" all_ask
+	lab_clients=$l2tp_clients prints_judge
+}
+
+# child_at CLIENT MEMBER: the number of its CHILD SA there.
+child_at()
+{
+	lab exec "$2" swanctl --list-sas --raw | grep "remote-id=$1@" |
+		grep -o "{name=net uniqueid=[0-9]*" | grep -o '[0-9]*$'
+}
+# has_new CLIENT SPIS: besides these.
+has_new()
+{
+	local spi
+	for spi in $(fingerprint "$1"); do [[ " $2 " == *" $spi "* ]] || return 0; done
+	return 1
+}
+# quick_mode CLIENT COMMAND...: which makes a member or the client begin one.
+quick_mode()
+{
+	local before
+	before=$(fingerprint "$1")
+	lab exec "${@:2}" >"$out/quick-$1.log" 2>&1 || fail "$1 cannot have a quick mode: $(xargs <"$out/quick-$1.log")"
+	must 10 "new keys of $1" has_new "$1" "$before"
+}
 
 # What came in clear and was dropped by all members but the one that is dead.
 in_clear()
@@ -55,18 +104,23 @@ in_clear()
 leads() { [[ $(lab exec "$1" ip route get "$2" from "$VIP_OUTSIDE" 2>&1 || true) == *"$3"* ]]; }
 
 net_begin "$@"
-guests_begin kernel-esp 3
+guests_begin kernel-esp 6
 lab_clients="v1 v2 v3" download_rate=200000 ping_interval=50
-for client in $lab_clients; do connect "$client"; done
+# One by one: who takes seconds to answer may lose its login of IKEv1 to load balancing.
+for client in $l2tp_clients; do connect "$client"; done
+each connect
+for member in $lab_members; do l2tp_begin "$member"; done
 
 scenario_begin kernel-esp-owner-killed
 victim=$(await_owner v1 m1)
 [[ $victim != m1 ]] || victim=m2
 witness=$(other_member "$victim")
 for client in $lab_clients; do put "$client" "$victim"; done
+l2tp_put "$victim"
 lab kill "$victim"
 must 20 "$victim's units to be taken over" owns_nothing "$victim" "$witness"
 must 20 "all clients to reach the server again" all_reach
+l2tp_judge
 for pair in "proto 50:198.51.100.61" "proto 50:198.51.100.62" "udp dst port 4500:198.51.100.40"; do
 	(($(esp "${pair%:*}" "${pair#*:}") > 50)) || fail "hardly any ESP (${pair%:*}) from ${pair#*:}"
 done
@@ -76,11 +130,17 @@ for client in v1 v3; do
 done
 scenario_end
 revive "$victim"
+l2tp_begin "$victim"
 
 scenario_name transport
+quick_mode v4 v4 swanctl --rekey --child net
+owner=$(await_owner v5 m1)
+quick_mode v5 "$owner" swanctl --rekey --child-id "$(child_at v5 "$owner")"
+quick_mode v6 v6 timeout 30 /usr/libexec/ipsec/whack --initiate --name home
+must 10 "all clients of L2TP to be answered with new keys" all_ask
 each leaves || fail "not all sessions of before could be ended"
 kinds=([v1]=transport [v2]=transport-nat [v3]=transport-nat)
-for client in $lab_clients; do connect "$client" || fail "$client could not connect"; done
+each connect || fail "not all clients could connect"
 victim=$(await_owner v2 m1)
 [[ $victim != m1 ]] || victim=m2
 witness=$(other_member "$victim")
@@ -88,6 +148,7 @@ for client in $lab_clients; do
 	scenario_prints[$client]=$(fingerprint "$client")
 	put "$client" "$victim"
 done
+l2tp_put "$victim"
 for member in $lab_members; do
 	program_start "$member" "serve-$member" traffic serve "$traffic_port"
 	wait_for 10 "a server on $member" serves "$member"
@@ -106,6 +167,7 @@ must 20 "$victim's units to be taken over" owns_nothing "$victim" "$witness"
 must 10 "all clients to be answered again" each heard
 must 10 "v3's download from another member" download v3
 prints_judge
+l2tp_judge
 
 S1=$VIP_OUTSIDE arrivals=$(xargs -n 1 <<<"${lab_members/$victim/}" | sed 's/$/:phalanx0/')
 windows_pass
@@ -123,6 +185,9 @@ lab exec v1 ip xfrm policy deleteall dir out
 (($(in_clear) > before)) || fail "nothing in clear was counted"
 crash_judge
 scenario_verdict
-for member in $lab_members; do program_stop "serve-$member" || true; done
+for member in $lab_members; do
+	program_stop "serve-$member" || true
+	program_stop "l2tp-$member" || true
+done
 revive "$victim"
 guests_end

@@ -215,6 +215,48 @@ gateway_login()
 	CONF
 }
 
+# gateway_transport NAME [CERTIFICATE]: as gateway_login, for what goes to the cluster's
+# address itself. Clients of L2TP speak IKEv1.
+gateway_transport()
+{
+	local auth=psk version=2 esp=$esp_proposals certs= port=
+	if [[ $1 == l2tp* ]]; then
+		version=1
+		esp=aes128-sha1
+		port="local_ts = dynamic[udp/1701]
+					remote_ts = dynamic[udp/1701]"
+	fi
+	if (($# == 2)); then
+		auth=pubkey
+		certs="certs = $2.pem"
+	fi
+	cat <<-CONF
+		$1 {
+			version = $version
+			mobike = no
+			local_addrs = $VIP_OUTSIDE, $VIP6_OUTSIDE
+			proposals = $ike_proposals
+			dpd_delay = 30s
+			local {
+				auth = $auth
+				$certs
+				id = vpn.example.org
+			}
+			remote {
+				auth = $auth
+				id = *@$1.example.org
+			}
+			children {
+				net {
+					mode = transport
+					$port
+					esp_proposals = $esp
+				}
+			}
+		}
+	CONF
+}
+
 # The same on every member of the cluster.
 gateway_connections()
 {
@@ -236,27 +278,9 @@ gateway_connections()
 		$(gateway_login v1xpsk '' 'auth = psk' no xauth-generic)
 		$(gateway_login v1xcert gateway-rsa 'auth = pubkey' no xauth-generic)
 		$(gateway_login v1xradius '' 'auth = psk' no xauth-radius)
-		transport {
-			version = 2
-			mobike = no
-			local_addrs = $VIP_OUTSIDE, $VIP6_OUTSIDE
-			proposals = $ike_proposals
-			dpd_delay = 30s
-			local {
-				auth = psk
-				id = vpn.example.org
-			}
-			remote {
-				auth = psk
-				id = *@transport.example.org
-			}
-			children {
-				net {
-					mode = transport
-					esp_proposals = $esp_proposals
-				}
-			}
-		}
+		$(gateway_transport transport)
+		$(gateway_transport l2tp)
+		$(gateway_transport l2tp-cert gateway-rsa)
 		site {
 			version = 2
 			mobike = no

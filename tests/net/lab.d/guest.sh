@@ -7,7 +7,7 @@
 # interface of its own, which is a port of the switch as any other's. A further one leads
 # to the lab alone.
 
-GUESTS_MAX=3
+GUESTS_MAX=6
 guest_lab=169.254.77.1 guest_self=169.254.77.2
 
 is_guest() { [[ $1 =~ ^v[1-9]$ ]]; }
@@ -60,7 +60,8 @@ guests_up()
 		die "the virtual machine does not start: $(tail -n 5 "$LAB_DIR/guest/console")"
 	GUESTS=$1
 	lab_save
-	for ((i = 1; i <= GUESTS; i++)); do guest_make "v$i"; done
+	for ((i = 1; i <= GUESTS; i++)); do abreast guest_make "v$i"; done
+	abreast_done
 }
 
 guest_up_or_gone()
@@ -182,8 +183,8 @@ guests_down()
 	lab_save
 }
 
-# guest_client_up NODE KIND: psk, cert, libreswan, transport; or the same behind a NAT, with
-# -nat at the end.
+# guest_client_up NODE KIND: psk, cert, libreswan, transport, l2tp, l2tp-cert,
+# l2tp-libreswan; or the same behind a NAT, with -nat at the end.
 guest_client_up()
 {
 	local node=$1 kind=${2%-nat} place=clients
@@ -192,9 +193,9 @@ guest_client_up()
 	[[ $(<"$(node_dir "$node")/place") == "$place" ]] || guest_place "$node" "$place"
 	case ${kind#ipsec-} in
 	psk | cert) client_config "$node" "${kind#ipsec-}" "$VIP_OUTSIDE" kernel-netlink ;;
-	transport) transport_config "$node" ;;
-	libreswan) libreswan_up "$node" && return ;;
-	*) die "unknown kind: $2 (ipsec-psk, ipsec-cert, transport or libreswan, and these with -nat)" ;;
+	transport | l2tp | l2tp-cert) transport_config "$node" "$kind" ;;
+	libreswan | l2tp-libreswan) libreswan_up "$node" "$kind" && return ;;
+	*) die "unknown kind: $2 (ipsec-psk, ipsec-cert, transport, libreswan, l2tp, l2tp-cert or l2tp-libreswan, and these with -nat)" ;;
 	esac
 	charon_start "$node"
 	node_run "$node" swanctl --initiate --child net --timeout 120 --loglevel 1 \
@@ -202,30 +203,45 @@ guest_client_up()
 		die "$node could not connect: see lab logs $node"
 }
 
-# transport_config NODE: all that goes between it and the cluster's address itself.
+# transport_config NODE KIND: all that goes between it and the cluster's address itself; or
+# L2TP, by IKEv1.
 transport_config()
 {
-	local dir
+	local dir auth=psk version=2 certs='' port='' ike=aes128gcm16-prfsha256-ecp256
+	local esp=aes128-sha256
 	dir=$(node_dir "$1")
+	if [[ $2 == l2tp* ]]; then
+		version=1 ike=aes128-sha256-ecp256 esp=aes128-sha1
+		port="local_ts = dynamic[udp/1701]
+					remote_ts = dynamic[udp/1701]"
+	fi
 	strongswan_conf "$1" "$charon_common kernel-netlink socket-default vici" ''
+	if [[ $2 == *cert ]]; then
+		auth=pubkey
+		certs="certs = $1-$2.pem"
+		issue_cert "$1-$2" "$1@$2.example.org" rsa
+		install_cert "$1" "$1-$2"
+	fi
 	cat >"$dir/swanctl/swanctl.conf" <<-CONF
 	connections {
 		home {
-			version = 2
+			version = $version
 			remote_addrs = $VIP_OUTSIDE
-			proposals = aes128gcm16-prfsha256-ecp256
+			proposals = $ike
 			local {
-				auth = psk
-				id = $1@transport.example.org
+				auth = $auth
+				id = $1@$2.example.org
+				$certs
 			}
 			remote {
-				auth = psk
+				auth = $auth
 				id = vpn.example.org
 			}
 			children {
 				net {
 					mode = transport
-					esp_proposals = aes128-sha256
+					$port
+					esp_proposals = $esp
 				}
 			}
 		}
@@ -234,28 +250,53 @@ transport_config()
 	CONF
 }
 
-libreswan_config()
+# What it wants as a client of L2TP, and else.
+libreswan_l2tp()
 {
-	local dir
-	dir=$(node_dir "$1")/libreswan
-	mkdir -p "$dir"
-	cat >"$dir/ipsec.conf" <<-CONF
-	config setup
-	    uniqueids=yes
-	conn home
+	cat <<-CONF
+	    ikev2=no
+	    type=transport
+	    leftid=$1@l2tp.example.org
+	    leftprotoport=17/1701
+	    rightprotoport=17/1701
+	    ike=aes128-sha1-dh14
+	    esp=aes128-sha1
+	    pfs=no
+	CONF
+}
+
+libreswan_tunnel()
+{
+	cat <<-CONF
 	    ikev2=insist
-	    authby=secret
-	    left=%defaultroute
 	    leftid=$1@psk.example.org
 	    leftmodecfgclient=yes
 	    leftsubnet=0.0.0.0/0
-	    leftupdown="ipsec.libreswan _updown"
-	    right=$VIP_OUTSIDE
-	    rightid=@vpn.example.org
 	    rightsubnet=10.1.0.0/16
 	    narrowing=yes
 	    ike=aes_gcm128-sha2_256-dh19
 	    esp=aes_gcm128
+	CONF
+}
+
+# libreswan_config NODE KIND
+libreswan_config()
+{
+	local dir what=tunnel
+	dir=$(node_dir "$1")/libreswan
+	[[ $2 != l2tp* ]] || what=l2tp
+	mkdir -p "$dir"
+	cat >"$dir/ipsec.conf" <<-CONF
+	config setup
+	    uniqueids=yes
+	    ikev1-policy=accept
+	conn home
+	    authby=secret
+	    left=%defaultroute
+	    leftupdown="ipsec.libreswan _updown"
+	    right=$VIP_OUTSIDE
+	    rightid=@vpn.example.org
+	$(libreswan_$what "$1")
 	    dpddelay=20
 	    dpdtimeout=120
 	    dpdaction=restart
@@ -267,13 +308,16 @@ libreswan_config()
 		tr -d ' \n')" >"$dir/ipsec.secrets"
 }
 
+# libreswan_up NODE KIND
 libreswan_up()
 {
 	local node=$1 dir
 	dir=$(node_dir "$1")/libreswan
-	libreswan_config "$node"
+	libreswan_config "$node" "$2"
 	# Its database is not on the lab's own file system, which cannot lock.
-	node_run "$node" sh -e -c 'mkdir -p /run/pluto /run/nss
+	node_run "$node" sh -e -c 'mkdir -p /run/pluto
+		rm -rf /run/nss
+		mkdir /run/nss
 		certutil -N -d sql:/run/nss --empty-password' || die "no database for libreswan"
 	node_spawn "$node" pluto /usr/libexec/ipsec/pluto --nofork --stderrlog --config \
 		"$dir/ipsec.conf" --secretsfile "$dir/ipsec.secrets" --nssdir /run/nss \

@@ -18,6 +18,8 @@ void usage(void)
 	      "               [--seed N] [--idle SECONDS] [-S SOURCE] [-o FILE]\n"
 	      "               [--events FILE] [-v]\n"
 	      "       traffic put HOST PORT {BYTES | -t SECONDS} [options as for get]\n"
+	      "       traffic answer ADDRESS PORT\n"
+	      "       traffic ask ADDRESS PORT N\n"
 	      "       traffic mark FILE NAME\n",
 	      stderr);
 	exit(EXIT_TROUBLE);
@@ -35,8 +37,9 @@ static const struct {
 	const char *name;
 	int (*run)(int argc, char **argv);
 } commands[] = {
-	{ "ping", traffic_ping }, { "serve", traffic_serve }, { "get", traffic_get },
-	{ "put", traffic_put },	  { "mark", mark },
+	{ "ping", traffic_ping }, { "serve", traffic_serve },	{ "get", traffic_get },
+	{ "put", traffic_put },	  { "answer", traffic_answer }, { "ask", traffic_ask },
+	{ "mark", mark },
 };
 
 int main(int argc, char **argv)

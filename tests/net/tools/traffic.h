@@ -7,6 +7,8 @@ int traffic_ping(int argc, char **argv);
 int traffic_serve(int argc, char **argv);
 int traffic_get(int argc, char **argv);
 int traffic_put(int argc, char **argv);
+int traffic_answer(int argc, char **argv);
+int traffic_ask(int argc, char **argv);
 
 /* Says how the program is used and ends it. */
 void usage(void) __attribute__((noreturn));
