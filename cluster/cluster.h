@@ -499,8 +499,9 @@ unsigned cluster_members(const struct cluster *c, struct cluster_member_state *o
 void cluster_unit(const struct cluster *c, unit_id unit, struct cluster_unit_state *out);
 /* This member itself, or in the member list. */
 bool cluster_present(const struct cluster *c, member_id id);
-/* It is in the member list, and holds all that the members of its cluster hold. */
-bool cluster_whole(const struct cluster *c, member_id id);
+/* It is in the member list, was heard lately, and holds all that the members of its cluster
+ * hold. */
+bool cluster_whole(const struct cluster *c, member_id id, struct mono now);
 /* All valid members, as they were configured. */
 const struct cluster_peer *cluster_peers(const struct cluster *c, unsigned *n);
 

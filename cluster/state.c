@@ -172,11 +172,14 @@ bool cluster_present(const struct cluster *c, member_id id)
 	return m && (m == c->self || m->present);
 }
 
-bool cluster_whole(const struct cluster *c, member_id id)
+bool cluster_whole(const struct cluster *c, member_id id, struct mono now)
 {
 	const struct member *m = core_member(c, id);
 
-	return m && (m == c->self ? c->complete : m->present && m->complete);
+	if (!m || m == c->self)
+		return m && c->complete;
+	return m->present && m->complete &&
+	       mono_since(now, m->heard) < c->cfg.detection / 2 * 3;
 }
 
 const struct cluster_peer *cluster_peers(const struct cluster *c, unsigned *n)

@@ -634,21 +634,32 @@ int gateways_start(void **state)
 	return 0;
 }
 
-int gateways_stop(void **state)
+static void stop(struct node *n)
 {
 	struct change *change;
 
-	EACH_NODE(n) {
-		gateways_forget(n);
-		ipsec_ops.close(n->t);
-		cluster_free(n->c);
-		close(n->plugin);
-		while ((change = STAILQ_FIRST(&n->changes))) {
-			STAILQ_REMOVE_HEAD(&n->changes, next);
-			free(change);
-		}
-		lose(n);
+	gateways_forget(n);
+	ipsec_ops.close(n->t);
+	cluster_free(n->c);
+	close(n->plugin);
+	while ((change = STAILQ_FIRST(&n->changes))) {
+		STAILQ_REMOVE_HEAD(&n->changes, next);
+		free(change);
 	}
+	lose(n);
+}
+
+void gateways_restart(struct node *n)
+{
+	gateways_kill(n);
+	stop(n);
+	start(n, n->id);
+}
+
+int gateways_stop(void **state)
+{
+	EACH_NODE(n)
+		stop(n);
 	event_base_free(base);
 	rmdir(folder);
 	return 0;

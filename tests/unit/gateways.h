@@ -76,6 +76,8 @@ void gateways_link(struct node *n, bool up);
 /* The others hear that this run of the member is dead, whether it is or not. */
 void gateways_declare_dead(struct node *n);
 void gateways_kill(struct node *n);
+/* It begins anew, without a link to anybody. */
+void gateways_restart(struct node *n);
 
 /* The member's charon begins, or begins anew. */
 void gateways_connect(struct node *n);

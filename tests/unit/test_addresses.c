@@ -177,6 +177,17 @@ static int start_slow(void **state)
 	return rc;
 }
 
+/* And nobody notices soon that somebody is. */
+static int start_held_slow(void **state)
+{
+	int rc;
+
+	gateways_detection = LONG_DETECTION;
+	rc = start_held(state);
+	gateways_detection = GATEWAYS_DETECTION;
+	return rc;
+}
+
 /* Across a carry, for good measure. */
 static int start6(void **state)
 {
@@ -362,7 +373,7 @@ static void test_what_is_idle_is_given_at_need(void **state)
 	a = want(other, 1);
 	assert_int_equal(a.family, 0);
 	/* A login that comes to nothing leaves it for a while. */
-	sweep(2);
+	sweep(3);
 	a = want(other, 3);
 	assert_int_equal(a.family, 0);
 	sweep(1);
@@ -398,7 +409,7 @@ static void test_addresses_of_the_dead_come_back(void **state)
 		login_end(owner->t, login_find(owner->t, spi), gateways_now);
 		gateways_run(5);
 	}
-	sweep(3);
+	sweep(LEASE_IDLE);
 	a = want(&gateways[3], 2);
 	assert_true(same(&a, &first));
 }
@@ -494,7 +505,7 @@ static bool all_whole(void)
 {
 	EACH_NODE(n)
 		EACH_NODE(other)
-			if (!cluster_whole(n->c, other->id))
+			if (!cluster_whole(n->c, other->id, gateways_now))
 				return false;
 	return true;
 }
@@ -614,6 +625,202 @@ static void test_the_moment_of_healing(void **state)
 	}
 }
 
+/* Goes on to an address that has its home there, and in whose unit these two are busy. */
+static bool lies(const struct local_addr *a, const struct node *home,
+		 const struct node *owner, const struct node *successor)
+{
+	struct unit_key key = unit_key_read(cluster_fold_key(gateways[1].c));
+	unit_id unit = unit_fold(&key, 1, unit_be32(a->bytes));
+	struct address address = usage_address(a);
+	struct cluster_unit_state state;
+
+	cluster_unit(gateways[1].c, unit, &state);
+	return share_of(gateways[1].t, &address)->member == home->id &&
+	       state.owner == owner->id && state.successor == successor->id;
+}
+
+static struct local_addr next_of(struct local_addr a)
+{
+	if (!++a.bytes[3])
+		a.bytes[2]++;
+	return a;
+}
+
+/* A pool of one address. */
+static void use_one(const struct node *home, const struct node *owner,
+		    const struct node *successor)
+{
+	struct local_addr a = { 4, { 10, 6, 0, 0 }, 0 };
+
+	while (!lies(&a, home, owner, successor))
+		a = next_of(a);
+	use_pool(a, 1);
+}
+
+/* Its home is beyond a cut before it hears of more than the lease. */
+static void test_a_login_and_a_cut(void **state)
+{
+	struct node *home = &gateways[3], *owner = &gateways[1];
+	struct local_addr a, b;
+
+	use_one(home, owner, &gateways[2]);
+	a = want(owner, 1);
+	assert_true(a.family);
+	cut_off(home, true);
+	log_in(owner, 1, &a);
+	sweep(10);
+	b = want(home, 2);
+	assert_false(b.family);
+	heal(home);
+}
+
+/* Nobody knows yet that the home is beyond a cut, when a client comes again. */
+static void test_a_client_returns_and_a_cut(void **state)
+{
+	struct node *home = &gateways[3], *owner = &gateways[1];
+	struct local_addr a;
+
+	use_one(home, owner, &gateways[2]);
+	a = want(owner, 1);
+	assert_true(give(&a, 1));
+	sweep(10);
+	memset(holders, 0, sizeof(holders));
+	home->cut = true;
+	a = want(owner, 1);
+	give(&a, 1);
+	cut_off(home, true);
+	a = want(home, 2);
+	assert_true(give(&a, 2));
+	heal(home);
+}
+
+/* Nor that it has ended a session which goes on beyond the cut. */
+static void test_a_session_ends_and_a_cut(void **state)
+{
+	struct node *home = &gateways[3], *other = &gateways[1];
+	struct local_addr a, b;
+	uint64_t spi;
+
+	use_one(home, home, other);
+	a = want(other, 1);
+	assert_true(a.family);
+	spi = log_in(home, 1, &a);
+	home->cut = true;
+	log_out(home, spi, 1, &a);
+	cut_off(home, true);
+	sweep(10);
+	b = want(home, 2);
+	assert_false(b.family);
+	ask_for(other, 1, &a, NULL);
+	b = answer_of(other);
+	assert_true(same(&a, &b));
+	heal(home);
+}
+
+/* The parts have leased an address to different clients: who has it from its home keeps it. */
+static void test_leases_of_two_parts(void **state)
+{
+	struct node *home = &gateways[3], *owner = &gateways[1];
+	struct local_addr a, b;
+
+	use_one(home, owner, &gateways[2]);
+	a = want(owner, 1);
+	assert_true(a.family);
+	sweep(10);
+	cut_off(home, true);
+	b = want(home, 2);
+	assert_true(same(&a, &b));
+	heal(home);
+	EACH_NODE(n) {
+		struct address address = usage_address(&a);
+		const struct local_blob who = { (const uint8_t *)"\2", 1 };
+		struct lease *l = lease_find(n->t, &address);
+
+		assert_true(l && lease_is_of(l, &who));
+	}
+}
+
+/* Who begins anew in a part does not know who went on in the other. */
+static void test_a_restart_in_a_part(void **state)
+{
+	struct node *alone = &gateways[3], *again = &gateways[2];
+	struct local_addr a;
+	uint64_t spi;
+
+	use_one(&gateways[1], again, &gateways[1]);
+	a = want(again, 1);
+	assert_true(a.family);
+	spi = log_in(&gateways[1], 1, &a);
+	cut_off(alone, true);
+	log_out(&gateways[1], spi, 1, &a);
+	gateways_hold_back = HOLD_BACK;
+	gateways_restart(again);
+	gateways_hold_back = 0;
+	cluster_link(again->c, 1, true, gateways_now);
+	cluster_link(gateways[1].c, again->id, true, gateways_now);
+	for (unsigned ms = 0; !cluster_complete(again->c); ms++) {
+		assert_true(ms < 20000);
+		gateways_run(1);
+	}
+	gateways_run(3000);
+	sweep(10);
+	for (uint8_t who = 2; who < 6; who++) {
+		struct address address = usage_address(&a);
+
+		assert_non_null(lease_find(again->t, &address));
+		assert_true(lease_find(again->t, &address)->parted);
+		a = want(who % 2 ? again : &gateways[1], who);
+		assert_false(a.family);
+		a = pool_base;
+	}
+}
+
+/* By itself it begins with other units, and gives what is its own all the same. */
+static void test_a_restart_alone(void **state)
+{
+	struct node *alone = &gateways[3];
+	unsigned given = 0;
+	struct local_addr a;
+
+	cut_off(alone, true);
+	gateways_hold_back = HOLD_BACK;
+	gateways_restart(alone);
+	gateways_hold_back = 0;
+	alone->cut = true;
+	for (unsigned ms = 0; !cluster_complete(alone->c); ms++) {
+		assert_true(ms < 20000);
+		gateways_run(1);
+	}
+	gateways_run(1000);
+	for (uint8_t who = 1; who < 100; who++) {
+		a = want(who % 2 ? alone : &gateways[1], who);
+		given += give(&a, who);
+	}
+	assert_int_equal(given, POOL);
+}
+
+/* The home has died, or hangs, and nobody knows it yet: there are other addresses. */
+static void test_a_home_is_silent(void **state)
+{
+	struct node *n = &gateways[1], *home = &gateways[3];
+	struct local_addr a = { 4, { 10, 6, 0, 0 }, 0 }, b = next_of(a);
+	uint64_t began;
+
+	while (!lies(&a, home, n, &gateways[2]) || !lies(&b, n, n, &gateways[2])) {
+		a = b;
+		b = next_of(b);
+	}
+	use_pool(a, 2);
+	gateways_run(1000);
+	home->dead = true;
+	began = gateways_now.ns;
+	ask_for(n, 1, &a, NULL);
+	assert_true(gateways_now.ns < began + 100 * MONO_MS);
+	a = answer_of(n);
+	assert_true(same(&a, &b));
+	assert_in_range(gateways_now.ns - began, 1, 300 * MONO_MS);
+}
+
 /* What is kept back for a member is given in the end. */
 static void test_a_member_is_missing_for_long(void **state)
 {
@@ -641,6 +848,8 @@ int main(void)
 {
 #define TEST(name) cmocka_unit_test_setup_teardown(name, start4, gateways_stop)
 #define TEST_HELD(name) cmocka_unit_test_setup_teardown(name, start_held, gateways_stop)
+#define TEST_HELD_SLOW(name)                                                             \
+	cmocka_unit_test_setup_teardown(name, start_held_slow, gateways_stop)
 #define TEST6(name) cmocka_unit_test_setup_teardown(name, start6, gateways_stop)
 	const struct CMUnitTest tests[] = {
 		TEST(test_all_by_one_member),
@@ -662,6 +871,13 @@ int main(void)
 		TEST_HELD(test_partition),
 		TEST_HELD(test_the_moment_of_a_cut),
 		TEST_HELD(test_the_moment_of_healing),
+		TEST_HELD(test_a_login_and_a_cut),
+		TEST_HELD(test_a_client_returns_and_a_cut),
+		TEST_HELD(test_a_session_ends_and_a_cut),
+		TEST_HELD(test_leases_of_two_parts),
+		TEST_HELD(test_a_restart_in_a_part),
+		TEST_HELD(test_a_restart_alone),
+		TEST_HELD_SLOW(test_a_home_is_silent),
 		TEST_HELD(test_a_member_is_missing_for_long),
 	};
 

@@ -59,7 +59,7 @@ struct choice {
 struct waiting_address {
 	TAILQ_ENTRY(waiting_address) next;
 	bool asked;	      /* the owner was, `ticket` */
-	bool again;	      /* this identity has had it before, as its home knows */
+	bool again;	      /* this identity uses it already, as its home knows */
 	struct mono patience; /* until then its home may take to know it */
 	bool foreign;	      /* another member's client, `asker` */
 	struct cluster_asker asker;
@@ -173,7 +173,7 @@ enum state {
 static enum state state_of(const struct ipsec *t, const struct address *a,
 			   const struct want *want)
 {
-	const struct share *home = share_of(t, address_unit(t, a));
+	const struct share *home = share_of(t, a);
 	const struct lease *l = lease_find(t, a);
 	bool own = l && lease_is_of(l, &want->identity);
 	const struct ike_sa *sa = NULL;
@@ -186,11 +186,10 @@ static enum state state_of(const struct ipsec *t, const struct address *a,
 	if (!l)
 		return home->kept || children_hold(t, a) ? TAKEN : FREE;
 	if (own)
-		return home->kept && home->lost && l->parted != PARTED_USED ? TAKEN
-									    : FREE;
+		return home->kept && l->parted != PARTED_USED ? TAKEN : FREE;
 	if (home->kept || l->parted)
 		return TAKEN;
-	return l->idle >= LEASE_IDLE ? IDLE : UNUSED;
+	return lease_is_idle(t, l) ? IDLE : UNUSED;
 }
 
 static bool is_refused(const struct waiting_address *w, const struct address *a)
@@ -341,8 +340,10 @@ static int lease(struct ipsec *t, struct waiting_address *w, struct mono now)
 	int err;
 
 	w->unit = address_unit(t, &w->address);
-	w->again = l && lease_is_of(l, &identity) &&
-		   share_given(t, w->unit, cluster_position(t->host.cluster));
+	w->again =
+	    l && lease_is_of(l, &identity) &&
+	    (!share_of(t, &w->address)->there || usage_find(t, &w->address, NULL)) &&
+	    share_given(t, &w->address, w->unit, cluster_position(t->host.cluster));
 	w->patience = mono_add(now, HOME_TIME);
 	err = cluster_put(t->host.cluster, w->unit, &key, w->identity, w->identity_len,
 			  NULL, 0, &s, now);
@@ -441,6 +442,14 @@ static void none_left(struct ipsec *t, const struct waiting_address *w)
 		  missing ? missing : "");
 }
 
+/* When its home has had time enough, and at the end. */
+static void look_again(struct ipsec *t, const struct waiting_address *w, struct mono now)
+{
+	bool patient = !w->asked && !w->scanning && mono_before(now, w->patience);
+
+	t->addresses_at = mono_min(t->addresses_at, patient ? w->patience : w->until);
+}
+
 void address_want(struct ipsec *t, const struct local_address_want *want, struct mono now)
 {
 	struct waiting_address *w = NULL, none = { .id = want->id };
@@ -464,15 +473,17 @@ void address_want(struct ipsec *t, const struct local_address_want *want, struct
 		return;
 	}
 	TAILQ_INSERT_TAIL(&t->addresses, w, next);
+	look_again(t, w, now);
 }
 
 /* Of an address that this member gives. -EAGAIN: its home may give it beyond a cut. */
 static int progress_here(struct ipsec *t, const struct waiting_address *w,
 			 struct mono now)
 {
-	const struct share *home = share_of(t, w->unit);
-	bool given = w->again ||
-		     (home->there ? share_given(t, w->unit, w->position) : !home->kept);
+	const struct share *home = share_of(t, &w->address);
+	bool given =
+	    w->again || (home->there ? share_given(t, &w->address, w->unit, w->position)
+				     : !home->kept);
 
 	if (!unit_set_has(&t->units, w->unit))
 		return -ESTALE;
@@ -608,12 +619,15 @@ void address_answer(struct ipsec *t, struct mono now)
 		serve_errand(t, e, now);
 		free(e);
 	}
+	t->addresses_at = MONO_NEVER;
 	for (w = TAILQ_FIRST(&t->addresses); w; w = next) {
 		int rc = progress(t, w, now);
 
 		next = TAILQ_NEXT(w, next);
-		if (rc == -EINPROGRESS)
+		if (rc == -EINPROGRESS) {
+			look_again(t, w, now);
 			continue;
+		}
 		if (rc == -ENOENT && !w->foreign)
 			none_left(t, w);
 		answer(t, w, rc == 0, now);
@@ -624,21 +638,14 @@ void address_answer(struct ipsec *t, struct mono now)
 
 struct mono address_timeout(const struct ipsec *t)
 {
-	const struct mono now = t->host.now(t->host.ctx);
-	struct mono at = t->scanning ? now : MONO_NEVER;
-	struct waiting_address *w;
-
-	TAILQ_FOREACH(w, &t->addresses, next)
-		at = mono_min(at, !w->asked && mono_before(now, w->patience) ? w->patience
-									     : w->until);
-	return at;
+	return t->scanning ? t->host.now(t->host.ctx) : t->addresses_at;
 }
 
 void address_tick(struct ipsec *t, struct mono now)
 {
 	t->scan_budget = SCAN_STEP;
 	share_look(t, now);
-	if (mono_before(now, address_timeout(t)))
+	if (!t->scanning && mono_before(now, t->addresses_at))
 		return;
 	t->scanning = false;
 	address_answer(t, now);
@@ -662,11 +669,15 @@ void address_forget(struct ipsec *t, bool clients_only)
 
 /* Coming back */
 
-/* One that is just leased belongs to a login that is under way. */
+/*
+ * One that is just leased belongs to a login that is under way. And whoever may be beyond a
+ * cut that nobody has noticed yet has not heard of the end.
+ */
 void address_idle(struct ipsec *t, struct lease *l)
 {
-	if (l->idle != LEASE_FRESH && !usage_find(t, &l->address, NULL))
-		l->idle = LEASE_IDLE;
+	if (!t->config.address_hold_back && l->idle != LEASE_FRESH &&
+	    !usage_find(t, &l->address, NULL))
+		l->idle = LEASE_IDLE + (unsigned)(t->config.detection / MONO_SEC);
 }
 
 void address_release(struct ipsec *t, const struct local_address_release *r,

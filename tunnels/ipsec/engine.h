@@ -217,12 +217,14 @@ struct lease {
 	struct address address;
 	unsigned idle; /* LEASE_FRESH, or sweeps that have found nobody using it */
 	/* When some member vanished, see shares.c: */
-	enum { PARTED_NOT, PARTED_FRESH, PARTED_USED } parted;
+	enum { PARTED_NOT, PARTED_MAYBE, PARTED_USED } parted;
 };
 
 #define LEASE_FRESH 0 /* its login is still under way */
 #define LEASE_USED 1
-#define LEASE_IDLE 3 /* from here on others may have it */
+#define LEASE_IDLE 4 /* see lease_is_idle() */
+
+#define SHARE_PARTS 1024
 
 /* A member's share of the addresses, see shares.c. */
 struct share {
@@ -341,8 +343,9 @@ struct ipsec {
 	TAILQ_HEAD(, waiting_address) addresses;
 	TAILQ_HEAD(, address_errand) errands;
 	unsigned nerrands;
-	bool scanning;	      /* some client's pool is being looked through */
-	unsigned scan_budget; /* addresses to look at until the next tick */
+	bool scanning;		  /* some client's pool is being looked through */
+	struct mono addresses_at; /* one of them is to be looked after again */
+	unsigned scan_budget;	  /* addresses to look at until the next tick */
 	struct {
 		struct address base;
 		uint32_t count;
@@ -353,7 +356,7 @@ struct ipsec {
 	LIST_HEAD(, lease) holders[TABLE_SIZE]; /* leases by identity */
 	struct share shares[CLUSTER_MEMBERS_MAX];
 	unsigned nshares;
-	const struct share *homes[CLUSTER_UNITS];
+	const struct share *homes[SHARE_PARTS]; /* by address */
 	bool parted; /* leases that were in use then are marked */
 	TAILQ_HEAD(, staged_replaces) replaces;
 	unsigned nreplaces;
@@ -737,6 +740,9 @@ struct lease *lease_note(struct ipsec *t, struct session *s);
 void lease_free(struct lease *l);
 struct lease *lease_find(const struct ipsec *t, const struct address *a);
 bool lease_is_of(const struct lease *l, const struct local_blob *identity);
+/* Others may have it: nobody has used it for longer than a login takes, and a cut needs to be
+ * noticed. */
+bool lease_is_idle(const struct ipsec *t, const struct lease *l);
 /* The leases of an identity, one after the other. */
 struct lease *lease_of(const struct ipsec *t, const struct local_blob *identity,
 		       const struct lease *after);
@@ -745,10 +751,11 @@ struct lease *lease_of(const struct ipsec *t, const struct local_blob *identity,
 void share_begin(struct ipsec *t, struct mono now);
 /* Who is there and who is missing. */
 void share_look(struct ipsec *t, struct mono now);
-/* The one in which the unit's addresses are. */
-const struct share *share_of(const struct ipsec *t, unit_id unit);
-/* Its home, if it is there, holds what this member has put into the unit so far. */
-bool share_given(const struct ipsec *t, unit_id unit, uint64_t position);
+/* The one in which the address is. */
+const struct share *share_of(const struct ipsec *t, const struct address *a);
+/* Its home, if it is there, holds what this member has put into its unit up to `position`. */
+bool share_given(const struct ipsec *t, const struct address *a, unit_id unit,
+		 uint64_t position);
 /* The name of a member whose share is kept back; NULL: there is none. */
 const char *share_missing(const struct ipsec *t);
 

@@ -207,6 +207,20 @@ static void merge_edges(const struct session *ours, const struct session *theirs
 		counters[CHILD_EDGE] = a < b ? a : b;
 }
 
+/* Where its home was it may have been given to somebody, elsewhere it was not. */
+static enum cluster_merge judge_lease(struct ipsec *t, const struct session *ours,
+				      const struct session *theirs)
+{
+	const struct lease *l = session_user(ours);
+	struct local_blob identity;
+
+	identity.bytes = session_initial(theirs, &identity.len);
+	if (!l || lease_is_of(l, &identity) || usage_find(t, &l->address, NULL) ||
+	    share_of(t, &l->address)->there)
+		return CLUSTER_OURS;
+	return CLUSTER_THEIRS;
+}
+
 enum cluster_merge merging_judge(struct ipsec *t, const struct session *ours,
 				 const struct session *theirs,
 				 uint64_t counters[CLUSTER_COUNTERS])
@@ -231,6 +245,8 @@ enum cluster_merge merging_judge(struct ipsec *t, const struct session *ours,
 		merge_edges(ours, theirs, counters);
 		return judge_login(t, session_unit(s), spi);
 	}
+	if (ours && theirs && session_key(s)->type == RECORD_ADDRESS)
+		return judge_lease(t, ours, theirs);
 	/* An address that either has leased stays so: it is taken back if nobody uses it. */
 	return !ours && session_silence(theirs, MONO_NEVER) < UINT64_MAX ? CLUSTER_THEIRS
 									 : CLUSTER_OURS;

@@ -197,6 +197,13 @@ bool lease_is_of(const struct lease *l, const struct local_blob *identity)
 	return len == identity->len && !memcmp(holder, identity->bytes, len);
 }
 
+bool lease_is_idle(const struct ipsec *t, const struct lease *l)
+{
+	/* A login waits for three detection intervals, and a cut shows after one and a half:
+	 * a sweep, which comes every five seconds, for each second of the interval. */
+	return l->idle >= LEASE_IDLE + t->config.detection / MONO_SEC;
+}
+
 struct lease *lease_of(const struct ipsec *t, const struct local_blob *identity,
 		       const struct lease *after)
 {
