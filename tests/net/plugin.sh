@@ -356,6 +356,9 @@ client() { # NODE AUTH ID IKE ESP
 
 # ---- daemons
 
+# The socket's file is there before charon listens.
+vici_listens() { [ -n "$(ip netns exec "$2" ss -Hlx src "$work/$1/vici")" ]; } # NODE NETNS
+
 # Each charon has /run of its own and sees the plugin that was just built.
 start_charon() { # NODE NETNS
 	ip netns exec "$2" unshare -m bash -c "
@@ -366,7 +369,7 @@ start_charon() { # NODE NETNS
 	" >"$work/$1/out.log" 2>&1 &
 	pids+=($!)
 	declare -g "pid_$1=$!"
-	wait_for 10 "charon $1" test -S "$work/$1/vici" || return 1
+	wait_for 10 "charon $1" vici_listens "$1" "$2" || return 1
 	on "$1" --load-all >"$work/$1/load.log" 2>&1
 }
 

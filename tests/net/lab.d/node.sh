@@ -80,7 +80,8 @@ node_stop()
 	fi
 }
 
-vici_up() { node_run "$1" test -S /run/charon.vici; }
+# It listens: the socket's file is there earlier.
+vici_up() { [[ -n $(node_run "$1" ss -Hlx src '*/charon.vici') ]]; }
 
 # sanitized NODE: sets charon_words, the words before charon's name if its plugin is built
 # with sanitizers, see tests/net/plugin.sh.
