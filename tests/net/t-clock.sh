@@ -6,8 +6,7 @@
 # silent one dead; they rekey CHILD SAs by time, packets and bytes, and an IKE SA by time;
 # what has reached the limit without that carries nothing more; and the connection that the
 # gateway has started authenticates anew. Then the owner of that one dies when only the site
-# knows that it has done so once more. When all members are back, the silent one's address is
-# given to another client.
+# knows that it has done so once more. In the end the silent one comes back to its address.
 # Who owns a session has nothing to do with how frames find their member.
 # modes: forwarding
 set -euo pipefail
@@ -127,14 +126,8 @@ lab revive "$victim" &
 lab revive "$second"
 wait $!
 must 40 "all members again" whole "$last"
-
-# Its address may be given to another one 15 s after it was found dead.
-gets_address()
-{
-	lab client c2 up --kind ipsec-psk &&
-		[[ $(session_of c2 "$last" virtual_address) == "$address" ]]
-}
-must 20 "c2 to get c1's address" gets_address
+lab client c1 up || fail "c1 cannot connect again"
+[[ $(session_of c1 "$last" virtual_address) == "$address" ]] || fail "c1 has another address"
 
 for member in $lab_members; do
 	for file in strongswan.conf swanctl/swanctl.conf; do

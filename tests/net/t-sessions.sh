@@ -57,7 +57,7 @@ tabled()
 	local row table
 	row=$(ask "$owner" sessions | jq -r --arg id "$id" '.sessions[] | select(.id == $id) |
 		[.id, .user, .client, .virtual_address, .kind, .unit, .owner, .successor] | join(" ")')
-	row+=' ([0-9]+m )?[0-9]+s [0-9.]+ k?B [0-9.]+ k?B [0-9]+ [0-9.]+ k?B [0-9.]+ k?B'
+	row+=' ([0-9]+m )?[0-9]+s [0-9.]+ [kMG]?B [0-9.]+ [kMG]?B [0-9]+ [0-9.]+ [kMG]?B [0-9.]+ [kMG]?B'
 	table=$(lab exec "$owner" clusterctl sessions)
 	[[ $(head -n 1 <<<"$table" | xargs) == \
 		"ID USER CLIENT VIRTUAL KIND UNIT OWNER SUCCESSOR AGE IN OUT LAG HELD SENT" ]] &&

@@ -262,8 +262,8 @@ static void test_a_former_address_stays_while_its_client_logs_in(void **state)
 	assert_int_equal(want(n, 1, 1), 1);
 	address_sweep(t, gateways_now);
 	assert_int_equal(want(n, 2, 1), 0);
-	address_sweep(t, gateways_now);
-	address_sweep(t, gateways_now);
+	for (unsigned i = 2; i < LEASE_IDLE; i++)
+		address_sweep(t, gateways_now);
 	assert_int_equal(want(n, 2, 1), 0);
 	address_sweep(t, gateways_now);
 	assert_int_equal(want(n, 2, 1), 1);

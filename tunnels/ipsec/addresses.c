@@ -745,9 +745,10 @@ void address_sweep(struct ipsec *t, struct mono now)
 
 	for (unsigned i = 0; i < TABLE_SIZE; i++)
 		LIST_FOREACH(l, &t->leases[i], by_address) {
-			if (usage_find(t, &l->address, NULL))
+			if (usage_find(t, &l->address, NULL)) {
 				l->idle = LEASE_USED;
-			else if (l->idle < IDLE_LONG)
+				l->used = true;
+			} else if (l->idle < IDLE_LONG)
 				l->idle++;
 			else if (n < SWEEP_MAX && !l->parted &&
 				 unit_set_has(&t->units, session_unit(l->session)))

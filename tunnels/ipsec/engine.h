@@ -215,14 +215,17 @@ struct lease {
 	LIST_ENTRY(lease) by_address, by_holder;
 	struct session *session;
 	struct address address;
-	unsigned idle; /* LEASE_FRESH, or sweeps that have found nobody using it */
+	unsigned idle;	 /* LEASE_FRESH, or sweeps that have found nobody using it */
+	uint64_t holder; /* hash of the identity */
+	bool used;	 /* by a session, since it was given */
 	/* When some member vanished, see shares.c: */
 	enum { PARTED_NOT, PARTED_MAYBE, PARTED_USED } parted;
 };
 
 #define LEASE_FRESH 0 /* its login is still under way */
 #define LEASE_USED 1
-#define LEASE_IDLE 4 /* see lease_is_idle() */
+#define LEASE_RECENT 4 /* below, its client may come back beyond a cut */
+#define LEASE_IDLE 8   /* see lease_is_idle() */
 
 #define SHARE_PARTS 1024
 

@@ -49,9 +49,11 @@ void share_begin(struct ipsec *t, struct mono now)
 }
 
 /*
- * Logins that are under way may be completed on either side, and what has just ended here may
- * go on there, but nobody is sure. `late`: this member has come when others were missing
- * already, and does not know what was in use when they were lost.
+ * Whose session has just ended may come back to its address on either side; for others it is
+ * not idle for much longer than that, since the two sides do not know the same. Logins that
+ * are under way may be completed on either side, but nobody is sure. `late`: this member has
+ * come when others were missing already, and does not know what was in use when they were
+ * lost.
  */
 static void part(struct ipsec *t, bool late)
 {
@@ -60,7 +62,8 @@ static void part(struct ipsec *t, bool late)
 	t->parted = true;
 	for (unsigned i = 0; i < TABLE_SIZE; i++)
 		LIST_FOREACH(l, &t->leases[i], by_address)
-			if (usage_find(t, &l->address, NULL))
+			if (usage_find(t, &l->address, NULL) ||
+			    (l->used && l->idle < LEASE_RECENT))
 				l->parted = PARTED_USED;
 			else if (!l->parted && (late || !lease_is_idle(t, l)))
 				l->parted = PARTED_MAYBE;

@@ -84,8 +84,10 @@ static void use(struct ipsec *t, struct ike_sa *sa, const struct address *a)
 	sa->usage = u;
 	LIST_INSERT_HEAD(&t->usage[bucket_of_address(a)], u, next);
 	l = lease_find(t, a);
-	if (l)
+	if (l) {
 		l->idle = LEASE_USED;
+		l->used = true;
+	}
 }
 
 /* They change once at most, from none to all: what was used is used until the end. */
@@ -136,17 +138,18 @@ static int address_of(const struct session *s, struct address *out)
 	return 0;
 }
 
-static unsigned holder_bucket(const struct session *s)
+static uint64_t holder_of(const struct session *s)
 {
 	size_t len;
 	const uint8_t *identity = session_initial(s, &len);
 
-	return bucket_of(identity, len);
+	return usage_hash(identity, len);
 }
 
 struct lease *lease_note(struct ipsec *t, struct session *s)
 {
 	struct lease *l = session_user(s);
+	uint64_t holder = holder_of(s);
 
 	if (!l) {
 		l = calloc(1, sizeof(*l));
@@ -163,12 +166,15 @@ struct lease *lease_note(struct ipsec *t, struct session *s)
 		LIST_INSERT_HEAD(&t->leases[bucket_of_address(&l->address)], l,
 				 by_address);
 	} else {
-		LIST_REMOVE(l, by_holder);
 		/* Its owner has given it anew. */
+		LIST_REMOVE(l, by_holder);
+		if (l->holder != holder || l->idle >= LEASE_RECENT)
+			l->used = false;
 		if (l->idle > LEASE_USED)
 			l->idle = LEASE_USED;
 	}
-	LIST_INSERT_HEAD(&t->holders[holder_bucket(s)], l, by_holder);
+	l->holder = holder;
+	LIST_INSERT_HEAD(&t->holders[holder % TABLE_SIZE], l, by_holder);
 	return l;
 }
 
